@@ -172,9 +172,7 @@ _BY_NAME = {name: item for name, item in dict(globals()).items() if isinstance(i
 
 def problem_of(error: FluxGymError, field: str | None = None) -> Problem:
     """Return an error as a problem, whose code is the name of its class; `field` is used if the error names none."""
-    return Problem(
-        level=Level.ERROR, message=str(error), field=error.field or field, code=type(error).__name__, details=error.details
-    )
+    return Problem(level=Level.ERROR, message=str(error), field=error.field or field, code=type(error).__name__, details=error.details)
 
 
 def error_of(problem: Problem) -> FluxGymError:

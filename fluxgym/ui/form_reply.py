@@ -12,7 +12,7 @@ from fluxgym.engines.base import Engine
 from fluxgym.engines.registry import engine_for
 from fluxgym.errors import FluxGymError, Level
 from fluxgym.models.catalog import get_model
-from fluxgym.planning.plan import TrainingPlan, plan
+from fluxgym.planning.plan import TrainingPlan, checked, plan_unchecked
 from fluxgym.runs.paths import OutputsPaths
 from fluxgym.trainers.options import train_sh
 from fluxgym.ui import form_values
@@ -38,19 +38,20 @@ class Form:
         self._settings = settings
         self._engine = engine_for(OutputsPaths(settings.outputs))
 
-    def reply(self, state: State, errors: Errors, images: Path, *, pressed: bool = False) -> Reply:
+    def reply(self, state: State, errors: Errors, images: Path, *, pressed: bool = False, ask: bool = False) -> Reply:
         """Return the plan and everything that is shown beside the fields. `pressed` is True after a click on Start; an empty name is then an error too.
 
-        errors are those of fields whose content is not a value at all.
+        errors are those of fields whose content is not a value at all. With `pressed` or `ask`, the trainer is asked about settings that
+        only it can check, which takes seconds; otherwise the answer says that they are not checked yet.
         """
         errors = dict(errors)
-        planned = plan(form_values.usable(state, errors), images, self._settings)
+        planned = checked(plan_unchecked(form_values.usable(state, errors), images, self._settings), may_ask=pressed or ask)
         lines = _lines(planned, errors)
         is_whole = not set(errors) - {"lora_name"}  # what the plan has a default for is not shown as a number of steps
         if not pressed and not state["lora_name"].strip():
             errors.pop("lora_name", None)
         answer: JsonObject = {
-            "trigger": planned.config.concept_sentence, "lines": lines, "errors": errors, "pressed": pressed,
+            "trigger": planned.config.concept_sentence, "lines": lines, "errors": errors, "pressed": pressed, "checking": not planned.is_checked,
             "details": _details(planned, errors), "notes": _notes(planned, self._engine), "images": planned.images.count,
             "changed": self._changed(state),
         }  # fmt: skip

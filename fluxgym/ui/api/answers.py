@@ -13,7 +13,7 @@ from fluxgym.errors import Detail, Level
 
 # The events of the form; "" stands for one that the app does not know.
 FormKind = Literal[
-    "restore", "typed", "model", "images", "open", "fresh", "apply_template", "save_template", "start", "reset", "put_back", ""
+    "restore", "typed", "model", "images", "open", "fresh", "apply_template", "save_template", "start", "reset", "put_back", "check", ""
 ]
 
 
@@ -192,7 +192,9 @@ class FormAnswer:
 
     request is the event's number, kept that of the last edit that is saved. patch is {field: [value that was sent, new value]}, source
     [slug that was sent, new slug] of the run whose images the form shows, "" for the draft's own. Without errors, the event says nothing
-    about the form: only message or notice is shown. details are the lists that belong to errors, by field. steps is left out if it is unknown; images is the number of images that it counts.
+    about the form: only message or notice is shown. details are the lists that belong to errors, by field. steps is left out if it is
+    unknown; images is the number of images that it counts. checking: the trainer has not been asked yet about settings that only it can
+    check, which the event "check" does.
     """
 
     request: int
@@ -217,5 +219,6 @@ class FormAnswer:
     command: str | None = None
     toml: str | None = None
     pressed: bool | None = None
+    checking: bool | None = None
     taken: TakenName | None = None
     started: StartedRun | None = None
