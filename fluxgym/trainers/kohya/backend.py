@@ -1,20 +1,20 @@
 """A checkout of kohya-ss/sd-scripts: how to recognize it, which options it has, which Python runs it, how it resumes. Only reads files."""
 
-import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from fluxgym.errors import Level, Problem
+from fluxgym.errors import ConfigError, Level, Problem
 from fluxgym.runs.checkpoints import Checkpoint
 from fluxgym.runs.launch_spec import LaunchSpec, TrainerOptions
 from fluxgym.runs.paths import RunPaths
+from fluxgym.trainers.kohya.flags import CheckoutFlags, read_flags
 from fluxgym.trainers.kohya.progress import KohyaProgress
 from fluxgym.trainers.kohya.states import read_state_folder
 from fluxgym.trainers.script import missing_script, script_command
+from fluxgym.trainers.settings_check import LABELS
 
 MARKERS = (Path("library", "train_util.py"), Path("train_network.py"))
-OPTION = re.compile(r"""["'](--[A-Za-z0-9_]+)["']""")
 _LISTED = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".avif", ".jxl")  # library/train_util.py; the last two if their plugins are installed
 EXTENSIONS = frozenset(_LISTED) | {extension.upper() for extension in _LISTED}
 PYTHONS = (Path(".venv", "bin", "python"), Path("venv", "bin", "python"))
@@ -32,21 +32,21 @@ class KohyaBackend:
         return any((trainer_dir / name).is_file() for name in MARKERS)
 
     def check(self, options: TrainerOptions, trainer_dir: Path) -> tuple[Problem, ...]:
-        """Return the problem that the script is missing, unreadable, or does not have some of the options."""
+        """Return the problems that the script is missing or unreadable, or that its parser lacks an option or refuses a value."""
         if problems := missing_script(trainer_dir):
             return problems
         try:
-            known = known_options(trainer_dir)
+            flags = read_flags(trainer_dir)
         except OSError as error:
             return (Problem(level=Level.ERROR, message=f"The trainer in {trainer_dir} cannot be read: {error.strerror}."),)
-        unknown = ", ".join(flag for flag in options if flag not in known)
+        unknown = ", ".join(flag for flag in options if flag not in flags.names)
         if not unknown:
-            return ()
+            return tuple(_refused_values(flags, options, trainer_dir))
         message = f"The trainer in {trainer_dir} does not know {unknown}. Remove that setting, or train without --sd-scripts."
         return (Problem(level=Level.ERROR, message=message, field="advanced"),)
 
     def check_settings(self, options: TrainerOptions, dataset_toml: str, trainer_dir: Path, *, may_ask: bool) -> tuple[Problem, ...]:
-        """Return (): kohya's parser cannot be asked without loading its whole trainer."""
+        """Return (): `check` reads what kohya's parser takes; its other checks cannot be asked without loading its whole trainer."""
         return ()
 
     def skipped_images(self, names: Sequence[str]) -> list[str]:
@@ -75,7 +75,7 @@ class KohyaBackend:
         """Return the options that resume from a state in the right epoch, which kohya itself miscounts from the second resume on."""
         resume: TrainerOptions = {"--resume": (str(folder),)}
         found = read_state_folder(folder)
-        if found is None or "--initial_epoch" not in known_options(trainer_dir):
+        if found is None or "--initial_epoch" not in read_flags(trainer_dir).names:
             return resume
         return {**resume, "--initial_epoch": (str(found.epoch + 1),)}
 
@@ -86,7 +86,10 @@ def python_of(trainer_dir: Path) -> str:
     return next((str(path) for path in own if path.is_file()), sys.executable)
 
 
-def known_options(trainer_dir: Path) -> frozenset[str]:
-    """Return every option that a checkout's sources name; raises OSError if they cannot be read."""
-    sources = [*trainer_dir.glob("*.py"), *(trainer_dir / "library").glob("*.py")]
-    return frozenset(name for path in sources for name in OPTION.findall(path.read_text(encoding="utf-8-sig", errors="replace")))
+def _refused_values(flags: CheckoutFlags, options: TrainerOptions, trainer_dir: Path) -> Iterator[Problem]:
+    """Yield a problem for each value that the checkout's parser refuses, beside its field."""
+    for flag, values in options.items():
+        if (why := flags.refused_value(flag, values)) is not None:
+            row = LABELS.get(flag)
+            label, name = (flag.removeprefix("--"), "advanced") if row is None else (row.label, row.name)
+            yield Problem(level=Level.ERROR, message=f"{label}: the trainer in {trainer_dir} {why}", field=name, code=ConfigError.__name__)

@@ -128,7 +128,13 @@ def test_what_the_trainer_refuses_is_beside_other_flags(form, images, settings):
     script = f"import json\nprint(json.dumps({{'error': {refusal!r}, 'unchecked': []}}))"
     (settings.sd_scripts / CHECK_SCRIPT).parent.mkdir(parents=True)
     (settings.sd_scripts / CHECK_SCRIPT).write_text(script)
-    answer = form.reply(state(form, advanced={"optimizer_type": "nosuch"}), {}, images).answer
+    unusual = state(form, advanced={"optimizer_type": "nosuch"})
+    assert form.reply(state(form), {}, images).answer["checking"] is False
+    edited = form.reply(unusual, {}, images).answer
+    assert (edited["checking"], edited["errors"]) == (True, {})
+    answer = form.reply(unusual, {}, images, ask=True).answer
+    assert form.reply(unusual, {}, images).answer == answer  # known from now on
+    assert answer["checking"] is False
     assert answer["errors"] == {"other_flags": "optimizer_type nosuch is not an optimizer; use one of AdamW."}
 
 
