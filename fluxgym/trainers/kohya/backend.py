@@ -1,10 +1,12 @@
 """A checkout of kohya-ss/sd-scripts: how to recognize it, which options it has, which Python runs it, how it resumes. Only reads files."""
 
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
-from fluxgym.errors import ConfigError, Level, Problem
+from fluxgym.contract.block_numbers import INDICES, block_numbers, count_blocks
+from fluxgym.errors import ConfigError, Level, Problem, problem_of
+from fluxgym.models.identify import tensor_names
 from fluxgym.runs.checkpoints import Checkpoint
 from fluxgym.runs.launch_spec import LaunchSpec, TrainerOptions
 from fluxgym.runs.paths import RunPaths
@@ -46,8 +48,10 @@ class KohyaBackend:
         return (Problem(level=Level.ERROR, message=message, field="advanced"),)
 
     def check_settings(self, options: TrainerOptions, dataset_toml: str, trainer_dir: Path, *, may_ask: bool) -> tuple[Problem, ...]:
-        """Return (): `check` reads what kohya's parser takes; its other checks cannot be asked without loading its whole trainer."""
-        return ()
+        """Return the blocks of --network_args that the model does not have. Nothing is asked: that would load kohya's whole trainer."""
+        names = tensor_names(Path((options.get("--pretrained_model_name_or_path") or ("",))[0]))
+        pairs = (pair.partition("=")[::2] for pair in options.get("--network_args") or ())
+        return tuple(_refused_blocks(((key, text) for key, text in pairs if names and key in INDICES), names))
 
     def skipped_images(self, names: Sequence[str]) -> list[str]:
         """Return the images whose extension kohya does not list: also those with an extension of mixed case, such as .Png."""
@@ -93,3 +97,12 @@ def _refused_values(flags: CheckoutFlags, options: TrainerOptions, trainer_dir: 
             row = LABELS.get(flag)
             label, name = (flag.removeprefix("--"), "advanced") if row is None else (row.label, row.name)
             yield Problem(level=Level.ERROR, message=f"{label}: the trainer in {trainer_dir} {why}", field=name, code=ConfigError.__name__)
+
+
+def _refused_blocks(chosen: Iterable[tuple[str, str]], names: frozenset[str]) -> Iterator[Problem]:
+    """Yield a problem for each choice of blocks that a model with tensors of these names does not have."""
+    for key, text in chosen:
+        try:
+            block_numbers(text.strip(), count_blocks(key, names))
+        except ValueError as error:
+            yield problem_of(ConfigError(f"network_args {key}={text} is not supported; {error}.", field="advanced"))

@@ -58,6 +58,17 @@ def test_a_value_that_its_parser_refuses_is_an_error_of_its_field(checkout, opti
     assert problem.message.startswith(message.format(dir=checkout, label=label))
 
 
+@pytest.mark.parametrize(("blocks", "is_refused"), [("0-1", False), ("all", False), ("2", True), ("x", True)])
+def test_blocks_that_the_model_does_not_have_are_refused(checkout, blocks, is_refused):
+    model = OURS.parent / "models" / "pocket" / "flux.safetensors"  # two double blocks
+    options = {
+        "--pretrained_model_name_or_path": (str(model),),
+        "--network_args": (f"train_double_block_indices={blocks}", "train_blocks=double"),
+    }
+    problems = KOHYA.check_settings(options, "", checkout, may_ask=False)
+    assert [problem.field for problem in problems] == ["advanced"] * is_refused
+
+
 def test_images_that_kohya_does_not_list_are_named():
     names = ["a.png", "b.PNG", "c.Png", "d.gif", "e.tif", "f.HEIC", "g.avif", "h.jxl", "i.bmp"]
     assert KOHYA.skipped_images(names) == ["c.Png", "d.gif", "e.tif", "f.HEIC"]
