@@ -136,7 +136,7 @@ def find_files(model_id: str, models: Path) -> FoundFiles:
     model = get_model(model_id, models)
     located = {role: _locate(paths, models) for role, paths in model.files.items()}
     if missing := list(_missing(model, located, models)):
-        raise missing_parts_error(model.title, missing, models)
+        raise missing_parts_error(model.short_title, missing, models)
     found = {role: path for role, path in located.items() if path is not None}
     for role, path in found.items():
         check_file(path, role)

@@ -132,6 +132,13 @@
  */
 
 /**
+ * One entry of the list below a sentence; address is a page on the web about it, "" if there is none.
+ * @typedef {object} Detail
+ * @property {string} text
+ * @property {string} address
+ */
+
+/**
  * The answer to a request that was refused; the HTTP status is 400, 404, 409, 413 or 507.
  * @typedef {object} ErrorAnswer
  * @property {ErrorText} error
@@ -172,10 +179,12 @@
  *
  * request is the event's number, kept that of the last edit that is saved. patch is {field: [value that was sent, new value]}, source
  * [slug that was sent, new slug] of the run whose images the form shows, "" for the draft's own. Without errors, the event says nothing
- * about the form: only message or notice is shown. steps is left out if it is unknown; images is the number of images that it counts.
+ * about the form: only message or notice is shown. details are the lists that belong to errors, by field. steps is left out if it is
+ * unknown; images is the number of images that it counts. checking: the trainer has not been asked yet about settings that only it can
+ * check, which the event "check" does.
  * @typedef {object} FormAnswer
  * @property {number} request
- * @property {"restore" | "typed" | "model" | "images" | "open" | "fresh" | "apply_template" | "save_template" | "start" | "reset" | "put_back" | ""} kind
+ * @property {"restore" | "typed" | "model" | "images" | "open" | "fresh" | "apply_template" | "save_template" | "start" | "reset" | "put_back" | "check" | ""} kind
  * @property {Record<string, [any, any]>} patch
  * @property {[string, string]} source
  * @property {number | null} [kept]
@@ -185,6 +194,7 @@
  * @property {string | null} [message]
  * @property {string | null} [notice]
  * @property {Record<string, string> | null} [errors]
+ * @property {Record<string, Detail[]> | null} [details]
  * @property {Record<string, string> | null} [notes]
  * @property {FormLine[] | null} [lines]
  * @property {ChangedSetting[] | null} [changed]
@@ -195,6 +205,7 @@
  * @property {string | null} [command]
  * @property {string | null} [toml]
  * @property {boolean | null} [pressed]
+ * @property {boolean | null} [checking]
  * @property {TakenName | null} [taken]
  * @property {StartedRun | null} [started]
  */

@@ -88,7 +88,7 @@ def test_a_read_is_kept_when_the_next_change_is_sure_to_have_another_time_stamp(
     clock[0] += waits - 0.01
     index.count()
     assert len(scans) == 2
-    clock[0] += 0.01
+    clock[0] += 0.02
     index.count()
     index.count()
     assert len(scans) == 3
