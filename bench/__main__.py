@@ -1,6 +1,6 @@
 """`make bench`: measures the app, each figure beside a peer or limit of the same run, and writes the tables to bench/results/.
 
-`python -m bench app|sessions|load|launcher|trainer|loss|same_loss|gpu` runs one part. Without a GPU the part `gpu` leaves its figures empty
+`python -m bench app|sessions|load|launcher|queue|trainer|loss|same_loss|gpu` runs one part. Without a GPU the part `gpu` leaves its figures empty
 and prints the reason.
 `python -m bench first_day` runs bench/first_day.py, which runs on request only.
 `python -m bench compare_versions OLD NEW` compares two checkouts of the trainer to the bit.
@@ -14,7 +14,7 @@ import sys
 import time
 from pathlib import Path
 
-from bench import app, compare_versions, first_day, launcher, load, loss_curve, same_loss, sessions, trainer, trainer_gpu
+from bench import app, compare_versions, first_day, launcher, load, loss_curve, queue, same_loss, sessions, trainer, trainer_gpu
 from bench.table import table
 
 RESULTS = Path(__file__).parent / "results"
@@ -23,6 +23,7 @@ PARTS = {
     "sessions": sessions.measure,
     "load": load.measure,
     "launcher": launcher.measure,
+    "queue": queue.measure,
     "trainer": trainer.measure,
     "loss": loss_curve.measure,
     "same_loss": same_loss.measure,

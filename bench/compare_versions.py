@@ -119,7 +119,11 @@ class Bench:
         ]  # fmt: skip
 
     def run(self, argv: list[str], *, stop_at: int | None = None) -> None:
-        """Run a trainer to its end, or until SIGTERM after a step; raises RuntimeError with the end of its output if it fails."""
+        """Run a trainer to its end, or until SIGTERM after a step.
+
+        Raises:
+            RuntimeError: With the end of its output if it fails.
+        """
         environment = os.environ | {"OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false", "HF_HUB_OFFLINE": "1"}
         with tempfile.TemporaryFile() as log:
             process = subprocess.Popen(argv, cwd=self.folder, env=environment, stdout=log, stderr=subprocess.STDOUT)

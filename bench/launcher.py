@@ -1,4 +1,4 @@
-"""What lies between a click on Start and the trainer, and what watches it: seconds, memory, CPU."""
+"""The cost of a start and of the supervisor: seconds from Start to the trainer's process; memory and CPU of the supervisor."""
 
 import os
 import statistics

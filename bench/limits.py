@@ -1,6 +1,7 @@
-"""The limit beside the trainer's speed: how much arithmetic a step of "mini" is, and how fast this machine multiplies matrices in bfloat16.
+"""The arithmetic limit of a training step: the operations of a step of "mini", and this machine's rate of bfloat16 matrix products.
 
-Run as a program it prints both as JSON, so that who measures never holds torch: `python -m bench.limits`.
+Run as a program it prints both as JSON: `python -m bench.limits`. `measure` runs it in another process, so that the caller does not
+import torch.
 """
 
 import json
@@ -17,10 +18,10 @@ SHAPES = ((WIDTH, 3 * WIDTH), (WIDTH, WIDTH), (WIDTH, MLP), (MLP, WIDTH), (WIDTH
 
 
 def forward_flop() -> dict[str, float]:
-    """Return the floating point operations of one forward: of the blocks' Linears, and of their attention.
+    """Return the floating point operations of one forward pass, in the blocks' Linears and in their attention.
 
-    Each token meets 12 C^2 weights in a block of either kind; attention is two products of S x S x C. Modulations, LoRA, text encoder and
-    all that is not a product of matrices are left out: they come to less than 3 % of this work's arithmetic.
+    Per token, a block of either kind has 12 C^2 weights. Attention is two products of S x S x C. Modulations, LoRA, text encoder and
+    everything that is not a matrix product are left out: together less than 3 % of the arithmetic.
     """
     weights = WIDTH * (4 * WIDTH + 2 * MLP)
     blocks = NUM_DOUBLE + NUM_SINGLE
@@ -28,9 +29,10 @@ def forward_flop() -> dict[str, float]:
 
 
 def step_flop(*, recompute: bool) -> float:
-    """Return the operations of a training step: forward, (its recompute,) the gradients of inputs; frozen weights need none.
+    """Return the operations of a training step: the forward pass, its recomputation if `recompute`, and the gradients of the inputs.
 
-    Attention's backward is five products where its forward is two: the probabilities are made once more.
+    Frozen weights need no gradients. The backward pass of attention has five products, since it computes the probabilities again; the
+    forward pass has two.
     """
     forward = forward_flop()
     passes = 2 if recompute else 1
@@ -38,9 +40,9 @@ def step_flop(*, recompute: bool) -> float:
 
 
 def matmul_rate(repeats: int = 5) -> float:
-    """Return this machine's bfloat16 operations per second over the Linears' own shapes at 1,536 tokens, by torch's Linear.
+    """Return this machine's bfloat16 operations per second for the shapes of the Linears at 1,536 tokens, by torch's Linear.
 
-    Each shape counts as often as the step meets it by time: operations over seconds of one round; the median of the rounds.
+    The rate is the operations of all shapes divided by the seconds of one round over them; the median of the rounds counts.
     """
     import torch
 
@@ -58,7 +60,7 @@ def matmul_rate(repeats: int = 5) -> float:
 
 
 def measure() -> dict[str, float]:
-    """Return what the program prints, from a process of its own."""
+    """Return what the program prints, from another process."""
     done = subprocess.run([sys.executable, "-m", "bench.limits"], cwd=ROOT, check=True, capture_output=True, text=True)
     return json.loads(done.stdout)
 

@@ -1,7 +1,8 @@
-"""Does speed cost anything: the loss of every step of "mini" as it is trained, beside the plain float32 training of the same draws.
+"""Does speed change the loss: the loss of every step of "mini" as FluxGym trains it, beside a plain float32 training with the same random
+draws.
 
-The reference keeps all activations, computes in float32 from the same bfloat16 files, and neither stores in float8 nor compiles. What may
-differ is rounding alone. The peer is the spread that rounding of the weights themselves makes: the same float32 training from the float8 base.
+The reference keeps all activations, computes in float32 from the same bfloat16 files, and uses neither float8 nor compilation, so that
+only rounding differs. The peer is the difference that rounding the weights makes: the same float32 training from the float8 base.
 """
 
 import json
@@ -18,7 +19,7 @@ STEPS = 24
 
 
 def measure(_repeats: int) -> list[Figure]:
-    """Train thrice over the same draws; returns how far the losses lie apart, in thousandths of the loss."""
+    """Train three times with the same draws; returns the differences of the losses, in thousandths of the loss."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         mini.write(folder)
@@ -36,7 +37,7 @@ def measure(_repeats: int) -> list[Figure]:
 
 
 def _losses(folder: Path, name: str, extra: list[str], without: set[str] = frozenset()) -> list[float]:
-    """Train STEPS steps with mini's flags, less `without`, plus `extra`; returns every step's loss."""
+    """Train STEPS steps with mini's flags, without the flags in `without` and with `extra`; returns the loss of every step."""
     out = folder / name
     flags = [flag for flag in mini.flags(folder, out) if flag not in without]
     epochs = flags.index("--max_train_epochs")

@@ -1,8 +1,8 @@
-"""The standard work "mini" of performance.md: its models, its images, and FluxGym's 16G flags over them.
+"""The standard work "mini" of performance.md: its models, its images, and FluxGym's 16G flags for them.
 
-A FLUX checkpoint 768 wide (6 heads of 128, 2 double and 4 single blocks, 85 M parameters) of random weights, CLIP-L at its true size, T5 one layer
-deep but with its true 4096 channels, 8 images at 512 px, 512 text tokens: 1,536 tokens per step. Run as a program it writes the files, in a process
-of its own so that who measures never holds torch: `python -m bench.mini FOLDER`.
+A FLUX checkpoint of random weights, 768 wide (6 heads of 128, 2 double and 4 single blocks, 85 M parameters); CLIP-L at its true size;
+T5 with one layer and its true 4096 channels; 8 images at 512 px; 512 text tokens, that is 1,536 tokens per step. `python -m bench.mini
+FOLDER` writes the files in another process, so that the caller does not import torch.
 """
 
 import subprocess
@@ -23,7 +23,7 @@ def write(folder: Path) -> None:
 
 
 def flags(folder: Path, out: Path) -> list[str]:
-    """Return FluxGym's command line for its 16G tier, all defaults, over the files of `folder`."""
+    """Return FluxGym's command line for its 16G tier, all defaults, over the files of `folder`. Written out, so that figures of all days compare."""
     models = [word for flag, name in FILES.items() for word in (f"--{flag}", str(folder / f"{name}.safetensors"))]
     return [
         *models, "--tokenizer_cache_dir", str(folder / "tokenizers"), "--cache_latents_to_disk", "--save_model_as", "safetensors", "--sdpa",
@@ -46,7 +46,7 @@ def _write(target: str) -> None:
 
 
 def _write_models(folder: Path) -> None:
-    """Write the four model files in bfloat16; weights are torch's own initialisation, so that activations keep their size."""
+    """Write the four model files in bfloat16; weights are torch's own initialization, so that activations keep their size."""
     import torch
     from safetensors.torch import save_file
     from transformers import CLIPTextConfig, T5Config, T5EncoderModel
@@ -68,14 +68,18 @@ def _write_models(folder: Path) -> None:
         "clip_l": ClipTextEncoder(clip),
         "t5xxl": T5EncoderModel(t5),
     }
-    _make_certain(models["ae"])
+    _minimize_variance(models["ae"])
     for name, model in models.items():
         state = {key: tensor for key, tensor in model.to(torch.bfloat16).state_dict().items() if key != "encoder.embed_tokens.weight"}
         save_file({key: tensor.contiguous() for key, tensor in state.items()}, folder / f"{name}.safetensors")
 
 
-def _make_certain(vae) -> None:
-    """Let the encoder be as sure of its latents as FLUX's is: kohya draws from around the mean, ours takes it."""
+def _minimize_variance(vae) -> None:
+    """Set the variance of the encoder's latents close to 0, where FLUX's VAE has it.
+
+    kohya samples the latents around their mean and our trainer takes the mean. With random weights the variance would be large, and the
+    two would train on different latents.
+    """
     out = vae.encoder.conv_out
     means = out.out_channels // 2
     out.weight.data[means:] = 0
@@ -91,7 +95,7 @@ def make_flux():
 
 
 def _write_tokenizers(folder: Path) -> None:
-    """Write the pocket's tokenizers under the folder names that both trainers look for; T5's takes as many tokens as FLUX dev wants."""
+    """Write the pocket's tokenizers under the folder names that both trainers look for; T5's reads as many tokens as FLUX dev does."""
     from pocket.vocabulary import build_clip, build_t5
 
     build_clip(folder / TOKENIZERS[0])

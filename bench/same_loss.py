@@ -1,11 +1,11 @@
-"""Does our trainer reach the loss that kohya's reaches: both over the work "mini" at a small size, the same flags, three seeds each.
+"""Does our trainer reach the loss that kohya's reaches: both train a small "mini" with the same flags and three seeds each.
 
-The two draw other noise from the same seed, so the losses that they print cannot be set side by side. Instead every LoRA, and none, is judged over the
-same draws: our trainer goes over the images with --network_weights at a learning rate that changes nothing, and its losses are averaged. kohya's
-LoRAs are within noise of ours when the means differ by no more than three seeds of one trainer do. The base is bfloat16: kohya's --fp8_base casts
-without scales, ours with them, and the two would train on different base models.
+The two draw different noise from the same seed, so the losses that they print cannot be compared. Instead, each LoRA (and the base
+without one) is evaluated with the same draws: our trainer runs over the images with --network_weights at a learning rate that changes
+nothing, and its losses are averaged. The trainers count as equal if their means differ by no more than the three seeds of one trainer
+do. The base is bfloat16, because kohya's --fp8_base casts without scales and ours uses scales: the base models would differ.
 
-`KOHYA=DIR make bench ARGS=same_loss` runs it; without a checkout its figures stay empty and say why.
+`KOHYA=DIR make bench ARGS=same_loss` runs it. Without a checkout its figures stay empty, with the reason.
 """
 
 import json
@@ -59,7 +59,7 @@ def _figures(losses: dict[str, list[float]], untrained_loss: float) -> list[Figu
 
 
 def _make_small(dataset: Path) -> None:
-    """Cut the work to a size that three seeds of both can be waited for: 64 image tokens per step, 48 steps."""
+    """Reduce the work so that three seeds of both trainers take minutes: 64 image tokens per step, 48 steps."""
     text = dataset.read_text(encoding="utf-8")
     text = text.replace(f"resolution = {mini.RESOLUTION}", f"resolution = {RESOLUTION}")
     dataset.write_text(text.replace("num_repeats = 10", f"num_repeats = {REPEATS}"), encoding="utf-8")
@@ -83,7 +83,11 @@ def _mean_loss(trainer: list[str], folder: Path, lora: Path | None) -> float:
 
 
 def _run(command: list[str], folder: Path, out: Path, *more: str, **changes: object) -> None:
-    """Run a trainer to its end with some flags changed; raises RuntimeError with the end of what it printed when it fails."""
+    """Run a trainer to its end with some flags changed.
+
+    Raises:
+        RuntimeError: If it fails; the message is the end of its output.
+    """
     flags = [word for word in mini.flags(folder, out) if word != "--fp8_base"]
     for name, value in changes.items():
         flags[flags.index(f"--{name}") + 1] = str(value)

@@ -54,14 +54,15 @@ def measure(repeats: int) -> list[Figure]:
 
 def python_of(checkout: Path) -> Path:
     """Return the Python of a checkout's own environment, else ours."""
-    found = next((checkout / venv / "bin" / "python" for venv in (".venv", "venv") if (checkout / venv / "bin" / "python").exists()), None)
-    return found or Path(sys.executable)
+    python = next((checkout / venv / "bin" / "python" for venv in (".venv", "venv") if (checkout / venv / "bin" / "python").exists()), None)
+    return python or Path(sys.executable)
 
 
 def _round(who: str, command: list[str], folder: Path, num_steps: int) -> tuple[list[float], int]:
     """Run a trainer until it has made so many steps; returns when each ended, in seconds after the start, and the peak resident bytes.
 
-    Raises RuntimeError with the end of its output when it ends by itself before that.
+    Raises:
+        RuntimeError: With the end of its output when it ends by itself before that.
     """
     with tempfile.TemporaryDirectory() as out:
         log = Path(out) / "log"

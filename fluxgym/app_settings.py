@@ -26,7 +26,7 @@ LIMIT_OF_PROXY_DETECTION = (
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """Where the app listens, where its folders are, and who may come in."""
+    """The app's address, its folders, and the token and hosts that it accepts."""
 
     host: str = "127.0.0.1"
     port: int = DEFAULT_PORT
@@ -45,12 +45,16 @@ class Settings:
 
     @classmethod
     def from_args(cls, argv: Sequence[str], environ: Mapping[str, str] = os.environ) -> Self:
-        """Read app.py's command line; flags win over FLUXGYM_* variables. Raises SettingsError naming the odd one."""
+        """Read app.py's command line; flags win over FLUXGYM_* variables.
+
+        Raises:
+            SettingsError: If one of them cannot be used; the message names it.
+        """
         return cls.from_namespace(build_parser().parse_args(argv), environ)
 
     @classmethod
     def from_namespace(cls, args: argparse.Namespace, environ: Mapping[str, str] = os.environ) -> Self:
-        """Make settings of parsed flags, of which any may be absent."""
+        """Return settings from parsed flags; any flag may be absent."""
         hosts = getattr(args, "allow_host", None) or environ.get("FLUXGYM_ALLOWED_HOSTS", "").replace(",", " ").split()
         allowed = tuple(_allowed_host(host) for host in hosts if host.strip())
 
@@ -93,7 +97,7 @@ APP_VARIABLES = """
 
 
 class Parser(argparse.ArgumentParser):
-    """A parser whose complaints are SettingsErrors."""
+    """A parser that raises SettingsError instead of exiting."""
 
     def error(self, message: str) -> NoReturn:
         """Raise SettingsError instead of printing the usage."""
@@ -133,7 +137,7 @@ def _port(text: str) -> int:
 
 
 def _root_path(text: str, public_url: str) -> str:
-    """Return a URL prefix with a leading and without a trailing slash; that of public_url if none is given."""
+    """Return the URL prefix, with a leading and without a trailing slash. Without a prefix of its own it is the path of public_url."""
     outer = urlsplit(public_url).path
     parts = text.strip().strip("/").split("/") if text.strip().strip("/") else []
     if any(not PATH_PART.fullmatch(part) or unquote(part) in (".", "..") for part in parts):
@@ -160,7 +164,10 @@ def _public_url(text: str) -> str:
 
 
 def _allowed_host(text: str) -> str:
-    """Return a host name, "*." before it allowed, or an address, in lower case; a URL's or a host with a port is taken from it."""
+    """Return an allowed host in lower case: a host name, `*.` and a host name, or an address.
+
+    The scheme, path and port of a URL or of a host with a port are removed.
+    """
     try:
         entry = text.strip().lower()
         entry = f"[{entry}]" if entry.count(":") > 1 and "[" not in entry and "://" not in entry else entry  # an IPv6 address

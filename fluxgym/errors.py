@@ -27,6 +27,7 @@
 Handlers of the page and the command line catch FluxGymError and nothing wider; everything else is a bug and shows as one in the log.
 """
 
+import dataclasses
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -50,16 +51,17 @@ class Detail:
 
 @dataclass(frozen=True, kw_only=True)
 class Problem:
-    """One result of a check, as a sentence; field is the form field that it is about, code the name of the error's class.
-
-    details are the list that belongs to the sentence, such as the files that are missing.
-    """
+    """One result of a check, as a sentence; field is the form field that it is about, error what was raised, if anything was."""
 
     level: Level
     message: str
     field: str | None = None
-    code: str = ""
-    details: tuple[Detail, ...] = ()
+    error: "FluxGymError | None" = dataclasses.field(default=None, compare=False, repr=False)
+
+    @property
+    def details(self) -> tuple[Detail, ...]:
+        """The list that belongs to the sentence, such as the files that are missing."""
+        return () if self.error is None else self.error.details
 
 
 class FluxGymError(Exception):
@@ -151,6 +153,10 @@ class TakesOver(NeedsConsent):
     """The run was started on another host, and nothing shows that it has ended there."""
 
 
+class ReplacesTemplate(NeedsConsent):
+    """A template has the name already, and its settings would be lost."""
+
+
 class NothingToResume(SessionError):
     """The run has no complete checkpoint."""
 
@@ -167,14 +173,12 @@ class LaunchError(FluxGymError):
     """The supervisor or the trainer could not be started."""
 
 
-_BY_NAME = {name: item for name, item in dict(globals()).items() if isinstance(item, type) and issubclass(item, FluxGymError)}
-
-
 def problem_of(error: FluxGymError, field: str | None = None) -> Problem:
-    """Return an error as a problem, whose code is the name of its class; `field` is used if the error names none."""
-    return Problem(level=Level.ERROR, message=str(error), field=error.field or field, code=type(error).__name__, details=error.details)
+    """Return an error as a problem; `field` is used if the error names none."""
+    error.field = error.field or field
+    return Problem(level=Level.ERROR, message=str(error), field=error.field, error=error.with_traceback(None))
 
 
 def error_of(problem: Problem) -> FluxGymError:
-    """Return a problem as the error that its code names, LaunchError if it has none, as a trainer's problems have."""
-    return _BY_NAME.get(problem.code, LaunchError)(problem.message, field=problem.field, details=problem.details)
+    """Return the error of a problem, a LaunchError if none was raised, as for a trainer's problems."""
+    return problem.error or LaunchError(problem.message, field=problem.field)

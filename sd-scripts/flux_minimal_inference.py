@@ -91,10 +91,10 @@ def main(argv: Sequence[str]) -> int:
     except TrainerError as error:
         return _refuse(str(error))
     except (MemoryError, OSError, RuntimeError) as error:
-        known = explain_error(error)
-        if known is None:
+        explanation = explain_error(error)
+        if explanation is None:
             raise
-        return _refuse(known[0])
+        return _refuse(explanation[0])
     print(f"saved {path} (seed {args.seed})", flush=True)
     return 0
 
@@ -105,7 +105,11 @@ def _refuse(sentence: str) -> int:
 
 
 def _checked(args: argparse.Namespace) -> argparse.Namespace:
-    """Fill in what was not given; raises TrainerError for values that no image can have."""
+    """Fill in what was not given.
+
+    Raises:
+        TrainerError: For values that no image can have.
+    """
     bounds = {"width": RANGES["width"], "height": RANGES["height"], "steps": RANGES["sample_steps"], "seed": RANGES["seed"],
               "guidance": RANGES["guidance_scale"], "cfg_scale": RANGES["scale"], "blocks_to_swap": (0, MAX_SWAPPED)}  # fmt: skip
     for name, (low, high) in bounds.items():

@@ -41,10 +41,10 @@ def main(argv: list[str]) -> int:
         print("another start has taken over this folder; ended without writing anything more", file=sys.stderr, flush=True)
         return EXIT_FENCED
     except (MemoryError, OSError, RuntimeError) as error:
-        known = explain_error(error)
-        if known is None:
+        explanation = explain_error(error)
+        if explanation is None:
             raise
-        return _refuse(progress, *known)
+        return _refuse(progress, *explanation)
     return 0
 
 
@@ -55,7 +55,7 @@ def _train(config: TrainerConfig, progress: ProgressLog, stop: StopFlag) -> None
     from library.training.reporting import set_up_logging
     from library.training.setup import build_trainer, describe_dataset
 
-    torch.set_flush_denormal(True)  # numbers below 1e-38 are as good as zero, and a CPU takes a hundred times longer over them
+    torch.set_flush_denormal(True)  # denormal numbers (below 1e-38) count as 0: a CPU needs a hundred times longer to compute with them
     set_up_logging(config.log)
     stop.check()
     if config.run.debug_dataset:
@@ -65,7 +65,10 @@ def _train(config: TrainerConfig, progress: ProgressLog, stop: StopFlag) -> None
 
 
 def _refuse(progress: ProgressLog, sentence: str, reason_code: ReasonCode, *, checkpoint: str | None = None) -> int:
-    """Report why the training ends and return the exit code, which a full disk cannot take away; checkpoint is one that cannot be used."""
+    """Report why the training ends, also on a full disk, and return the exit code.
+
+    `checkpoint` is the name of the checkpoint that cannot be used, if that is the reason.
+    """
     progress.fail(reason_code, sentence, checkpoint=checkpoint)
     with suppress(OSError):  # the log may be on the full disk, too
         print(f"{ERROR_PREFIX}{sentence}", file=sys.stderr, flush=True)

@@ -252,6 +252,31 @@ def test_modules_have_a_docstring_and_at_most_400_lines():
     assert found == []
 
 
+def names_errors_in_prose(docstring: str) -> bool:
+    """Return True if a docstring says in a sentence which errors are raised, instead of in a section `Raises:`."""
+    return re.search(r"(^|[.;] )[Rr]aises (as|what|`?[A-Z])", docstring.partition("Raises:\n")[0], re.MULTILINE) is not None
+
+
+@pytest.mark.parametrize(
+    ("docstring", "expected"),
+    [
+        ("Return x; raises ValueError if it is odd.", True), ("Return x. Raises as `f` does.", True), ("Return x.\n\nRaises ValueError if odd.", True),
+        ("Return x.\n\nRaises:\n    ValueError: If it is odd.", False), ("Raise ValueError if x is odd.", False), ("Return x. Never raises.", False),
+    ],
+)  # fmt: skip
+def test_errors_in_prose_are_recognized(docstring, expected):
+    assert names_errors_in_prose(docstring) is expected
+
+
+def test_functions_name_their_errors_in_a_section_of_the_docstring():
+    found = []
+    for path in sources():
+        for name, node in functions(ast.parse((ROOT / path).read_text())):
+            if names_errors_in_prose(ast.get_docstring(node) or ""):
+                found.append(f"{path}: {name}")
+    assert found == []
+
+
 def functions(tree: ast.AST, owner: str = "") -> Iterator[tuple[str, ast.FunctionDef | ast.AsyncFunctionDef]]:
     """Yield every function under a node with its qualified name."""
     for node in ast.iter_child_nodes(tree):

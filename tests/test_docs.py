@@ -17,6 +17,7 @@ from fluxgym.cli.main import build_parser as build_terminal_parser
 from fluxgym.contract.limits import MAX_RANK
 from library.command import MAX_RATE, MAX_RATIO
 from networks.lycoris_args import FULL_RANK, MAX_COUNT
+from tests.faults.__main__ import build_parser as build_faults_parser
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
@@ -24,6 +25,7 @@ COMMANDS = (ROOT / "docs" / "commands.md").read_text()
 ARCHITECTURE = (ROOT / "docs" / "architecture.md").read_text()
 GUIDE = (ROOT / "docs" / "guide.md").read_text()
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")])
+MAX_LINE = 160  # characters
 PROOF_ROWS = [line for line in (ROOT / "tests" / "guide_proofs.md").read_text().splitlines() if line.startswith("| ")][1:]
 GUIDE_SECTIONS = (
     "Overview", "Automatic State Saving", "Automatic State Restoration", "State File Format", "Scenario 1: Page Refresh During Training",
@@ -72,10 +74,10 @@ def test_make_check_runs_every_test_of_the_repository_itself():
 
 
 def test_flags_in_readme_and_commands_exist():
-    known = flags_of(build_app_parser()) | flags_of(build_terminal_parser())
+    known = flags_of(build_app_parser()) | flags_of(build_terminal_parser()) | flags_of(build_faults_parser())
     named = set(re.findall(r"(?<![\w-])--[a-z][a-z-]*(?![\w-])", README + COMMANDS))
     assert "--with-images" in named
-    assert named - known == {"--write"}  # of `make faults`
+    assert named - known == set()
 
 
 def test_commands_lists_every_terminal_command():
@@ -119,6 +121,24 @@ def test_code_paths_in_documents_exist(document):
         pytest.skip("the changelog names files of earlier versions")
     named = re.findall(r"`((?:fluxgym|sd-scripts|tests|bench|tools|docs)/[\w./-]*)(?:::\w+)?`", document.read_text())
     assert [path for path in named if not (ROOT / path).exists()] == []
+
+
+def long_lines(text: str) -> list[str]:
+    """Return the lines of prose that are too long to read in an editor; not tables and code blocks."""
+    prose = re.sub(r"^ *```.*?^ *```$", "", text, flags=re.MULTILINE | re.DOTALL)
+    return [line for line in prose.splitlines() if len(line) > MAX_LINE and not line.startswith("|")]
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+def test_lines_of_documents_are_short_enough_to_read(document):
+    if document.name == "CHANGELOG.md":
+        pytest.skip("one line per change")
+    assert long_lines(document.read_text()) == []
+
+
+def test_only_long_lines_of_prose_are_found():
+    long = "word " * MAX_LINE
+    assert long_lines(f"{long}\n```\n{long}\n```\n| {long} |\nshort\n") == [long]
 
 
 def test_networks_names_the_limits_of_its_arguments():

@@ -16,8 +16,8 @@ OPENS_PLAINLY = {
     "fluxgym/config/trainer_flags.py": "a file of the app",
     "fluxgym/contract/regular_files.py": "opens safely; the target of a copy is created",
     "fluxgym/contract/volumes.py": "opens a folder to sync it",
+    "fluxgym/contract/image_worker.py": "/proc",
     "fluxgym/contract/image_reader.py": "opens an image without waiting for a pipe, and refuses all but regular files",
-    "fluxgym/dataset/image_worker.py": "/proc",
     "fluxgym/engines/local.py": "/proc",
     "fluxgym/engines/machine.py": "/proc",
     "fluxgym/models/caption_tokens.py": "the user's models",
@@ -39,7 +39,7 @@ OPENS_PLAINLY = {
 }  # fmt: skip
 # Files whose text has no byte order mark: the kernel writes it.
 KERNEL_TEXT = {
-    "fluxgym/dataset/image_worker.py", "fluxgym/engines/machine.py", "fluxgym/runs/process_identity.py", "fluxgym/supervisor/stall.py",
+    "fluxgym/contract/image_worker.py", "fluxgym/engines/machine.py", "fluxgym/runs/process_identity.py", "fluxgym/supervisor/stall.py",
     "fluxgym/supervisor/trainer_process.py",
 }  # fmt: skip
 

@@ -18,6 +18,12 @@ NOT_SCANNED = {ALLOWED, "tests/test_wording.py"}  # both list the words
 NUMBERS = r"a|an|one|two|three|four|five|six|seven|eight|nine|ten|twelve|hundred|\d[\d,]*"
 UNITS = "step|epoch|line|file|run|image|second"
 COUNTED = "seconds|minutes|hours|steps|batches|tokens|images|lines|numbers|bytes|times"
+BRITISH = (
+    r"\b(neighbour|colour|behaviour|favour|honour|flavour)\w*|\b(cancell|labell|signall|modell|travell)(ed|ing)\b"
+    r"|\b(initial|organ|recogn|optim|normal|summar|minim|maxim|quant|regular|token|random|serial|synchron|visual|custom|final|author|general|"
+    r"special|parallel|util|real)is(e|ed|es|ing|ation|ations)\b"
+    r"|\b(centre[ds]?|artefacts?|catalogues?|licences?|judgements?|learnt|spelt|whilst|analys(e|ed|ing))\b"
+)
 # Regular expression -> what to write. An underscore is read as a space, so that the words are found in identifiers too; capital letters are ignored.
 WORDS = {
     r"\bheed(s|ed|ing)?\b": "handle",
@@ -47,7 +53,7 @@ WORDS = {
     rf"(?<!which )\b({NUMBERS}) (?!of |as |in |to )(\w+ )?(a|an) ({UNITS})\b": "per: one per line, 8 steps/s",
     rf"\b({COUNTED}) (a|an) ({UNITS}|minute|hour|byte)\b": "per: seconds per step",
     r"\bautoencoders?\b": "VAE",
-    r"\bcancell(ed|ing)\b": "canceled, canceling (American spelling)",
+    BRITISH: "American spelling: neighboring, labeled, color, canceled, initialize",
     r"\bpress(es)? on start\b": "click on Start",
     r"\bstands? beside\b": "is shown beside",
     r"\bat every look\b": "each time that …",
@@ -132,7 +138,8 @@ def test_every_entry_of_the_allow_list_has_a_reason():
 @pytest.mark.parametrize(
     "line",
     ["the wish to stop", "x = _take_up(run)", "for place in places:", "def test_what_is_no_image(): pass", "the best of its place", "Say whether it runs",
-     "a value that is none", "an auxiliary picture", "stray = 1", "self.said = 2; said = 3", "one a line", "two images a step", "Nobody reads it"],
+     "a value that is none", "an auxiliary picture", "stray = 1", "self.said = 2; said = 3", "one a line", "two images a step", "Nobody reads it",
+     "a neighbouring block", "const labelled = 1", "colour", "was cancelled", "initialisation"],
 )  # fmt: skip
 def test_a_word_of_the_dialect_is_found(line):
     assert hits_in("x.py", line)
@@ -142,7 +149,8 @@ def test_a_word_of_the_dialect_is_found(line):
     "line",
     ["renamed into place", "in place of the first", "changed in_place", "errors that take place", "replace(placeholder)", "place-items: center",
      "There is no image.", "if there are none", "it is no longer used", "in the first place", "one line per file", "AutoencoderKL", "They take up 3 GB",
-     "aside from that", "place them on the device", "no wishful thinking"],
+     "aside from that", "place them on the device", "no wishful thinking",
+     "aria-labelledby", "a precise noise", "is supervised", "piecewise"],
 )  # fmt: skip
 def test_ordinary_english_is_not_a_hit(line):
     assert hits_in("x.py", line) == []

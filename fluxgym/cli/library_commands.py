@@ -9,9 +9,10 @@ from datetime import datetime
 from pathlib import Path
 
 from fluxgym.app_settings import Settings
-from fluxgym.cli.terminal import image_folder, print_lines, print_way_back
+from fluxgym.cli.terminal import image_folder, is_confirmed, print_lines, print_way_back
+from fluxgym.contract.dataset_notes import counted, listed
 from fluxgym.dataset.recode import captions_to_utf8
-from fluxgym.errors import SettingsError
+from fluxgym.errors import ReplacesTemplate, SettingsError
 from fluxgym.runs.paths import OutputsPaths, RunPaths
 from fluxgym.runs.state import State, read_state
 from fluxgym.sessions import adopt, cleanup, create, history, removed_runs, templates, transfer
@@ -36,6 +37,7 @@ def add_commands(add: Add) -> None:
     _add_templates(add)
     sweeping = add("sweep", _sweep, "forget old runs that have ended; their models stay")
     sweeping.add_argument("--older-than", required=True, metavar="30d", help="days since the start, such as 30d")
+    sweeping.add_argument("--yes", action="store_true", help="do not ask")
     backing_up = add("backup", _backup, "write all states into an archive")
     backing_up.add_argument("file", type=Path, metavar="FILE.tar.gz", help="the archive to write; an existing one is replaced")
     _add_transfer(add)
@@ -62,6 +64,7 @@ def _add_templates(add: Add) -> None:
     parser.add_argument("action", choices=("save", "list", "apply", "delete"), help="what to do; apply prints the settings as JSON")
     parser.add_argument("template", nargs="?", metavar="TEMPLATE", help="the template's name")
     parser.add_argument("name", nargs="?", metavar="NAME", help="save: the run whose settings to save; apply: the new LoRA's name")
+    parser.add_argument("--yes", action="store_true", help="save and delete: do not ask before a template is lost")
 
 
 def _add_transfer(add: Add) -> None:
@@ -103,23 +106,12 @@ def _delete(args: argparse.Namespace, settings: Settings) -> int:
     if not run.private.is_dir():  # a forgotten run can still be deleted
         run = find_run(args.name, settings.outputs)
     what = cleanup.contents(run).sentence()
-    if not args.yes:
-        if not sys.stdin.isatty():
-            raise SettingsError(f"{run.slug} holds {what}; add --yes to delete it.")
-        if not _is_confirmed(f"{run.slug} holds {what}. Type its name to delete it: ", run.slug):
-            print("Nothing was deleted.")
-            return 1
+    if not is_confirmed(f"{run.slug} holds {what}.", yes=args.yes, answer=run.slug, question="Type its name to delete it"):
+        print("Nothing was deleted.")
+        return 1
     cleanup.delete(run)
     print(f"Deleted {run.slug}: {what}.")
     return 0
-
-
-def _is_confirmed(question: str, answer: str) -> bool:
-    try:
-        return input(question).strip() == answer
-    except (EOFError, KeyboardInterrupt):
-        print()
-        return False
 
 
 def _history(args: argparse.Namespace, settings: Settings) -> int:
@@ -131,9 +123,9 @@ def _history(args: argparse.Namespace, settings: Settings) -> int:
     current, versions = read_state(run), history.versions(run)
     if not versions:
         return print_lines(f"{run.slug} has no earlier settings. Each resume, restore and replacement keeps some.")
-    for version in versions:
+    for version, after in zip(versions, history.later_states(versions, current), strict=True):
         print_lines(f"{version.id}  kept {datetime.fromtimestamp(version.kept_at):%Y-%m-%d %H:%M:%S}")
-        print_lines(*(f"   {line}" for line in history.diff(version.state, current)))
+        print_lines(*(f"   {line}" for line in history.diff(version.state, after)))
     return 0
 
 
@@ -149,20 +141,47 @@ def _template(args: argparse.Namespace, settings: Settings) -> int:
         raise SettingsError({"save": "Use: template save TEMPLATE RUN.", "apply": "Use: template apply TEMPLATE NEW-NAME."}.get(
             args.action, "Use: template delete TEMPLATE."))  # fmt: skip
     if args.action == "save":
-        templates.save(outputs, args.template, read_state(find_run(args.name, settings.outputs)))
-    elif args.action == "delete":
-        templates.delete(outputs, args.template)
-    else:
-        print(json.dumps(templates.apply(outputs, args.template, {"lora_name": args.name}), indent=2, ensure_ascii=False))
+        return _save_template(outputs, args, read_state(find_run(args.name, settings.outputs)))
+    if args.action == "delete":
+        return _delete_template(outputs, args)
+    print(json.dumps(templates.apply(outputs, args.template, {"lora_name": args.name}), indent=2, ensure_ascii=False))
+    return 0
+
+
+def _save_template(outputs: OutputsPaths, args: argparse.Namespace, state: State) -> int:
+    try:
+        templates.save(outputs, args.template, state)
+    except ReplacesTemplate as error:
+        if not is_confirmed(str(error), yes=args.yes, answer="yes", question="Type yes to replace it"):
+            print("Nothing was replaced.")
+            return 1
+        templates.save(outputs, args.template, state, agreed=[ReplacesTemplate.__name__])
+    return 0
+
+
+def _delete_template(outputs: OutputsPaths, args: argparse.Namespace) -> int:
+    name = templates.find_template(outputs, args.template).name
+    if not is_confirmed(f"The settings of the template {name} are lost.", yes=args.yes, answer="yes", question="Type yes to delete it"):
+        print("Nothing was deleted.")
+        return 1
+    templates.delete(outputs, args.template)
     return 0
 
 
 def _sweep(args: argparse.Namespace, settings: Settings) -> int:
-    found = re.fullmatch(r"(\d{1,5})d?", args.older_than)
-    if found is None:
+    match = re.fullmatch(r"(\d{1,5})d?", args.older_than)
+    if match is None:
         raise SettingsError(f"--older-than takes days, such as 30d, not “{args.older_than[:40]}”.")
-    swept = cleanup.sweep(settings.outputs, float(found[1]))
-    print("\n".join(swept) or f"No ended run is older than {found[1]} days.")
+    days = float(match[1])
+    old = [session.slug for session in cleanup.sweepable(settings.outputs, days)]
+    if not old:
+        return print_lines(f"No ended run is older than {match[1]} days.")
+    what = f"{counted(len(old), 'ended run', 'leaves', 'leave')} the list: {listed(old)}. All files stay."
+    if not is_confirmed(what, yes=args.yes, answer="yes", question="Type yes to forget them"):
+        print("Nothing was forgotten.")
+        return 1
+    swept = cleanup.sweep(settings.outputs, days)
+    print_lines(*swept)
     print_way_back(swept)
     return 0
 

@@ -4,7 +4,8 @@ import argparse
 import json
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import datetime
 from itertools import islice
 from pathlib import Path
@@ -13,21 +14,25 @@ from fluxgym.app_settings import Settings
 from fluxgym.cli.terminal import detail_lines, image_folder, print_lines, print_way_back, printable, read_state_file
 from fluxgym.cli.watch import progress_words, watch
 from fluxgym.contract.codes import Status
+from fluxgym.dataset.flat_folder import flat_folder, repeats_sentence, with_settings_of
 from fluxgym.engines.registry import engine_for
 from fluxgym.errors import NamesCode, NameTaken, NeedsConsent, SettingsError, TakesOver
-from fluxgym.planning.plan import plan
+from fluxgym.planning.plan import TrainingPlan, plan
 from fluxgym.runs.paths import OutputsPaths, RunPaths
 from fluxgym.runs.snapshot import RunSnapshot
 from fluxgym.runs.state import read_state_or_empty
 from fluxgym.runs.status import SYMBOLS, SessionStatus
 from fluxgym.sessions import demo
 from fluxgym.sessions.control import cancel_waiting, stop, wait_until_ended
+from fluxgym.sessions.index import SessionIndex
 from fluxgym.sessions.listing import Session, find_run, list_sessions
-from fluxgym.sessions.moments import STATUS_WORDS, began_at, is_stopping, status_symbol, status_word
 from fluxgym.sessions.origin import origin_of
+from fluxgym.sessions.past_speed import PastSpeeds, device_kind
 from fluxgym.sessions.removed_runs import list_removed
 from fluxgym.sessions.resume import needs_check, resume, resumed_sentence
-from fluxgym.sessions.start import IfExists, StartRequest, start
+from fluxgym.sessions.start import IfExists, start_plan
+from fluxgym.sessions.status_display import STATUS_WORDS, began_at, is_stopping, status_symbol, status_word
+from fluxgym.sessions.waiting import restart_waiting
 
 Add = Callable[..., argparse.ArgumentParser]
 CONSENTS = {"code": NamesCode.__name__, "take-over": TakesOver.__name__}  # word of --agree -> error
@@ -65,7 +70,13 @@ def _add_start(add: Add) -> None:
 
 def _add_inputs(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--state", required=True, type=Path, metavar="FILE", help="a JSON file with ui_state.json's keys")
-    parser.add_argument("--images", required=True, type=Path, metavar="DIR", help="the folder of images and .txt captions")
+    parser.add_argument(
+        "--images",
+        required=True,
+        type=Path,
+        metavar="DIR",
+        help="the folder of images and .txt captions, or one that holds kohya's folders such as 10_mycat",
+    )
 
 
 def _add_stop_and_resume(add: Add) -> None:
@@ -122,9 +133,9 @@ def _local_time(seconds: float) -> str:
 
 def _start(args: argparse.Namespace, settings: Settings) -> int:
     if_exists = IfExists(args.if_exists) if args.if_exists else None
-    request = StartRequest(state=read_state_file(args.state), images=image_folder(args.images), if_exists=if_exists, gpus=args.gpus)
     try:
-        run = start(request, settings)
+        with _planned(args, settings) as planned:
+            run = start_plan(planned, settings, if_exists=if_exists, gpus=args.gpus)
     except NameTaken as error:
         raise NameTaken(f"{error} Choose with --if-exists resume, new or replace.") from None
     print(run.folder, flush=True)
@@ -132,6 +143,16 @@ def _start(args: argparse.Namespace, settings: Settings) -> int:
         replaced = (removed.id for removed in list_removed(OutputsPaths(settings.outputs)) if removed.slug == run.slug)
         print_way_back(list(islice(replaced, 1)))
     return _wait(run) if args.wait else 0
+
+
+@contextmanager
+def _planned(args: argparse.Namespace, settings: Settings) -> Iterator[TrainingPlan]:
+    """Yield the plan for the settings and images that a command names, and print what the names of kohya's folders say about it."""
+    with flat_folder(image_folder(args.images)) as images:
+        planned = plan(with_settings_of(images.kohya, read_state_file(args.state)), images.path, settings)
+        if sentence := repeats_sentence(images.kohya, planned.config.num_repeats):
+            print(printable(sentence), file=sys.stderr)
+        yield planned
 
 
 def _wait(run: RunPaths) -> int:
@@ -154,7 +175,7 @@ def _print_end(run: RunPaths, end: SessionStatus) -> None:
 
 def _resume(args: argparse.Namespace, settings: Settings) -> int:
     run = find_run(args.name, settings.outputs)
-    is_check = args.epochs is None and needs_check(run)
+    is_check = args.epochs is None and needs_check(RunSnapshot.read(run))
     agreed = [CONSENTS[word] for word in args.agree]
     try:
         resume(run, settings=settings, from_checkpoint=args.from_checkpoint, epochs=args.epochs, agreed=agreed)
@@ -186,6 +207,7 @@ def _queue(args: argparse.Namespace, settings: Settings) -> int:
     if args.action and not args.name:
         raise SettingsError(f"Name the run: queue {args.action} NAME.")
     if args.action:
+        restart_waiting(settings)
         run = find_run(args.name, settings.outputs)
         if args.action == "move":
             engine.move(run, args.to)
@@ -199,9 +221,15 @@ def _queue(args: argparse.Namespace, settings: Settings) -> int:
 
 
 def _preflight(args: argparse.Namespace, settings: Settings) -> int:
-    planned = plan(read_state_file(args.state), image_folder(args.images), settings)
+    with _planned(args, settings) as planned:
+        return _print_checks(planned, settings)
+
+
+def _print_checks(planned: TrainingPlan, settings: Settings) -> int:
     for problem in planned.problems:
         print(f"{MARKS[problem.level]} {problem.message}", *detail_lines(problem.details), sep="\n")
     if planned.steps is not None:
-        print(f"{planned.steps} steps")
+        outputs = OutputsPaths(settings.outputs)
+        estimate = PastSpeeds(outputs, SessionIndex(settings.outputs)).estimate(planned, device_kind(engine_for(outputs)))
+        print_lines(", ".join(filter(None, (f"{planned.steps} steps", estimate.time))), *filter(None, (estimate.note,)))
     return 0 if planned.can_start else 2

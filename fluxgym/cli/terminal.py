@@ -31,6 +31,23 @@ def print_way_back(ids: Sequence[str]) -> None:
         print(f"To put {'it' if len(ids) == 1 else 'them'} back: python -m fluxgym archive restore {' '.join(ids)}", file=sys.stderr)
 
 
+def is_confirmed(what: str, *, yes: bool, answer: str, question: str) -> bool:
+    """Return True if the user agrees: with --yes, or by typing the answer to the question.
+
+    Raises:
+        SettingsError: If there is no terminal to ask in; `what` says what would happen.
+    """
+    if yes:
+        return True
+    if not sys.stdin.isatty():
+        raise SettingsError(f"{what} Add --yes to do it.")
+    try:
+        return input(f"{printable(what)} {question}: ").strip() == answer
+    except (EOFError, KeyboardInterrupt):
+        print()
+        return False
+
+
 def read_state_file(path: Path) -> dict[str, object]:
     """Return the settings in a JSON file.
 

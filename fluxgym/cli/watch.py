@@ -18,7 +18,7 @@ QUIET_S = 10.0
 
 
 def watch(run: RunPaths) -> SessionStatus:
-    """Show a run's progress until it has ended, and return what it ended in."""
+    """Show a run's progress until it has ended, and return its last status."""
     on_terminal = sys.stderr.isatty()
     drawn, said_at = "", 0.0
     while (session := session_of(run)) is not None and session.status in LIVE:

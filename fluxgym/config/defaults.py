@@ -1,4 +1,4 @@
-"""The settings' defaults, and how a setting's value is shown: what the page's form and its JSON API both need, without Gradio."""
+"""The settings' defaults, and how a value is shown. The page's form and its JSON API use both; this module does not import Gradio."""
 
 from typing import Any
 
@@ -11,7 +11,7 @@ DEFAULTS = TrainConfig(lora_name="unnamed").to_state() | {"lora_name": ""}
 
 
 def when_empty(name: str) -> Any:
-    """Return what an advanced setting means when its field was emptied: the trainer's own default; buckets are on, switches as FluxGym has them."""
+    """Return the value that an advanced setting has when the user empties its field: True for a switch, else the trainer's default."""
     flag = all_flags()[name]
     if flag.type == "flag":
         return True

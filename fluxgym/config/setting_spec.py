@@ -89,7 +89,11 @@ class Setting:
     stripped: bool = False
 
     def parse(self, value: Any) -> Any:
-        """Return a value from JSON or a form as this setting's type; raises ConfigError if it cannot be converted."""
+        """Return a value from JSON or a form as this setting's type.
+
+        Raises:
+            ConfigError: If it cannot be converted.
+        """
         try:
             match self.kind:
                 case Kind.INTEGER:
@@ -112,9 +116,9 @@ class Setting:
                     limits = f"must be a number above 0 and at most {MAX_RATE}, such as {self.default}"
                     raise self._error(f"{limits}, not “{short(value)}”.{number_hint(value)}")
             case Kind.CHOICE if self.choices:
-                known = [choice.value for choice in self.choices]
-                if value not in known:
-                    raise self._error(f"must be one of {', '.join(known)}, not “{short(value)}”.")
+                values = [choice.value for choice in self.choices]
+                if value not in values:
+                    raise self._error(f"must be one of {', '.join(values)}, not “{short(value)}”.")
             case Kind.TEXT | Kind.LINES | Kind.CHOICE if not is_text(value):
                 raise self._error("is too long or holds a character that files cannot hold.")
 

@@ -10,7 +10,7 @@ from types import MappingProxyType
 from typing import Any, Self
 
 from fluxgym.config.setting_spec import Choice, Emit, Group, Kind, Section, Setting
-from fluxgym.config.trainer_flags import DATASET_FLAGS, SUBSET_FLAGS, check_flag
+from fluxgym.config.trainer_flags import DATASET_FLAGS, SUBSET_FLAGS, all_flags, check_flag
 from fluxgym.config.vram_tiers import TITLES
 from fluxgym.contract.limits import MAX_RANK
 from fluxgym.errors import ConfigError
@@ -192,11 +192,22 @@ class TrainConfig:
 
     @classmethod
     def from_state(cls, state: Mapping[str, Any]) -> Self:
-        """Return the config of a state; missing keys get their defaults, unknown keys are ignored. Raises ConfigError with the field."""
+        """Return the config of a state; missing keys get their defaults, unknown keys are ignored.
+
+        Raises:
+            ConfigError: With the field.
+        """
         values = {name: _parse(name, state[name]) for name in STATE_KEYS if state.get(name) is not None}
         if "lora_name" not in values:
             raise ConfigError("Give your LoRA a name.", field="lora_name")
         return cls(**values)
+
+    def flag(self, name: str) -> Any:
+        """Return the value of a trainer flag among the advanced settings: as set, else the form's default, else the trainer's own."""
+        if name in self.advanced:
+            return self.advanced[name]
+        default = SETTINGS[name].default if name in SETTINGS else None
+        return all_flags()[name].default if default is None else default
 
     def to_state(self) -> dict[str, Any]:
         """Return the keys and values of ui_state.json."""

@@ -13,7 +13,7 @@ from typing import Any
 from fluxgym.config.values import is_text, number_hint
 from fluxgym.errors import ConfigError
 
-# Flags that a data set in dataset.toml has under the same name, and then those that one of its folders has.
+# Flags with a key of the same name in dataset.toml: first keys of a data set, then keys of one of its folders.
 DATASET_FLAGS = ("min_bucket_reso", "max_bucket_reso", "bucket_reso_steps", "bucket_no_upscale", "resize_interpolation")
 SUBSET_FLAGS = (
     "keep_tokens", "shuffle_caption", "caption_prefix", "caption_suffix", "caption_separator", "keep_tokens_separator", "secondary_separator",

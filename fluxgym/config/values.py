@@ -30,7 +30,11 @@ def short(value: Any) -> str:
 
 
 def to_number(value: Any) -> float:
-    """Return a number or numeric text as a float; raises ValueError for anything else, NaN and infinity."""
+    """Return a number or numeric text as a float.
+
+    Raises:
+        ValueError: For anything else, NaN and infinity.
+    """
     try:
         number = float(value) if not isinstance(value, str) or NUMBER.fullmatch(value.strip()) else math.nan
     except (TypeError, ValueError, OverflowError):
@@ -49,9 +53,12 @@ def number_hint(text: str) -> str:
 
 
 def to_integer(value: Any) -> int:
-    """Return a whole number, also from text or a float without a fraction; raises ValueError for anything else.
+    """Return a whole number, also from text or a float without a fraction.
 
     "1.000" is refused as well: it is a thousand in many languages, and would be read as 1.
+
+    Raises:
+        ValueError: For anything else.
     """
     if isinstance(value, str) and GROUPED.fullmatch(value.strip()):
         raise ValueError(f"must be a whole number, not “{short(value)}”.{number_hint(value)}")
@@ -62,7 +69,11 @@ def to_integer(value: Any) -> int:
 
 
 def to_switch(value: Any) -> bool:
-    """Return true or false, also from a text such as "yes" or "0"; raises ValueError for anything else."""
+    """Return true or false, also from a text such as "yes" or "0".
+
+    Raises:
+        ValueError: For anything else.
+    """
     if isinstance(value, bool):
         return value
     text = str(value).strip().lower()

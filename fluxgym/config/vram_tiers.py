@@ -64,5 +64,5 @@ def tier_of(options: Mapping[str, tuple[str, ...] | None]) -> str | None:
 
 
 def _num_common(options: Mapping[str, tuple[str, ...] | None], added: Mapping[str, tuple[str, ...] | None]) -> int:
-    """Return how many of a tier's options a command has, less those that it lacks or has with another value."""
+    """Return how many of a tier's options a command has, minus the number of those that it lacks or has with another value."""
     return sum(1 if flag in options and options[flag] == values else -1 for flag, values in added.items())

@@ -88,7 +88,7 @@ def fit_without_upscale(image: Size, resolution: Size, step: int) -> Fit:
 
 
 def _shrunk(image: Size, area: int, step: int) -> Size:
-    """Return an image's size within an area, with its width or its height a multiple of step: what keeps the aspect ratio better.
+    """Return an image's size, shrunk to an area, with one side a multiple of step: the side that changes the aspect ratio less.
 
     One side is 0 if it would be shorter than one step.
     """
@@ -104,7 +104,7 @@ def _shrunk(image: Size, area: int, step: int) -> Size:
 
 
 def _strip(bucket: Size, area: int, step: int) -> Size:
-    """Return a bucket with a missing side as one of step pixels there, and at most the area."""
+    """Return a bucket whose missing side (0) is replaced by step pixels, of at most the area."""
     longest = max(step, area // step // step * step)
     width, height = (min(longest, max(step, side)) for side in bucket)
     return width, height

@@ -1,4 +1,4 @@
-"""Which caption file belongs to which image of a folder, and what of a caption is trained: the same for app and trainer."""
+"""Which caption file belongs to which image of a folder, and which part of its text is trained: the same for app and trainer."""
 
 import codecs
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -22,8 +22,8 @@ _BYTE_ORDER_MARKS = (
 class Pairing:
     """The caption file of each image that has one, and the files of a folder that are not used.
 
-    unused are caption files that no image uses, shared are pairs of images with one caption file, other_captions are files that would be
-    captions with another extension, left_out are files that are neither images nor captions.
+    unused: caption files that no image uses. shared: pairs of images with one caption file. other_captions: files that would be captions
+    with another extension. left_out: files that are neither images nor captions.
     """
 
     of: Mapping[str, str]
@@ -34,7 +34,7 @@ class Pairing:
 
 
 class _Names:
-    """The names of a folder's files, found exactly, else by the only name that differs in upper and lower case."""
+    """Finds the files of a folder by their exact name, else by the only name that differs from it in case."""
 
     def __init__(self, names: Iterable[str]) -> None:
         self._exact = set(names)
@@ -52,17 +52,18 @@ class _Names:
 def pair_captions(names: Iterable[str], extension: str, *, fallback: str = "") -> Pairing:
     """Return which of a folder's files is the caption of which image.
 
-    The caption of a.png is a.txt, else a.png.txt or a.txt.txt, which a system that hides endings makes, else that of the name without a
-    face's position. Upper and lower case may differ. `fallback` is a second extension, tried for images without a caption of the first.
+    The caption of a.png is a.txt; else a.png.txt or a.txt.txt, which systems that hide file extensions make; else the caption file that
+    belongs to the name without a face's position. Upper and lower case may differ. `fallback` is a second extension, tried for images
+    without a caption of the first one.
     """
     images: list[str] = []
     rest: list[str] = []
     for name in sorted(names):
         (images if is_image_name(name) else rest).append(name)
     files, extensions = _Names(rest), [each for each in (extension, fallback) if each]
-    of = {image: found for image in images if (found := _first(files, image, extensions)) is not None}
+    of = {image: caption for image in images if (caption := _first(files, image, extensions)) is not None}
     used, captions = set(of.values()), tuple(each.casefold() for each in extensions)
-    other = {found for image in images if image not in of and (found := _first(files, image, CAPTION_EXTENSIONS)) is not None} - used
+    other = {caption for image in images if image not in of and (caption := _first(files, image, CAPTION_EXTENSIONS)) is not None} - used
     unused = [name for name in rest if name.casefold().endswith(captions) and name not in used]
     left_out = [name for name in rest if name not in used and name not in other and name not in unused and not _is_companion(name)]
     return Pairing(of=of, unused=tuple(unused), shared=_shared(of), other_captions=tuple(sorted(other)), left_out=tuple(left_out))
@@ -104,12 +105,16 @@ def caption_name(name: str) -> str:
 
 
 def decode_caption(data: bytes) -> str:
-    """Return the text of a caption file: UTF-8, or what its byte order mark says. Raises UnicodeDecodeError for any other encoding."""
+    """Return the text of a caption file, decoded as UTF-8 or as its byte order mark says.
+
+    Raises:
+        UnicodeDecodeError: For any other encoding.
+    """
     encoding = next((encoding for mark, encoding in _BYTE_ORDER_MARKS if data.startswith(mark)), "utf-8")
     return data.decode(encoding).strip()
 
 
 def trained_text(text: str, *, wildcards: bool) -> str:
-    """Return what is trained of a caption: its lines joined by spaces; with enable_wildcard, the lines, of which each step draws one."""
+    """Return the text that is trained: a caption's lines joined by spaces. With enable_wildcard the lines stay, and each step draws one of them."""
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     return ("\n" if wildcards else " ").join(lines)

@@ -1,4 +1,4 @@
-"""What checkpoints say about themselves: the manifest of FluxGym's trainer, and the position that FluxGym writes into kohya's states."""
+"""The records inside checkpoints: the manifest of FluxGym's trainer, and the position that FluxGym writes into kohya's states."""
 
 import hashlib
 from dataclasses import asdict, dataclass
@@ -38,7 +38,11 @@ class Manifest:
 
     @classmethod
     def from_json(cls, value: Any) -> "Manifest":
-        """Parse the content of the file; raises ValueError if it is not a manifest."""
+        """Parse the content of the file.
+
+        Raises:
+            ValueError: If it is not a manifest.
+        """
         try:
             files = {
                 _file_name(name): FileDigest(sha256=str(item["sha256"]), bytes=_count(item["bytes"]))
@@ -51,7 +55,11 @@ class Manifest:
 
 
 def _file_name(value: Any) -> str:
-    """Return the name of a file in the folder; raises ValueError for a path out of it."""
+    """Return the name of a file in the folder.
+
+    Raises:
+        ValueError: For a path that leads out of the folder.
+    """
     if not isinstance(value, str) or value in ("", ".", "..") or not set(value).isdisjoint("/\\\0"):
         raise ValueError("it is not a file's name")
     return value
@@ -109,7 +117,10 @@ class FileFault(StrEnum):
 def find_fault(folder: Path, manifest: Manifest, *, verify: bool) -> tuple[str, FileFault] | None:
     """Return the first file that is missing or differs from the manifest, None if there is none. Names never lead out of the folder.
 
-    Sizes are always compared; hashes only with verify. Raises OSError if a file cannot be read.
+    Sizes are always compared; hashes only with verify.
+
+    Raises:
+        OSError: If a file cannot be read.
     """
     for name, expected in manifest.files.items():
         path = folder / Path(name).name
@@ -145,7 +156,11 @@ class KohyaPosition:
 
     @classmethod
     def from_json(cls, value: Any) -> "KohyaPosition":
-        """Parse the content of the file; raises ValueError if it is not three integers under their names."""
+        """Parse the content of the file.
+
+        Raises:
+            ValueError: If it is not three integers under their names.
+        """
         names = ("step", "epoch", "total_steps")
         if not isinstance(value, dict) or set(value) != set(names) or not all(is_count(value[name]) for name in names):
             raise ValueError("it is not a position")

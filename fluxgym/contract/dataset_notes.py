@@ -1,7 +1,6 @@
 """What a user should know of a folder of images before it is trained, in sentences: the same in the form, in preflight and from the trainer."""
 
 import hashlib
-import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -9,18 +8,18 @@ from pathlib import Path, PurePath
 
 from fluxgym.contract.caption_files import Pairing
 from fluxgym.contract.dataset_rules import is_image_name
+from fluxgym.contract.kohya_folders import kohya_folder
 from fluxgym.contract.regular_files import open_regular
 
 MAX_NAMED = 3
-KOHYA_FOLDER = re.compile(r"(\d{1,6})_(.*)")
 
 
 @dataclass(frozen=True, kw_only=True)
-class DatasetLook:
-    """One look at a folder: its images with the text of their captions ("" without one), and what would be lost.
+class FolderSummary:
+    """What a folder of images holds, and which files would not be trained.
 
-    subfolders are the numbers of images in the folders inside; equal are groups of images of the same content; undecodable are caption
-    files in an unknown encoding, refused those that are not regular files, with the reason.
+    captions: the text by image, "" without one. undecodable: caption files in an unknown encoding. refused: caption files that are not
+    regular files or are too large, with the reason. equal: groups of images of the same content. subfolders: number of images by folder.
     """
 
     captions: Mapping[str, str]
@@ -52,13 +51,25 @@ def undecodable_sentence(name: str) -> str:
     )
 
 
-def notes(look: DatasetLook, *, extension: str, trigger: str = "") -> Iterator[str]:
+def required_trigger(trigger: str, *, prefix: str, suffix: str) -> str:
+    """Return the trigger word that each caption should contain: "" if the prefix or suffix of all captions contains it."""
+    trigger = trigger.strip()
+    return "" if trigger.casefold() in f"{prefix} {suffix}".casefold() else trigger
+
+
+def without_trigger(captions: Mapping[str, str], trigger: str) -> list[str]:
+    """Return the names of the images that have a caption, but one without the trigger word, in whatever case of letters."""
+    word = trigger.strip().casefold()
+    return [name for name, text in captions.items() if text and word not in text.casefold()] if word else []
+
+
+def notes(summary: FolderSummary, *, extension: str, trigger: str = "") -> Iterator[str]:
     """Yield a sentence for each thing that is left out, used twice, or missing. trigger is the word that captions should contain."""
-    pairing = look.pairing
+    pairing = summary.pairing
     if pairing.left_out:
         yield _left_out(pairing.left_out)
-    if look.subfolders and look.captions:
-        yield f"Images in subfolders are left out: {_folders(look.subfolders)}. Move them into the folder itself to train on them."
+    if summary.subfolders and summary.captions:
+        yield f"Images in subfolders are left out: {_folders(summary.subfolders)}. Move them into the folder itself to train on them."
     if pairing.unused:
         subject = counted(len(pairing.unused), "caption file", "is", "are")
         yield f"{subject} not used: {listed(pairing.unused)}. No image has this name, or another file is the image's caption."
@@ -71,10 +82,9 @@ def notes(look: DatasetLook, *, extension: str, trigger: str = "") -> Iterator[s
         )
     for one, other in pairing.shared[:MAX_NAMED]:
         yield f"{one} and {other} share one caption, {pairing.of[one]}. Rename one of them to give it its own."
-    for group in look.equal[:MAX_NAMED]:
+    for group in summary.equal[:MAX_NAMED]:
         yield f"These images have the same content: {listed(group)}. Each of them is trained, so it counts more than the others."
-    lacking = [name for name, text in look.captions.items() if text and trigger.strip().casefold() not in text.casefold()]
-    if trigger.strip() and lacking:
+    if lacking := without_trigger(summary.captions, trigger):
         subject = counted(len(lacking), "caption", "does", "do")
         yield f"{subject} not contain the trigger word “{trigger.strip()}”: {listed(lacking)}."
 
@@ -93,16 +103,19 @@ def no_images_sentence(subfolders: Mapping[str, int]) -> str:
     """Return why a folder has nothing to train on: what was found in its subfolders, and how to use it. "" if nothing was found."""
     if not subfolders:
         return ""
-    found = f"The folder itself holds no images, but there are {_folders(subfolders)}."
-    kohya = next((match for name in sorted(subfolders) if (match := KOHYA_FOLDER.fullmatch(name))), None)
+    sentence = f"The folder itself holds no images, but there are {_folders(subfolders)}."
+    kohya = next((match for name in sorted(subfolders) if (match := kohya_folder(name))), None)
     if kohya is None:
-        return f"{found} Choose that folder."
-    return f"{found} It is a folder of kohya's form: choose {kohya[0]} with {int(kohya[1])} repeats per image and the trigger word “{kohya[2]}”."
+        return f"{sentence} Choose that folder."
+    return (
+        f"{sentence} It is a folder of kohya's form: choose {kohya.name} with {kohya.num_repeats} repeats per image and the trigger word "
+        f"“{kohya.class_tokens}”."
+    )
 
 
 def images_in_subfolders(folder: Path) -> dict[str, int]:
     """Return how many images each folder inside a folder holds; only those with images, and no hidden ones."""
-    found = {}
+    numbers = {}
     for inner in sorted(folder.iterdir()):
         if inner.name.startswith(".") or not inner.is_dir():
             continue
@@ -111,8 +124,8 @@ def images_in_subfolders(folder: Path) -> dict[str, int]:
         except OSError:
             continue  # a folder that cannot be read is not the user's data set
         if number:
-            found[inner.name] = number
-    return found
+            numbers[inner.name] = number
+    return numbers
 
 
 def equal_files(sizes: Mapping[str, int], digest: Callable[[str], bytes]) -> tuple[tuple[str, ...], ...]:
@@ -127,7 +140,11 @@ def equal_files(sizes: Mapping[str, int], digest: Callable[[str], bytes]) -> tup
 
 
 def content_digest(path: Path) -> bytes:
-    """Return a hash of a file's content; raises OSError if it cannot be read."""
+    """Return a hash of a file's content.
+
+    Raises:
+        OSError: If it cannot be read.
+    """
     with open_regular(path, follow_links=True) as file:
         return hashlib.file_digest(file, "blake2b").digest()
 

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 MAX_FILE_BYTES = 200_000_000
 MAX_PIXELS = 108_000_000  # 12000x9000, the largest photos of common phones and cameras; decoded, 432 MB
-HEAD_BYTES = 256  # of a file, enough to recognize its format
+HEAD_BYTES = 256  # the start of a file, enough to recognize its format
 OPTIONAL_FORMATS = "requirements-images.txt"
 
 
@@ -31,6 +31,8 @@ AVIF = ImageFormat(name="AVIF", extensions=(".avif",))
 HEIF = ImageFormat(name="HEIF", extensions=(".heic", ".heif"), plugin="pi_heif")
 JXL = ImageFormat(name="JXL", extensions=(".jxl",), plugin="pillow_jxl")
 FORMATS = (PNG, JPEG, WEBP, BMP, GIF, TIFF, AVIF, HEIF, JXL)
+_MAIN_EXTENSIONS = [image_format.extensions[0] for image_format in FORMATS]
+EXTENSIONS_TEXT = f"{', '.join(_MAIN_EXTENSIONS[:-1])} or {_MAIN_EXTENSIONS[-1]}"  # one per format, for sentences
 
 JXL_CONTAINER = b"\0\0\0\x0cJXL \r\n\x87\n"
 _STARTS = {
@@ -48,18 +50,22 @@ _OTHERS = {
 
 
 def format_of(head: bytes) -> ImageFormat:
-    """Return the format of a file that begins with these bytes (HEAD_BYTES, or the whole file); raises UnusableImage for any other file."""
+    """Return the format of a file that begins with these bytes (HEAD_BYTES, or the whole file).
+
+    Raises:
+        UnusableImage: For any other file.
+    """
     for start, image_format in _STARTS.items():
         if head.startswith(start):
             return image_format
     if head[:4] == b"RIFF" and head[8:12] == b"WEBP":
         return WEBP
-    if head[4:8] == b"ftyp" and (found := _format_of_brands(head)):
-        return found
+    if head[4:8] == b"ftyp" and (brand_format := _format_of_brands(head)):
+        return brand_format
     text = head.lstrip(b"\xef\xbb\xbf \t\r\n").lower()
-    known = next((words for start, words in _OTHERS.items() if head.startswith(start) or text.startswith(start.lower())), None)
+    kind = next((words for start, words in _OTHERS.items() if head.startswith(start) or text.startswith(start.lower())), None)
     raise UnusableImage(
-        f"is {known}, not an image; save it as .png or .jpg." if known else "is not an image; save it as a real .png or .jpg."
+        f"is {kind}, not an image; save it as .png or .jpg." if kind else "is not an image; save it as a real .png or .jpg."
     )
 
 

@@ -12,7 +12,11 @@ DAMAGED = "has a damaged header; save it again."
 
 
 def header_size(file: BinaryIO, image_format: ImageFormat) -> Size | None:
-    """Return (width, height) from the header of a WebP or JPEG XL file, None for another format; raises UnusableImage if it is damaged."""
+    """Return (width, height) from the header of a WebP or JPEG XL file, None for another format.
+
+    Raises:
+        UnusableImage: If it is damaged.
+    """
     file.seek(0)
     if image_format is WEBP:
         return _webp_size(file.read(30))
@@ -67,7 +71,7 @@ class _Bits:
         return value
 
     def side(self) -> int:
-        """Return a side of an image: two bits say how many follow."""
+        """Return a side of an image, whose first two bits say how many bits follow."""
         return self.take((9, 13, 18, 30)[self.take(2)]) + 1
 
 

@@ -45,7 +45,7 @@ DECODER_ERRORS = (
 
 @contextmanager
 def open_image(path: Path, pillow: Any) -> Iterator[Any]:
-    """Open an image and yield Pillow's object, whose pixels are not decoded yet (those of JPEG XL are).
+    """Open an image and yield Pillow's object. Its pixels are not decoded yet, except for JPEG XL.
 
     Only the decoder of the format that the content has is tried, whatever the file is named.
 
@@ -77,7 +77,11 @@ def _open(source: BinaryIO | PngView, image_format: ImageFormat, pillow: Any) ->
 
 
 def _open_regular(path: Path) -> BinaryIO:
-    """Open a file; raises OSError if it is a pipe or device, which could block or never end."""
+    """Open a file.
+
+    Raises:
+        OSError: If it is a pipe or device, which could block or never end.
+    """
     file = os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb")
     if stat.S_ISREG(os.fstat(file.fileno()).st_mode):
         return file

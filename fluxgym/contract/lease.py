@@ -1,7 +1,7 @@
-"""lease.json: which supervisor a run's folder belongs to. On shared storage another host may take a run over while a silent trainer lives.
+"""lease.json: which supervisor a run's folder belongs to. It keeps two hosts on shared storage from writing one folder.
 
-Each supervisor that starts a run takes the lease with the next number and renews it. A trainer or supervisor that finds another lease than its
-own has been replaced, and must write nothing more into the folder.
+Each supervisor that starts a run takes the lease with the next number and renews it. A trainer or supervisor that finds another holder in
+the lease has been replaced: it is fenced, and writes nothing more into the folder. docs/trust.md has the rules.
 """
 
 import json
@@ -17,11 +17,15 @@ LEASE = "lease.json"  # in the run folder's private folder
 RUN_FOLDER_VARIABLE = "FLUXGYM_RUN_FOLDER"
 HOLDER_VARIABLE = "FLUXGYM_LEASE"  # the holder of the lease under which it was started
 MAX_BYTES = 4096
+RENEW_S = 10.0  # its holder shows a sign of life as often as this
 
 
 @dataclass(frozen=True, kw_only=True)
 class RunLease:
-    """One lease: holder is a random name, number counts the leases of the folder, renewed_at is in seconds since the epoch."""
+    """One lease.
+
+    holder is a random name, number counts the leases of the folder, renewed_at is in seconds since the epoch.
+    """
 
     host: str
     number: int
@@ -48,6 +52,6 @@ def read_lease(path: Path) -> RunLease | None:
 
 
 def has_lost(path: Path, holder: str) -> bool:
-    """Return True if a lease is held by another one than this holder; a missing file proves nothing."""
+    """Return True if another holder has the lease. A missing or unreadable file does not count as lost."""
     lease = read_lease(path)
     return lease is not None and lease.holder != holder

@@ -42,6 +42,7 @@ ROLES = (
     ("clip_l", r"(text_model\.embeddings|encoder\.layers\.\d+\.self_attn|transformer\.resblocks)", "a CLIP text encoder"),
     ("ae", r"(^|vae\.|first_stage_model\.)(encoder|decoder)\.(conv_in|down|up|down_blocks|up_blocks|mid_block|mid)\b", "a VAE"),
 )
+T5_LENGTHS = {"dev": 512, "schnell": 256}  # tokens per caption that each version of FLUX.1 was trained with
 
 
 def other_format(head: bytes) -> str | None:

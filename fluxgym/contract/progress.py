@@ -38,7 +38,11 @@ def format_line(fields: Mapping[str, Any]) -> str:
 
 
 def append_lines(path: Path, text: str) -> None:
-    """Append formatted lines to the file, created if necessary; raises OSError for a link, which would lead them into another file."""
+    """Append formatted lines to the file, created if necessary.
+
+    Raises:
+        OSError: For a link, which would lead them into another file.
+    """
     with append_regular(path) as file:
         file.write(text.encode())
 

@@ -32,25 +32,41 @@ class UnsafeFile(OSError):
 
 
 def open_regular(path: str | os.PathLike[str], *, follow_links: bool = False) -> io.BufferedReader:
-    """Open a regular file to read; raises UnsafeFile for anything else, other OSErrors as the system does.
+    """Open a regular file to read.
 
     Only links at the end of the path count: a folder on the way may be a link to another disk.
+
+    Raises:
+        UnsafeFile: If the path is a link, a named pipe, a device or a folder.
+        OSError: If the file cannot be opened for another reason.
     """
     return io.BufferedReader(io.FileIO(_opened(path, os.O_RDONLY, follow_links), "rb"))
 
 
 def append_regular(path: str | os.PathLike[str]) -> io.FileIO:
-    """Open a regular file to append, without a buffer, and create it if it is missing; raises as `open_regular` does."""
+    """Open a regular file to append, without a buffer, and create it if it is missing.
+
+    Raises:
+        UnsafeFile, OSError: As `open_regular` does.
+    """
     return io.FileIO(_opened(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, follow_links=False), "ab")
 
 
 def update_regular(path: str | os.PathLike[str]) -> io.BufferedRandom:
-    """Open an existing regular file to write over its start; raises as `open_regular` does."""
+    """Open an existing regular file to write over its start.
+
+    Raises:
+        UnsafeFile, OSError: As `open_regular` does.
+    """
     return io.BufferedRandom(io.FileIO(_opened(path, os.O_RDWR, follow_links=False), "r+b"))
 
 
 def read_regular(path: str | os.PathLike[str], max_bytes: int, *, follow_links: bool = False) -> bytes:
-    """Return the content of a regular file; raises UnsafeFile if it has more than max_bytes, of which none are read then."""
+    """Return the content of a regular file.
+
+    Raises:
+        UnsafeFile: If it has more than max_bytes; then nothing is read.
+    """
     handle = _opened(path, os.O_RDONLY, follow_links)
     try:
         size = os.fstat(handle).st_size
@@ -77,9 +93,13 @@ def is_readable(path: str | os.PathLike[str], max_bytes: int) -> bool:
 
 
 def copy_regular(source: str | os.PathLike[str], target: str | os.PathLike[str], *, follow_links: bool = False) -> None:
-    """Copy a regular file's content and time to a new file; raises as `open_regular` does, and FileExistsError.
+    """Copy a regular file's content and time to a new file.
 
     Unlike shutil.copy2 it needs neither chmod nor extended attributes, which some volumes refuse.
+
+    Raises:
+        UnsafeFile, OSError: As `open_regular` does.
+        FileExistsError: If the new file exists.
     """
     with open_regular(source, follow_links=follow_links) as old, Path(target).open("xb") as new:
         shutil.copyfileobj(old, new, 1 << 20)

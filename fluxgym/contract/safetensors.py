@@ -84,7 +84,11 @@ def read_header(path: Path, *, follow_links: bool = True) -> Header:
 
 
 def parse_header(text: bytes) -> Header:
-    """Parse the JSON of a header; raises HeaderError (DAMAGED)."""
+    """Parse the JSON of a header.
+
+    Raises:
+        HeaderError: (DAMAGED) If it is not a valid header.
+    """
     try:
         table = json.loads(text)
         metadata = table.pop("__metadata__", {})
@@ -97,7 +101,11 @@ def parse_header(text: bytes) -> Header:
 
 
 def _entry(value: Any) -> TensorEntry:
-    """Return one tensor's entry; raises ValueError, KeyError or TypeError for a malformed one."""
+    """Return one tensor's entry.
+
+    Raises:
+        ValueError, KeyError, TypeError: For a malformed one.
+    """
     dtype, shape, (begin, end) = value["dtype"], value["shape"], value["data_offsets"]
     numbers = [*shape, begin, end]
     if not isinstance(dtype, str) or not isinstance(shape, list) or not all(type(number) is int and number >= 0 for number in numbers):

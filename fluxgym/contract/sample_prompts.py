@@ -23,7 +23,11 @@ _MEANT = {
 
 
 def read_prompt(line: str) -> tuple[str, dict[str, int | float | str]]:
-    """Return the text of a line and its values by name; raises ValueError with a sentence for a flag or value that cannot be used."""
+    """Return the text of a line and its values by name.
+
+    Raises:
+        ValueError: With a sentence for a flag or value that cannot be used.
+    """
     prompt, *parts = re.split(r" --(?=\w)", f" {line.strip()}")
     values: dict[str, int | float | str] = {}
     for part in parts:

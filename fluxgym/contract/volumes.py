@@ -13,7 +13,11 @@ UNSUPPORTED = frozenset(
 
 
 def sync_file(handle: int) -> None:
-    """Make a file's content durable where the volume can; raises OSError if the disk fails or is full."""
+    """Make a file's content durable where the volume can.
+
+    Raises:
+        OSError: If the disk fails or is full.
+    """
     try:
         os.fsync(handle)
     except OSError as error:
@@ -22,7 +26,11 @@ def sync_file(handle: int) -> None:
 
 
 def sync_folder(folder: str | os.PathLike[str]) -> None:
-    """Make renames in a folder durable where the volume can; raises OSError if the disk fails."""
+    """Make renames in a folder durable where the volume can.
+
+    Raises:
+        OSError: If the disk fails.
+    """
     try:
         handle = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
     except OSError as error:

@@ -21,21 +21,29 @@ from fluxgym.errors import ConfigError
 
 def buckets_on(config: TrainConfig) -> bool:
     """Return True if aspect ratio buckets are enabled, which is the default."""
-    return bool(config.advanced.get("enable_bucket", True))
+    return bool(config.flag("enable_bucket"))
 
 
 def caption_rules(config: TrainConfig) -> CaptionRules:
-    """Return how a training's captions are read; raises ConfigError for an extension that no caption can have."""
+    """Return how a training's captions are read.
+
+    Raises:
+        ConfigError: For an extension that no caption can have.
+    """
     extension = str(config.advanced.get("caption_extension", CAPTION))
     if not re.fullmatch(r"\.[^./\\\0]+", extension) or is_image_name(f"x{extension}"):
         raise ConfigError(
             f"Captions cannot end in “{extension[:40]}”; caption_extension is a dot and letters, such as .txt.", field="advanced"
         )
-    return CaptionRules(extension=extension, default=config.concept_sentence, wildcards=bool(config.advanced.get("enable_wildcard")))
+    return CaptionRules(extension=extension, default=config.concept_sentence, wildcards=bool(config.flag("enable_wildcard")))
 
 
 def dataset_toml(config: TrainConfig, image_dir: Path, reg_dir: Path | None = None) -> str:
-    """Return the text of dataset.toml; raises ConfigError for a resolution or buckets that the trainer does not support."""
+    """Return the text of dataset.toml.
+
+    Raises:
+        ConfigError: For a resolution or buckets that the trainer does not support.
+    """
     subset_keys = {key: config.advanced[key] for key in SUBSET_FLAGS if key in config.advanced}
     subset = {"image_dir": str(image_dir)} | _own_keys(config, Emit.SUBSET)
     subsets: list[dict[str, Any]] = [subset]
@@ -68,7 +76,8 @@ def _dataset(config: TrainConfig) -> dict[str, Any]:
 def bucket_bounds(config: TrainConfig) -> tuple[int, int, int]:
     """Return the smallest and largest bucket side and the distance between sides: the advanced settings, or defaults for the resolution.
 
-    Raises ConfigError for bounds that the trainer refuses.
+    Raises:
+        ConfigError: For bounds that the trainer refuses.
     """
     resolution, advanced = config.resolution, config.advanced
     step = int(advanced.get("bucket_reso_steps", default_step(resolution)))
@@ -82,19 +91,23 @@ def bucket_bounds(config: TrainConfig) -> tuple[int, int, int]:
 
 
 def bucket_rule(config: TrainConfig) -> BucketRule:
-    """Return the bucket settings of dataset.toml; raises ConfigError for invalid ones."""
+    """Return the bucket settings of dataset.toml.
+
+    Raises:
+        ConfigError: For invalid ones.
+    """
     square = config.resolution, config.resolution
     if not buckets_on(config):
         return BucketRule(resolution=square, enabled=False)
     low, high, step = bucket_bounds(config)
-    no_upscale = bool(config.advanced.get("bucket_no_upscale"))
+    no_upscale = bool(config.flag("bucket_no_upscale"))
     return BucketRule(resolution=square, enabled=True, low=low, high=high, step=step, no_upscale=no_upscale)
 
 
 def expected_steps(config: TrainConfig, images: Sequence[Size], regularization: Sequence[Size] = ()) -> int:
     """Return the number of optimizer steps for images of these sizes (width, height), sorted by name; 0 without images."""
-    seed = config.advanced.get("validation_seed", config.seed)
-    held_out = held_out_indices(len(images), float(config.advanced.get("validation_split", 0.0)), seed)
+    seed = config.flag("validation_seed")
+    held_out = held_out_indices(len(images), float(config.flag("validation_split")), config.seed if seed is None else seed)
     images = [size for index, size in enumerate(images) if index not in held_out]
     if not images:
         return 0
@@ -111,6 +124,6 @@ def _steps_per_epoch(config: TrainConfig, repeats: Counter[Size]) -> int:
     buckets: Counter[Size] = Counter()
     for size, count in repeats.items():
         buckets[rule.fit(size).bucket] += count
-    batch_size = int(config.advanced.get("train_batch_size", 1))
+    batch_size = int(config.flag("train_batch_size"))
     num_batches = sum(math.ceil(count / batch_size) for count in buckets.values())
-    return math.ceil(num_batches / int(config.advanced.get("gradient_accumulation_steps", 1)))
+    return math.ceil(num_batches / int(config.flag("gradient_accumulation_steps")))

@@ -13,6 +13,7 @@ from typing import NamedTuple
 from fluxgym.contract.caption_files import CAPTION, caption_name, decode_caption, trained_text
 from fluxgym.contract.dataset_notes import undecodable_sentence
 from fluxgym.contract.dataset_rules import is_image_name
+from fluxgym.contract.image_formats import EXTENSIONS_TEXT
 from fluxgym.contract.limits import MAX_CAPTION_BYTES
 from fluxgym.contract.regular_files import UnsafeFile, copy_regular, read_regular
 from fluxgym.dataset.folder_index import MAX_CAPTION, Captions, check_not_linked, images_among, index_of, pair_entries, read_caption, scan
@@ -21,7 +22,7 @@ from fluxgym.errors import DatasetError
 from fluxgym.runs.files import ensure_room, file_lock, remove_file, storage_error, write_text
 
 MAX_NAME_BYTES = 200
-BUSY_S = 60.0  # as long as another tab's thousands of images are being copied
+BUSY_S = 60.0  # another tab may be copying thousands of images
 
 
 @dataclass(frozen=True)
@@ -85,12 +86,20 @@ class ImageFolder:
         return self.items_of(list(captions.texts)[offset : None if limit is None else offset + limit], captions)
 
     def changing(self) -> AbstractContextManager[None]:
-        """Return the lock that guards changes of this folder; raises AlreadyRunning if another process holds it for BUSY_S seconds."""
+        """Return the lock that guards changes of this folder.
+
+        Raises:
+            AlreadyRunning: If another process holds it for BUSY_S seconds.
+        """
         lock = self.path.with_name(f".{self.path.name}.lock")
         return file_lock(lock, timeout_s=BUSY_S, busy="Other images are being added to the form; try again in a moment.")
 
     def image_path(self, name: str) -> Path:
-        """Return an image's path; raises DatasetError if there is no image of this name."""
+        """Return an image's path.
+
+        Raises:
+            DatasetError: If there is no image of this name.
+        """
         check_not_linked(self.path)
         path = self.path / name
         if name != path.name or not is_image_name(name) or len(os.fsencode(name)) > 255 or not path.is_file():
@@ -120,7 +129,10 @@ class ImageFolder:
     def add(self, source: Path, name: str, *, prepare: Callable[[], object] = lambda: None) -> str:
         """Move an image or caption file into the folder and return its new name; prepare is called once the file is known to be valid.
 
-        Raises DatasetError naming the file when it is neither, damaged, or not UTF-8. An image of a taken name or stem gets a number.
+        An image whose stem another image has gets a number; an image with the name of another one replaces it.
+
+        Raises:
+            DatasetError: If the file is neither an image nor a caption, is damaged, or is not UTF-8; the message names it.
         """
         name = safe_name(name)
         if Path(name).suffix.lower() == CAPTION:
@@ -129,7 +141,7 @@ class ImageFolder:
             with self.changing():
                 return self._move(source, self._free_caption(name))
         if not is_image_name(name):
-            raise DatasetError(f"{name} is neither an image nor a .txt caption; use .png, .jpg or .webp.", field="images")
+            raise DatasetError(f"{name} is neither an image nor a .txt caption; use {EXTENSIONS_TEXT}.", field="images")
         self._check_image(source, name)
         prepare()
         with self.changing():
@@ -199,13 +211,21 @@ def stems_of(names: Iterable[str]) -> set[str]:
 
 
 def _remove(path: Path) -> None:
-    """Remove a file; raises StorageError if that fails."""
+    """Remove a file.
+
+    Raises:
+        StorageError: If that fails.
+    """
     if error := remove_file(path):
         raise storage_error(error, path) from error
 
 
 def safe_name(name: str) -> str:
-    """Return a file name without folders, control characters and leading dots; raises DatasetError if the result is empty."""
+    """Return a file name without folders, control characters and leading dots.
+
+    Raises:
+        DatasetError: If the result is empty.
+    """
     plain = unicodedata.normalize("NFC", name.replace("\\", "/").rsplit("/", 1)[-1])
     plain = re.sub(r"[\x00-\x1f\x7f]", "", plain).strip().lstrip(".")
     stem, suffix = Path(plain).stem, Path(plain).suffix
@@ -218,7 +238,7 @@ def safe_name(name: str) -> str:
 
 @dataclass(frozen=True, kw_only=True)
 class CaptionRules:
-    """How captions become a run's: the extension of their files, the text of images without one, and whether lines are alternatives."""
+    """How captions are copied into a run: their file extension, the text for images without one, and if their lines are alternatives."""
 
     extension: str = CAPTION
     default: str = ""
@@ -226,18 +246,23 @@ class CaptionRules:
 
 
 def copy_into(source: Path, target: Path) -> int:
-    """Copy (hard-link where possible) a folder's images and captions, these unchanged but as .txt; returns the number of images.
+    """Copy a folder's images and captions, and return the number of images.
 
-    Captions are never linked: a later edit changes one run only. Raises DatasetError when there are no images, StorageError when the disk
-    refuses.
+    Images are hard-linked where possible. Captions keep their content and get the extension .txt; they are never linked, so that a later
+    edit changes one run only.
+
+    Raises:
+        DatasetError: If there are no images.
+        StorageError: If the disk is full or cannot be written.
     """
     return _copy(source, target, CAPTION, _content)
 
 
 def copy_for_training(source: Path, target: Path, rules: CaptionRules) -> int:
-    """Copy as `copy_into` does, with captions as they are trained: UTF-8, in one line, the default where there is none.
+    """Copy as `copy_into` does, with captions as they are trained: UTF-8, in one line; an image without a caption gets the default text.
 
-    Raises DatasetError for a caption in an unknown encoding, because replaced characters would be trained on.
+    Raises:
+        DatasetError: If a caption has an unknown encoding, because replaced characters would be trained.
     """
 
     def read(path: Path) -> bytes:
@@ -251,7 +276,11 @@ def copy_for_training(source: Path, target: Path, rules: CaptionRules) -> int:
 
 
 def _content(caption: Path) -> bytes:
-    """Return what a caption file holds; raises DatasetError for a link, a pipe, a device or a giant."""
+    """Return what a caption file holds.
+
+    Raises:
+        DatasetError: For a link, a pipe, a device or a giant.
+    """
     try:
         return read_regular(caption, MAX_CAPTION_BYTES)
     except UnsafeFile as error:
@@ -270,7 +299,7 @@ def _copy(source: Path, target: Path, extension: str, read: Callable[[Path], byt
     names = sorted(images_among(entries))
     check_names(names)
     if not names:
-        raise DatasetError("There are no images to train on; add at least one .png, .jpg or .webp file.", field="images")
+        raise DatasetError(f"There are no images to train on; add at least one {EXTENSIONS_TEXT} file.", field="images")
     captions = pair_entries(entries, extension).of
     try:
         target.mkdir(parents=True, exist_ok=True)
@@ -300,5 +329,9 @@ def _link(source: Path, target: Path) -> None:
 
 
 def sizes(path: Path) -> Sequence[ImageSize]:
-    """Return the sizes of all images of a folder; raises BadImage, which names the file, for a damaged one."""
+    """Return the sizes of all images of a folder.
+
+    Raises:
+        BadImage: For a damaged one; the message names the file.
+    """
     return index_of(path).sizes()

@@ -1,8 +1,8 @@
-"""Names, captions and sizes of a folder's images, read once for all requests that ask while the folder stays the same.
+"""Index of a folder's images: names, captions and sizes, read once for many requests.
 
-A request is answered by a read that began after it came. It is also answered by an earlier read if the folder's modification time is the
-same since and, for the files' contents, if that read is at most RECHECK_S old: a file that another program writes in place leaves the
-folder's time unchanged. Everything that FluxGym writes changes it.
+A request accepts a read that began after the request came. It also accepts an earlier read if the folder has the same modification time as
+at that read. Everything that FluxGym writes changes this time, but another program can write a file in place without changing it. Therefore
+captions and sizes are read again after RECHECK_S.
 """
 
 import functools
@@ -15,7 +15,7 @@ from types import MappingProxyType
 from typing import Generic, NamedTuple, TypeVar
 
 from fluxgym.contract.caption_files import CAPTION, Pairing, decode_caption, pair_captions
-from fluxgym.contract.dataset_notes import DatasetLook, content_digest, equal_files, images_in_subfolders
+from fluxgym.contract.dataset_notes import FolderSummary, content_digest, equal_files, images_in_subfolders, without_trigger
 from fluxgym.contract.dataset_rules import is_image_name
 from fluxgym.contract.files import DATASET_FOLDER
 from fluxgym.contract.limits import MAX_CAPTION_BYTES
@@ -31,15 +31,16 @@ MAX_KEPT_CHARACTERS = 8_000_000  # of the captions of one folder
 # fraction are ticks of a kernel or hundredths of a second.
 SETTLED_S, SETTLED_TICK_S = 2.0, 0.05
 RECHECK_S = 2.0
-Found = TypeVar("Found")
+Result = TypeVar("Result")
 Signature = tuple[int, int, int, int]
 ABSENT = (0, 0)
 
 
 class Captions(NamedTuple):
-    """The images' captions by name in order, "" where there is none.
+    """The captions of a folder's images.
 
-    refused is why files that are captions by name are not read, by file name; undecodable are those in an unknown encoding.
+    texts: the caption by image name, in order, "" without one. refused: the reason by name of each caption file that is not read.
+    undecodable: names of caption files in an unknown encoding.
     """
 
     texts: dict[str, str]
@@ -53,8 +54,7 @@ class Captions(NamedTuple):
 
     def without(self, trigger: str) -> list[str]:
         """Return the names of the images whose caption lacks the trigger word."""
-        word = trigger.strip().casefold()
-        return [name for name, text in self.texts.items() if text and word not in text.casefold()] if word else []
+        return without_trigger(self.texts, trigger)
 
     def matching(self, query: str) -> list[str]:
         """Return the names of the images with a text in the name or caption."""
@@ -64,37 +64,45 @@ class Captions(NamedTuple):
         return [name for name, text in self.texts.items() if wanted in name.casefold() or wanted in text.casefold()]
 
 
-class _Shared(Generic[Found]):
-    """What one read of a folder found, for all requests that it is new enough for. Thread-safe."""
+class _Shared(Generic[Result]):
+    """Caches the result of reading a folder, and shares one read among requests that come at the same time. Thread-safe."""
 
     def __init__(
-        self, path: Path, read: Callable[[], Found], *, max_age_s: float = float("inf"), can_keep: Callable[[Found], bool] = lambda _: True
+        self,
+        path: Path,
+        read: Callable[[], Result],
+        *,
+        max_age_s: float = float("inf"),
+        can_keep: Callable[[Result], bool] = lambda _: True,
     ) -> None:
         self._path, self._read, self._max_age_s, self._can_keep = path, read, max_age_s, can_keep
         self._lock = threading.Lock()
-        self._found: Found | None = None
+        self._result: Result | None = None
         self._began = float("-inf")
         self._state, self._state_since, self._is_settled = ABSENT, 0.0, False
 
-    def get(self) -> Found:
+    def get(self) -> Result:
         """Return what the folder holds."""
         asked = monotonic()
         with self._lock:
-            found = self._found
-            if found is not None and (self._began > asked or self._is_same()):
-                return found
+            result = self._result
+            if result is not None and (self._began > asked or self._is_same()):
+                return result
             self._observe()
-            began, self._found = monotonic(), None
+            began, self._result = monotonic(), None
             self._is_settled = began - self._state_since >= _settles_in(self._state)
-            found, self._began = self._read(), began
-            self._found = found if self._can_keep(found) else None
-            return found
+            result, self._began = self._read(), began
+            self._result = result if self._can_keep(result) else None
+            return result
 
     def _is_same(self) -> bool:
         return self._is_settled and monotonic() - self._began <= self._max_age_s and _state_of(self._path) == self._state
 
     def _observe(self) -> None:
-        """Remember since when the folder has its present state; only this process's clock is used, as the folder's may be a file server's."""
+        """Record since when the folder has its present state.
+
+        Only this process's clock is used: the folder's times may come from a file server with another clock.
+        """
         state = _state_of(self._path)
         if state != self._state:
             self._state, self._state_since = state, monotonic()
@@ -149,27 +157,43 @@ class FolderIndex:
             path,
             self._read_captions,
             max_age_s=RECHECK_S,
-            can_keep=lambda found: sum(map(len, found.texts.values())) <= MAX_KEPT_CHARACTERS,
+            can_keep=lambda captions: sum(map(len, captions.texts.values())) <= MAX_KEPT_CHARACTERS,
         )
         self._sizes = _Shared(path, self._read_sizes, max_age_s=RECHECK_S)
         self._extras = _Shared(path, self._read_extras, max_age_s=RECHECK_S)
 
     def count(self) -> int:
-        """Return the number of images; raises StorageError if the folder cannot be read."""
+        """Return the number of images.
+
+        Raises:
+            StorageError: If the folder cannot be read.
+        """
         return len(self._names.get())
 
     def captions(self) -> Captions:
-        """Return the captions of all images; raises StorageError if the folder cannot be read."""
+        """Return the captions of all images.
+
+        Raises:
+            StorageError: If the folder cannot be read.
+        """
         return self._captions.get()
 
     def sizes(self) -> tuple[ImageSize, ...]:
-        """Return the sizes of all images in the order of their names; raises BadImage, which names the file, for a damaged one."""
+        """Return the sizes of all images in the order of their names.
+
+        Raises:
+            BadImage: For a damaged one; the message names the file.
+        """
         return self._sizes.get()
 
-    def look(self) -> DatasetLook:
-        """Return one look at the folder: captions, and what would be lost. Raises StorageError if the folder cannot be read."""
+    def summary(self) -> FolderSummary:
+        """Return what the folder holds, and which files would not be trained.
+
+        Raises:
+            StorageError: If the folder cannot be read.
+        """
         captions, extras = self._captions.get(), self._extras.get()
-        return DatasetLook(
+        return FolderSummary(
             captions=captions.texts,
             pairing=captions.pairing,
             undecodable=captions.undecodable,
@@ -201,25 +225,25 @@ class FolderIndex:
         entries = scan(self._path)
         before, self._texts = self._texts, {}
         images, pairing = self._paired(entries)
-        found: dict[str, str] = {}
+        texts: dict[str, str] = {}
         undecodable = []
         refused: dict[str, str] = {}
-        kept = 0
+        num_characters = 0
         for name in images:
             caption = entries.get(pairing.of.get(name, ""))
             if caption is None:
-                found[name] = ""
+                texts[name] = ""
                 continue
             try:
                 read = _caption(caption, before.get(caption.name))
             except UnsafeFile as error:
                 read, refused[caption.name] = _Caption(None, ""), error.reason
             undecodable += [] if read.is_decodable else [caption.name]
-            found[name] = read.text
-            kept += len(read.text)
-            if read.signature is not None and kept <= MAX_KEPT_CHARACTERS:
+            texts[name] = read.text
+            num_characters += len(read.text)
+            if read.signature is not None and num_characters <= MAX_KEPT_CHARACTERS:
                 self._texts[caption.name] = read
-        return Captions(found, pairing, tuple(dict.fromkeys(undecodable)), refused)
+        return Captions(texts, pairing, tuple(dict.fromkeys(undecodable)), refused)
 
     def _paired(self, entries: dict[str, os.DirEntry[str]]) -> tuple[list[str], Pairing]:
         """Return the images in order, and the pairing, which stays the same while no file is added or removed."""
@@ -238,7 +262,7 @@ def _file_id(entry: os.DirEntry[str]) -> FileId | None:
 
 
 def _digest(file: FileId) -> bytes:
-    """Return a hash of an image's content, one of its own for a file that cannot be read, which the check of its size reports."""
+    """Return a hash of an image's content. An unreadable file gets a hash that no other file has; reading its size reports the problem."""
     try:
         return content_digest(Path(file.path))
     except OSError:
@@ -264,7 +288,9 @@ def _pair(files: Iterable[str], extension: str) -> Pairing:
 def scan(path: Path) -> dict[str, os.DirEntry[str]]:
     """Return a folder's entries by name, {} if there is no folder.
 
-    Raises StorageError if it cannot be read, DatasetError if it is a run's and a link.
+    Raises:
+        StorageError: If it cannot be read.
+        DatasetError: If it is the images' folder of a run or draft, and a link.
     """
     check_not_linked(path)
     try:
@@ -288,9 +314,10 @@ def images_among(entries: dict[str, os.DirEntry[str]]) -> dict[str, os.DirEntry[
 
 
 def _caption(entry: os.DirEntry[str], before: _Caption | None) -> _Caption:
-    """Return a caption file's content, from before if the file is the same; one without text and signature if it cannot be read.
+    """Return a caption file's content: `before` if the file is unchanged, and an empty text without signature if it cannot be read.
 
-    Raises UnsafeFile for a link, a pipe, a device or a giant, whose content would be shown and trained on.
+    Raises:
+        UnsafeFile: If it is a link, a pipe, a device or too large: its content would be shown and trained.
     """
     try:
         status = entry.stat(follow_symlinks=False)
@@ -321,5 +348,5 @@ def _decoded(signature: Signature | None, data: bytes) -> _Caption:
 
 @functools.lru_cache(maxsize=MAX_FOLDERS)
 def index_of(path: Path, extension: str = CAPTION) -> FolderIndex:
-    """Return the index of a folder, the same one for all requests; those of the folders used least recently are dropped."""
+    """Return the index of a folder, the same one for all requests. Only the MAX_FOLDERS folders used last keep theirs."""
     return FolderIndex(path, extension)

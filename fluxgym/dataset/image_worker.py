@@ -1,54 +1,19 @@
-"""The process that decodes images for the app: it may run out of memory or time, or crash, without harm to the app.
-
-It reads requests from its standard input, one JSON object per line, and writes a JSON line and that many bytes for each. It ends with its input.
-"""
+"""The process that decodes images for the app: sizes, complete checks and thumbnails. `fluxgym.contract.image_worker` is its frame."""
 
 import io
-import json
-import os
-import random
-import resource
-import sys
-import warnings
-from collections.abc import Callable
-from contextlib import suppress
-from dataclasses import asdict, dataclass
-from functools import partial
 from pathlib import Path
-from typing import BinaryIO
 
 from PIL import Image, ImageOps
 
-from fluxgym.contract.image_formats import UnusableImage
-from fluxgym.contract.image_reader import DECODER_ERRORS, open_image, size_as_seen
+from fluxgym.contract.image_reader import open_image, size_as_seen
+from fluxgym.contract.image_worker import Action, Answer, ImageReply, WorkerLimits, read_size, run_worker
 
-DECODE_BYTES = 2 << 30  # address space on top of the idle process
-CPU_LIMIT_S = 60
-NICENESS = 10
-MAX_CPUS = 4  # decoders start a thread per CPU, and each thread takes address space
+LIMITS = WorkerLimits(decode_bytes=2 << 30, cpu_s=60, niceness=10)
 JPEG_QUALITY = 85
 SMOOTH_MODES = ("L", "LA", "RGB", "RGBA", "CMYK", "YCbCr")  # those that Pillow reduces by averaging
 
 
-@dataclass(frozen=True, kw_only=True)
-class ImageReply:
-    """What the worker answers: the size as seen; or why the image is not read, with is_exhausted if memory ran out."""
-
-    width: int = 0
-    height: int = 0
-    num_bytes: int = 0
-    refusal: str = ""
-    is_exhausted: bool = False
-
-
-def read_size(path: Path) -> tuple[ImageReply, bytes]:
-    """Return an image's size from its header."""
-    with open_image(path, Image) as image:
-        width, height = size_as_seen(image, Image)
-        return ImageReply(width=width, height=height), b""
-
-
-def check(path: Path) -> tuple[ImageReply, bytes]:
+def check(path: Path) -> Answer:
     """Decode an image completely and return its size."""
     with open_image(path, Image) as image:
         width, height = size_as_seen(image, Image)
@@ -56,7 +21,7 @@ def check(path: Path) -> tuple[ImageReply, bytes]:
         return ImageReply(width=width, height=height), b""
 
 
-def make_thumbnail(path: Path, side: int) -> tuple[ImageReply, bytes]:
+def make_thumbnail(path: Path, side: int) -> Answer:
     """Return an upright JPEG of an image, at most side pixels wide and high, as the trainer sees it: transparency is white."""
     with open_image(path, Image) as image:
         image.draft("RGB", (side * 2, side * 2))
@@ -84,55 +49,12 @@ def _to_rgb(image: Image.Image) -> Image.Image:
     return image.convert("RGB")
 
 
-def answer(action: Callable[[], tuple[ImageReply, bytes]]) -> tuple[ImageReply, bytes]:
-    """Return what an action returns, or why it failed."""
-    try:
-        return action()
-    except UnusableImage as error:
-        return ImageReply(refusal=str(error)), b""
-    except MemoryError:
-        refusal = f"needs more than {DECODE_BYTES >> 30} GiB of memory to decode; make it smaller."
-        return ImageReply(refusal=refusal, is_exhausted=True), b""
-    except OSError as error:
-        return ImageReply(refusal=f"cannot be read as an image ({error.strerror or error}); save it again."), b""
-    except DECODER_ERRORS as error:
-        return ImageReply(refusal=f"cannot be read as an image ({error}); save it again."), b""
-
-
-def limit_process() -> None:
-    """Limit memory, write no files, let the trainings go first, and be the first to be killed if the machine's memory runs out."""
-    used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
-    for limit, value in ((resource.RLIMIT_AS, used + DECODE_BYTES), (resource.RLIMIT_CORE, 0), (resource.RLIMIT_FSIZE, 0)):
-        resource.setrlimit(limit, (value, value))
-    os.nice(NICENESS)
-    os.sched_setaffinity(0, choose_cpus(os.sched_getaffinity(0)))
-    with suppress(OSError):  # only a preference
-        Path("/proc/self/oom_score_adj").write_text("1000")
-
-
-def choose_cpus(available: set[int]) -> set[int]:
-    """Return at most MAX_CPUS of the available CPUs, chosen at random so that workers and trainings do not share the same ones."""
-    return set(random.sample(sorted(available), min(len(available), MAX_CPUS)))
-
-
-def _limit_cpu_time() -> None:
-    usage = resource.getrusage(resource.RUSAGE_SELF)
-    resource.setrlimit(resource.RLIMIT_CPU, (int(usage.ru_utime + usage.ru_stime) + CPU_LIMIT_S, resource.RLIM_INFINITY))
-
-
-def serve(requests: BinaryIO, replies: BinaryIO) -> None:
-    """Answer requests until there are no more."""
-    for line in requests:
-        request = json.loads(line)
-        path, side = Path(request["path"]), int(request["side"])
-        actions = {"size": partial(read_size, path), "check": partial(check, path), "thumbnail": partial(make_thumbnail, path, side)}
-        _limit_cpu_time()
-        reply, data = answer(actions[request["action"]])
-        replies.write(json.dumps(asdict(reply)).encode() + b"\n" + data)
-        replies.flush()
+ACTIONS: dict[str, Action] = {
+    "size": lambda path, _: (read_size(path, Image), b""),
+    "check": lambda path, _: check(path),
+    "thumbnail": make_thumbnail,
+}
 
 
 if __name__ == "__main__":
-    warnings.simplefilter("ignore")  # of damaged metadata
-    limit_process()
-    serve(sys.stdin.buffer, sys.stdout.buffer)
+    run_worker(ACTIONS, LIMITS)

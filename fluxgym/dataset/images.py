@@ -5,20 +5,23 @@ This process never opens an image: the pools of processes do. Headers have their
 
 import functools
 import os
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
 from fluxgym.contract.image_formats import UnusableImage
-from fluxgym.dataset.image_pool import ImagePool, ImageRequest
-from fluxgym.errors import BadImage
+from fluxgym.contract.image_pool import ImagePool, ImageRequest, ImageResult, NoWorker, WorkerProgram
+from fluxgym.errors import BadImage, DatasetError
+from fluxgym.runs.detached import PROJECT
 from fluxgym.runs.files import raise_if_exhausted
 
 MAX_THUMBNAILS = 1000  # about 15 kB each
 MAX_SIZES = 200_000
-HEADERS = ImagePool(1)
-DECODERS = ImagePool(2)
+WORKER = WorkerProgram(module="fluxgym.dataset.image_worker", folder=PROJECT, time_limit_s=90.0, max_reply_bytes=4 << 20)
+HEADERS = ImagePool(1, WORKER)
+DECODERS = ImagePool(2, WORKER)
 Result = TypeVar("Result")
 
 
@@ -41,23 +44,39 @@ class FileId:
 
     @classmethod
     def of(cls, file: Path | os.DirEntry[str]) -> "FileId":
-        """Return a file's identity; raises OSError if it does not exist."""
+        """Return a file's identity.
+
+        Raises:
+            OSError: If it does not exist.
+        """
         status = file.stat()
         return cls(status.st_dev, status.st_ino, status.st_mtime_ns, status.st_size, os.path.abspath(file))  # noqa: PTH100 (keeps links)
 
 
 def check_image(path: Path) -> ImageSize:
-    """Decode an image completely and return its size; raises BadImage if it is not an image, damaged or out of bounds."""
+    """Decode an image completely and return its size.
+
+    Raises:
+        BadImage: If it is not an image, damaged or out of bounds.
+    """
     return _named(path.name, lambda: _check(FileId.of(path)))
 
 
 def read_size(file: Path | os.DirEntry[str]) -> ImageSize:
-    """Return an image's size, from the cache or from its header; raises BadImage if it cannot be read or is out of bounds."""
+    """Return an image's size, from the cache or from its header.
+
+    Raises:
+        BadImage: If it cannot be read or is out of bounds.
+    """
     return _named(file.name, lambda: _read_size(FileId.of(file)))
 
 
 def thumbnail(path: Path, side: int) -> bytes:
-    """Return an upright JPEG of an image, at most side pixels wide and high; raises BadImage if it cannot be read."""
+    """Return an upright JPEG of an image, at most side pixels wide and high.
+
+    Raises:
+        BadImage: If it cannot be read.
+    """
     return _named(path.name, lambda: _thumbnail(FileId.of(path), side))
 
 
@@ -72,17 +91,30 @@ def _named(name: str, action: Callable[[], Result]) -> Result:
         raise BadImage(f"{name} cannot be read ({error.strerror}); remove it or add it again.", field="images") from None
 
 
+def _run(pool: ImagePool, request: ImageRequest) -> ImageResult:
+    """Return the result of a request.
+
+    Raises:
+        DatasetError: If no process can be started.
+    """
+    try:
+        return pool.run(request)
+    except NoWorker as error:
+        raise_if_exhausted(error.error, Path(sys.executable))
+        raise DatasetError(f"Images cannot be checked now ({error.error.strerror}); try again in a moment.", field="images") from None
+
+
 def _check(file: FileId) -> ImageSize:
-    result = DECODERS.run(ImageRequest(action="check", path=file.path))
+    result = _run(DECODERS, ImageRequest(action="check", path=file.path))
     return ImageSize(result.width, result.height)
 
 
 @functools.lru_cache(maxsize=MAX_SIZES)
 def _read_size(file: FileId) -> ImageSize:
-    result = HEADERS.run(ImageRequest(action="size", path=file.path))
+    result = _run(HEADERS, ImageRequest(action="size", path=file.path))
     return ImageSize(result.width, result.height)
 
 
 @functools.lru_cache(maxsize=MAX_THUMBNAILS)
 def _thumbnail(file: FileId, side: int) -> bytes:
-    return DECODERS.run(ImageRequest(action="thumbnail", path=file.path, side=side)).data
+    return _run(DECODERS, ImageRequest(action="thumbnail", path=file.path, side=side)).data

@@ -15,7 +15,9 @@ from fluxgym.runs.files import storage_error, write_text
 def captions_to_utf8(folder: Path, encoding: str) -> dict[str, str]:
     """Convert the captions of a folder that are not UTF-8 and return their new texts by file name; nothing is written if one cannot be read.
 
-    Raises DatasetError for an encoding that is not known or that a caption is not in, StorageError if a file cannot be written.
+    Raises:
+        DatasetError: If the encoding is unknown, or a caption is not in it.
+        StorageError: If a file cannot be written.
     """
     try:
         name = codecs.lookup(encoding).name

@@ -41,7 +41,8 @@ class Engine(Protocol):
     def submit(self, run: RunPaths, spec: LaunchSpec, mode: Mode = Mode.TRAIN) -> None:
         """Start a supervisor, unless one is alive for this attempt, and return once it has recorded itself or has ended.
 
-        Raises LaunchError if it does neither.
+        Raises:
+            LaunchError: If it does neither.
         """
 
     def cancel(self, run: RunPaths, *, grace_s: float) -> bool:
@@ -59,17 +60,18 @@ class Engine(Protocol):
     def abandoned(self) -> tuple[str, ...]:
         """Return the slugs of the waiting runs that nothing would start any more, the next first."""
 
-    def waits_elsewhere(self) -> bool:
-        """Return True if a run waits on another host; if that does not renew its lease, the run is abandoned after a while."""
-
     def reconcile(self) -> tuple[str, ...]:
-        """Restart the supervisors of waiting runs that have died and return the runs' names. Never raises.
+        """Make sure that waiting runs are started in their turn, and return the names of those that nothing would have started. Never raises.
 
         A run whose launch.json this installation did not write is left waiting.
         """
 
     def move(self, run: RunPaths, position: int) -> None:
-        """Move a waiting run to a position in the queue, 1 is next; raises SessionError if it does not wait."""
+        """Move a waiting run to a position in the queue, 1 is next.
+
+        Raises:
+            SessionError: If it does not wait.
+        """
 
     def waiting(self) -> tuple[str, ...]:
         """Return the slugs of the runs that wait for a device, the next first."""
@@ -93,7 +95,7 @@ class Engine(Protocol):
         """Return the GPUs that a user named for a launch, None if there was no choice or the engine does not have them."""
 
     def acquire(self, run: RunPaths, spec: LaunchSpec, *, is_canceled: Callable[[], bool], waiting: Callable[[str], None]) -> Lease | None:
-        """Wait for the devices of a run and return them, None if it was canceled before. Called by the supervisor.
+        """Return the devices of a run, None if it was canceled or has to wait. Called by the supervisor, which ends then.
 
-        waiting is called with a sentence whenever the reason for waiting changes.
+        Before a run is left waiting, `waiting` is called with what it waits for. The engine starts its supervisor again in its turn.
         """

@@ -73,7 +73,7 @@ def acquire_devices(request: DeviceRequest, holder: Path, *, reserved_by_earlier
         return None if locks is None else DeviceLease(locks=locks)
     for name in names:
         if name not in reserved_by_earlier and (locks := _lock_all([name], holder)) is not None:
-            return DeviceLease(locks=locks, env={VISIBLE: name.removeprefix("gpu-")} if len(names) > 1 else {})
+            return DeviceLease(locks=locks, env={VISIBLE: name.removeprefix("gpu-")} if name.startswith("gpu-") else {})
     return None
 
 

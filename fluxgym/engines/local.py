@@ -1,11 +1,9 @@
-"""The local engine: one supervisor process per run on this machine, and a queue in front of the machine's devices."""
+"""The local engine: one supervisor process per running run on this machine, and a queue in front of the machine's devices."""
 
 import logging
 import os
-import re
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
@@ -14,15 +12,16 @@ from datetime import datetime
 from pathlib import Path
 
 from fluxgym.contract.codes import LIVE, ReasonCode, Status
-from fluxgym.contract.regular_files import append_regular
 from fluxgym.engines.base import CANCELED_REASON, Mode
-from fluxgym.engines.device_queue import Queue, Ticket, waiting_reason
+from fluxgym.engines.device_queue import Queue
 from fluxgym.engines.devices import DeviceLease, acquire_devices, are_there, device_request, devices_of, num_gpus
+from fluxgym.engines.dispatcher import WAITS_FOR_APP, DispatcherProcess
+from fluxgym.engines.spawn import start_supervisor
+from fluxgym.engines.waiting_runs import Starter, WaitingReasons, WaitingRun, WaitingRuns, with_those_ahead
 from fluxgym.errors import FluxGymError, LaunchError, NotReadableNow, UnreadableState
-from fluxgym.runs.detached import start_detached
-from fluxgym.runs.files import is_missing, storage_error, tail
-from fluxgym.runs.gpus import VISIBLE
-from fluxgym.runs.launch_spec import LaunchSpec, read_launch_spec, read_own_launch_spec, write_stop_request
+from fluxgym.runs.files import tail
+from fluxgym.runs.gpus import GPU_NUMBERS, VISIBLE
+from fluxgym.runs.launch_spec import LaunchSpec, read_launch_spec, write_stop_request
 from fluxgym.runs.paths import OutputsPaths, RunPaths
 from fluxgym.runs.process_identity import (
     PROC,
@@ -40,15 +39,12 @@ from fluxgym.runs.process_identity import (
     signal_recorded,
 )
 from fluxgym.runs.snapshot import RunSnapshot
-from fluxgym.runs.state import read_state, update_state
-from fluxgym.runs.status import EXECUTING, SUPERVISOR_ENDED, EnginePhase, EngineState, derive_status
+from fluxgym.runs.state import read_state
+from fluxgym.runs.status import ACTIVITY_LIMIT_S, EXECUTING, EnginePhase, EngineState, derive_status
 from fluxgym.trainers.script import SCRIPT
 
 START_TIMEOUT_S = 30.0
 START_POLL_S = 0.05
-QUEUE_POLL_S = 1.0
-NO_LAUNCH_SPEC = "It waited for its device, but its .run/launch.json is missing or damaged, so nothing could be started. Start it again."
-GPU_NUMBERS = re.compile(r"\d{1,3}(,\d{1,3})*")
 PROGRAMS = ("fluxgym.supervisor", "fluxgym.launch.supervisor", SCRIPT)  # the second is the supervisor of earlier versions
 log = logging.getLogger(__name__)
 
@@ -58,17 +54,16 @@ class LocalEngine:
 
     def __init__(self, outputs: OutputsPaths) -> None:
         self._outputs = outputs
-        self._queue = Queue(outputs)
+        self._queue, self._waiting, self._dispatcher = Queue(outputs), WaitingRuns(outputs), DispatcherProcess(outputs)
 
     def submit(self, run: RunPaths, spec: LaunchSpec, mode: Mode = Mode.TRAIN) -> None:
         """Start a supervisor, unless one is alive for this attempt, and return once it has recorded itself or has ended.
 
-        Raises LaunchError if it does neither.
+        Raises:
+            LaunchError: If it does neither.
         """
-        record = read_record(run)
-        if record is not None and record.supervisor is not None and is_alive(record.supervisor) and _is_of(record, spec):
-            return
-        _wait_until_recorded(run, spec, _spawn(run, mode))
+        if not _is_supervised(run, spec):
+            _wait_until_recorded(run, spec, start_supervisor(run, mode))
 
     def cancel(self, run: RunPaths, *, grace_s: float) -> bool:
         """Request a stop and return at once; False if nothing of the run is alive or waiting."""
@@ -81,33 +76,30 @@ class LocalEngine:
         if record is not None and record.supervisor is not None and is_alive(record.supervisor):
             signal_recorded(record.supervisor, signal.SIGCONT)
         elif spec is not None and record is not None and is_alive(record.trainer):
-            _spawn(run, Mode.STOP_ONLY)
-        elif run.ticket.exists():  # the supervisor of a waiting run has died
-            self._cancel_waiting(run, latest.run_id)
+            start_supervisor(run, Mode.STOP_ONLY)
+        elif (waiting := self._waiting.of(run)) is not None and waiting.starter in (Starter.DISPATCHER, Starter.APP):
+            self._waiting.end(waiting, Status.STOPPED, ReasonCode.USER, CANCELED_REASON)
         return True
 
-    def _cancel_waiting(self, run: RunPaths, run_id: str) -> None:
-        """Cancel a waiting run without a supervisor: by a new one, or right here if its launch.json may not be executed."""
-        if (own := read_own_launch_spec(run)) is not None:
-            self.submit(run, own)  # it reads the request and leaves the queue
-            return
-        self._queue.remove(run, run_id)
-        update_state(
-            run, {"status": Status.STOPPED, "reason_code": ReasonCode.USER, "reason": CANCELED_REASON, "completed_at": time.time()}
-        )
-
     def abandoned(self) -> tuple[str, ...]:
-        """Return the slugs of the waiting runs whose supervisors have died, the next first."""
-        return tuple(ticket.slug for ticket in self._queue.tickets() if self._queue.is_abandoned(ticket))
+        """Return the slugs of the waiting runs that nothing would start any more, the next first."""
+        return tuple(waiting.run.slug for waiting in self._abandoned(self._waiting.all()))
 
-    def waits_elsewhere(self) -> bool:
-        """Return True if a run waits on another host, which may just have ended."""
-        return any(self._queue.waits_elsewhere(ticket) for ticket in self._queue.tickets())
+    def _abandoned(self, runs: Sequence[WaitingRun]) -> list[WaitingRun]:
+        starters = {Starter.APP, Starter.DISPATCHER} if self._dispatcher.problem() else {Starter.APP}
+        return [waiting for waiting in runs if waiting.starter in starters]
 
     def observe(self, snapshots: Sequence[RunSnapshot]) -> Mapping[str, EngineState]:
         """Return the state of each run's processes, by slug."""
-        now = time.time()
-        return {snapshot.run.slug: _state_of(snapshot.process_record, now) for snapshot in snapshots}
+        return {snapshot.run.slug: self._observe(snapshot) for snapshot in snapshots}
+
+    def _observe(self, snapshot: RunSnapshot) -> EngineState:
+        state = _state_of(snapshot.process_record, time.time())
+        if state.phase in EXECUTING or not snapshot.is_queued:
+            return state
+        if state.phase is EnginePhase.UNREACHABLE and abs(state.observed_at - snapshot.last_activity) < ACTIVITY_LIMIT_S:
+            return state
+        return EngineState(phase=EnginePhase.WAITING, reason=self._dispatcher.problem(), observed_at=state.observed_at)
 
     def orphans(self, runs: Sequence[RunPaths]) -> Mapping[str, str]:
         """Return a supervisor or trainer that was started for a run's folder, from one pass over all processes."""
@@ -119,11 +111,23 @@ class LocalEngine:
         return found
 
     def reconcile(self) -> tuple[str, ...]:
-        """Restart the supervisor of every waiting run whose supervisor has died; returns at once and never raises."""
-        return tuple(ticket.slug for ticket in self._queue.tickets() if self._restart_supervisor(ticket))
+        """Make sure that a dispatcher is alive if runs wait, and return the names of those that nothing would have started. Never raises."""
+        try:
+            runs = [waiting for waiting in self._waiting.all() if not self._waiting.drop(waiting)]
+            abandoned = [waiting.run.slug for waiting in self._abandoned(runs) if waiting.starter is Starter.DISPATCHER]
+            if any(waiting.starter is not Starter.OWN_SUPERVISOR for waiting in runs):
+                self._dispatcher.ensure()
+        except (FluxGymError, OSError) as error:
+            log.warning("the runs that wait in the queue could not be continued: %s", error)
+            return ()
+        return tuple(abandoned)
 
     def move(self, run: RunPaths, position: int) -> None:
-        """Move a waiting run to a position in the queue, 1 is next; raises SessionError if it does not wait."""
+        """Move a waiting run to a position in the queue, 1 is next.
+
+        Raises:
+            SessionError: If it does not wait.
+        """
         self._queue.move(run.slug, position)
 
     def waiting(self) -> tuple[str, ...]:
@@ -132,14 +136,17 @@ class LocalEngine:
 
     def waiting_reasons(self) -> Mapping[str, str]:
         """Return what each waiting run waits for now, the next run first; a run whose folder or launch spec is gone is left out."""
-        reasons = {}
-        for ticket in self._queue.tickets():
-            run = self._outputs.run(ticket.slug)
-            spec = None if is_missing(run.ui_state) else read_launch_spec(run)
-            if spec is not None:
-                active = self._queue.is_active(ticket)
-                reasons[run.slug] = waiting_reason(run, spec.devices, self._queue.ahead_of(run)) if active else SUPERVISOR_ENDED
-        return reasons
+        problem, reasons = self._dispatcher.problem(), WaitingReasons(others_wait=self._dispatcher.other_queues())
+        found = {}
+        for waiting, ahead in with_those_ahead(self._waiting.all()):
+            if waiting.starter is Starter.OTHER_HOST:
+                found[waiting.run.slug] = f"It waits on another machine, {waiting.other_host}."
+            elif waiting.starter is Starter.APP:
+                found[waiting.run.slug] = WAITS_FOR_APP
+            elif waiting.spec is not None and waiting.is_ahead_of_others:
+                reason = reasons.reason(waiting.run, waiting.spec.devices, ahead)
+                found[waiting.run.slug] = reason if waiting.starter is Starter.OWN_SUPERVISOR else problem or reason
+        return found
 
     def waiting_since(self, run: RunPaths) -> float | None:
         """Return when a run joined the queue, None if it does not wait."""
@@ -155,8 +162,9 @@ class LocalEngine:
         return num_gpus()
 
     def assign(self, spec: LaunchSpec, gpus: str | None) -> LaunchSpec:
-        """Return a launch spec that requests the GPUs that a user named ("0,1"), else any free device."""
-        return replace(spec, env={VISIBLE: gpus} if gpus else {}, devices=device_request(gpus))
+        """Return a launch spec that requests the GPUs that a user named ("0,1"), else any free device of those that this process sees."""
+        visible = gpus or os.environ.get(VISIBLE)
+        return replace(spec, env={} if visible is None else {VISIBLE: visible}, devices=device_request(gpus))
 
     def chosen_gpus(self, spec: LaunchSpec) -> str | None:
         """Return the GPUs that a user named for a launch, None if there was no choice or this machine does not have them."""
@@ -166,76 +174,53 @@ class LocalEngine:
     def acquire(
         self, run: RunPaths, spec: LaunchSpec, *, is_canceled: Callable[[], bool], waiting: Callable[[str], None]
     ) -> DeviceLease | None:
-        """Wait in the queue for the devices of a run and return their locks, None if it was canceled before."""
-        last_reason = ""
+        """Return the locks on the devices of a run. If it has to wait, return None and leave its ticket to the dispatcher."""
         self._queue.join(run, spec.run_id, spec.devices.names)
+        is_left = False
         try:
-            while not is_canceled():
-                with suppress(NotReadableNow):  # who is ahead is not known now; it is polled
-                    ahead = self._queue.ahead_of(run)
-                    reserved = {device for ticket in ahead for device in ticket.devices}
-                    if (lease := acquire_devices(spec.devices, run.folder, reserved_by_earlier=reserved)) is not None:
-                        return lease
-                    if (reason := waiting_reason(run, spec.devices, ahead)) != last_reason:
-                        last_reason = reason
-                        waiting(reason)
-                time.sleep(QUEUE_POLL_S)
+            with suppress(NotReadableNow):  # who is ahead is not known now: the dispatcher looks again
+                if not is_canceled() and (lease := self._acquire_in_turn(run, spec, waiting)) is not None:
+                    return lease
+            if is_left := not is_canceled():
+                self._start_dispatcher()
             return None
         finally:
-            with suppress(NotReadableNow):  # then reconcile removes it
-                self._queue.remove(run, spec.run_id)
+            if not is_left:
+                with suppress(FluxGymError):  # then the dispatcher removes it
+                    self._queue.remove(run, spec.run_id)
+
+    def _acquire_in_turn(self, run: RunPaths, spec: LaunchSpec, waiting: Callable[[str], None]) -> DeviceLease | None:
+        """Return the locks on the devices, or None after a call of `waiting` if they are in use or runs ahead wait for them."""
+        ahead = next((ahead for other, ahead in with_those_ahead(self._waiting.all()) if other.run.slug == run.slug), [])
+        reserved = frozenset[str]().union(*(other.devices for other in ahead))
+        lease = acquire_devices(spec.devices, run.folder, reserved_by_earlier=reserved)
+        if lease is None:
+            waiting(WaitingReasons(others_wait=self._dispatcher.other_queues()).reason(run, spec.devices, ahead))
+        return lease
+
+    def _start_dispatcher(self) -> None:
+        """Make sure that a dispatcher is alive. If that fails, only the log says why; the run's status says that nothing starts it."""
+        try:
+            self._dispatcher.ensure()
+        except (FluxGymError, OSError) as error:
+            log.error("%s", error)
 
     def _state(self, run: RunPaths) -> EngineState:
         return _state_of(read_record(run), time.time())
 
-    def _status(self, run: RunPaths) -> Status:
-        return derive_status(RunSnapshot(run, read_state(run)), self._state(run)).status
-
     def _is_declared_live(self, run: RunPaths) -> bool:
-        """Return True if a run is about to start, or executes on another host, where its supervisor reads the stop request."""
+        """Return True if a run waits, is about to start, or executes on another host, where its supervisor reads the stop request."""
         try:
-            return self._status(run) in LIVE
+            snapshot = RunSnapshot(run, read_state(run))
         except UnreadableState:
             return False
-
-    def _restart_supervisor(self, ticket: Ticket) -> bool:
-        run = self._outputs.run(ticket.slug)
-        try:
-            if not self._queue.is_abandoned(ticket):
-                return False
-            spec = read_launch_spec(run)
-            if spec is None:
-                self._end_unstartable(run, ticket)
-                return False
-            if spec.run_id != ticket.run_id or self._status(run) is not Status.QUEUED:
-                self._queue.remove(run, ticket.run_id)
-                return False
-            if read_own_launch_spec(run) is None:  # `sessions.waiting` makes another one of the run's state
-                return False
-            self._queue.mark_restarted(ticket)
-            _spawn(run, Mode.TRAIN)
-        except (FluxGymError, OSError) as error:
-            log.warning("the supervisor of %s, which waits in the queue, could not be restarted: %s", ticket.slug, error)
-            return False
-        return True
-
-    def _end_unstartable(self, run: RunPaths, ticket: Ticket) -> None:
-        """Remove the ticket of a run without a launch spec, and record that the run failed if its folder still waits for this start."""
-        is_gone = is_missing(run.ui_state)
-        if not is_gone and read_state(run).get("run_id") == ticket.run_id and self._status(run) is Status.QUEUED:
-            log.warning("%s, which waits in the queue, cannot be started: its launch.json is missing or damaged", run.slug)
-            update_state(run, {"status": Status.FAILED, "reason_code": ReasonCode.LAUNCH, "reason": NO_LAUNCH_SPEC})
-        self._queue.remove(run, ticket.run_id)
+        return derive_status(snapshot, self._observe(snapshot)).status in LIVE
 
 
-def _spawn(run: RunPaths, mode: Mode) -> subprocess.Popen[bytes]:
-    options = [] if mode is Mode.TRAIN else [f"--only-{mode}"]
-    try:
-        output = append_regular(run.monitor_log)
-    except OSError as error:
-        raise storage_error(error, run.monitor_log) from error
-    with output:
-        return start_detached([sys.executable, "-m", "fluxgym.supervisor", str(run.folder), *options], output)
+def _is_supervised(run: RunPaths, spec: LaunchSpec) -> bool:
+    """Return True if a supervisor is alive for this attempt."""
+    record = read_record(run)
+    return record is not None and is_alive(record.supervisor) and _is_of(record, spec)
 
 
 def _wait_until_recorded(run: RunPaths, spec: LaunchSpec, process: subprocess.Popen[bytes]) -> None:
@@ -244,7 +229,7 @@ def _wait_until_recorded(run: RunPaths, spec: LaunchSpec, process: subprocess.Po
         if _has_recorded_itself(run, spec, process.pid):
             return
         if process.poll() is not None:
-            if process.returncode == 0:
+            if process.returncode == 0 or _is_supervised(run, spec):  # by the supervisor that another process started for it
                 return
             raise LaunchError(f"The supervisor did not start: {' '.join(tail(run.monitor_log, 1)) or 'its log is empty'}")
         time.sleep(START_POLL_S)

@@ -1,4 +1,4 @@
-"""The engine of a run or of an outputs folder, and what it says about one run."""
+"""The engine of a run or of an outputs folder, and the state and status of one run."""
 
 from collections.abc import Callable, Mapping
 
@@ -6,8 +6,8 @@ from fluxgym.engines.base import Engine
 from fluxgym.engines.local import LocalEngine
 from fluxgym.runs.paths import OutputsPaths, RunPaths
 from fluxgym.runs.snapshot import RunSnapshot
-from fluxgym.runs.state import State
-from fluxgym.runs.status import EXECUTING, EngineState, SessionStatus, derive_status, is_monitored
+from fluxgym.runs.state import State, read_state_or_empty
+from fluxgym.runs.status import EXECUTING, EnginePhase, EngineState, SessionStatus, derive_status, is_monitored
 
 ENGINES: Mapping[str, Callable[[OutputsPaths], Engine]] = {"local": LocalEngine}
 
@@ -34,8 +34,8 @@ def status_of(run: RunPaths, state: State) -> SessionStatus:
 
 
 def is_executing(run: RunPaths) -> bool:
-    """Return True if a recorded process of a run is alive, whatever its state says: then nothing else may start in its folder."""
-    return has_process(RunSnapshot(run, {}))
+    """Return True if a recorded process of a run is alive, whatever its state says, or if it waits: then nothing else may start in its folder."""
+    return observe_run(RunSnapshot(run, read_state_or_empty(run))).phase in (*EXECUTING, EnginePhase.WAITING)
 
 
 def has_process(snapshot: RunSnapshot) -> bool:

@@ -6,19 +6,19 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from fluxgym.contract.model_kinds import T5_LENGTHS
 from fluxgym.models.catalog import CAPTION_LENGTH, FoundFiles, caption_tokenizer
 from fluxgym.models.identify import identify
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
-DEV, SCHNELL = 512, 256  # as the trainer's T5_LENGTHS; a test holds them equal
 MAX_COUNTED = 100_000
 
 
 def token_limit(files: FoundFiles, advanced: Mapping[str, Any]) -> int:
     """Return the number of tokens that T5 reads of a caption: the advanced setting's, else the model's, at most its tokenizer's."""
-    limit = int(advanced.get(CAPTION_LENGTH) or (SCHNELL if "schnell" in identify(files.transformer).words else DEV))
+    limit = int(advanced.get(CAPTION_LENGTH) or T5_LENGTHS[identify(files.transformer).version or "dev"])
     folder = caption_tokenizer(files)
     return limit if folder is None else min(limit, _longest(folder / "tokenizer_config.json"))
 
@@ -26,16 +26,16 @@ def token_limit(files: FoundFiles, advanced: Mapping[str, Any]) -> int:
 def too_long(captions: Mapping[str, str], files: FoundFiles, limit: int) -> dict[str, int]:
     """Return the number of tokens of each caption that is longer than the limit, by image.
 
-    Only captions that can be longer are counted: a token has at least one byte. Without a tokenizer.json, the words are counted, of which
-    each has at least one token.
+    Only captions that can be longer are counted: a token has at least one byte. Without a tokenizer.json, words are counted: each has at
+    least one token.
     """
     folder = caption_tokenizer(files)
-    found = {}
+    lengths = {}
     for name, text in captions.items():
         longest = max(text.splitlines(), key=len, default="")
         if len(longest.encode()) + len(longest.split()) + 1 > limit and (number := _count(folder, longest)) > limit:
-            found[name] = number
-    return found
+            lengths[name] = number
+    return lengths
 
 
 @functools.lru_cache(maxsize=MAX_COUNTED)
@@ -65,4 +65,4 @@ def _longest(file: Path) -> int:
         value = json.loads(file.read_text(encoding="utf-8-sig")).get("model_max_length")
     except (OSError, ValueError, AttributeError):
         value = None
-    return int(value) if isinstance(value, (int, float)) and value > 0 else DEV
+    return int(value) if isinstance(value, (int, float)) and value > 0 else max(T5_LENGTHS.values())

@@ -58,7 +58,11 @@ class FoundFiles:
 
 
 def list_models(models: Path) -> list[Model]:
-    """Return the built-in models and those of models/models.yaml; raises ModelError if that file is invalid."""
+    """Return the built-in models and those of models/models.yaml.
+
+    Raises:
+        ModelError: If that file is invalid.
+    """
     entries = dict(_built_in())
     own = models / CATALOG
     if own.is_file():
@@ -97,11 +101,15 @@ def _model(name: str, entry: Mapping[str, Any]) -> Model:
 
 
 def get_model(model_id: str, models: Path) -> Model:
-    """Return a model by id; raises ModelError, which lists the known ids."""
-    known = {model.id: model for model in list_models(models)}
-    if model_id not in known:
-        raise ModelError(f"The base model “{model_id[:80]}” is not known; known: {', '.join(known)}.", field="base_model")
-    return known[model_id]
+    """Return a model by id.
+
+    Raises:
+        ModelError: If there is none; the message lists the known ids.
+    """
+    models_by_id = {model.id: model for model in list_models(models)}
+    if model_id not in models_by_id:
+        raise ModelError(f"The base model “{model_id[:80]}” is not known; known: {', '.join(models_by_id)}.", field="base_model")
+    return models_by_id[model_id]
 
 
 def model_of_file(transformer: Path) -> str | None:
@@ -109,12 +117,13 @@ def model_of_file(transformer: Path) -> str | None:
 
     The catalogs are the models.yaml of a folder that the file is in, and the built-in one.
     """
-    known = list(_built_in().values())
+    candidates = list(_built_in().values())
     with suppress(ModelError):
-        known = [model for folder in transformer.parents if (folder / CATALOG).is_file() for model in list_models(folder)] or known
-    names = ((model.id, Path(path).parts) for model in known for path in model.files["transformer"])
-    found = [(len(parts), model_id) for model_id, parts in names if transformer.parts[-len(parts) :] == parts]
-    return max(found)[1] if found else None
+        listed = [model for folder in transformer.parents if (folder / CATALOG).is_file() for model in list_models(folder)]
+        candidates = listed or candidates
+    names = ((model.id, Path(path).parts) for model in candidates for path in model.files["transformer"])
+    matches = [(len(parts), model_id) for model_id, parts in names if transformer.parts[-len(parts) :] == parts]
+    return max(matches)[1] if matches else None
 
 
 def is_present(model: Model, models: Path) -> bool:
@@ -124,23 +133,24 @@ def is_present(model: Model, models: Path) -> bool:
 
 def default_model(models: Path) -> str:
     """Return the id of the default model: flux-dev if its files exist, else the pocket model."""
-    known = {model.id: model for model in list_models(models)}
-    return PREFERRED if PREFERRED in known and is_present(known[PREFERRED], models) else FALLBACK
+    models_by_id = {model.id: model for model in list_models(models)}
+    return PREFERRED if PREFERRED in models_by_id and is_present(models_by_id[PREFERRED], models) else FALLBACK
 
 
 def find_files(model_id: str, models: Path) -> FoundFiles:
     """Return the paths of a model's files; its tokenizers are in the folders of the text encoders.
 
-    Raises ModelError with the list of all that are missing, or about the first that is damaged or something else than it should be.
+    Raises:
+        ModelError: If files are missing (details list all), or one is damaged or of another kind.
     """
     model = get_model(model_id, models)
     located = {role: _locate(paths, models) for role, paths in model.files.items()}
     if missing := list(_missing(model, located, models)):
         raise missing_parts_error(model.short_title, missing, models)
-    found = {role: path for role, path in located.items() if path is not None}
-    for role, path in found.items():
+    present = {role: path for role, path in located.items() if path is not None}
+    for role, path in present.items():
         check_file(path, role)
-    return FoundFiles(**found)
+    return FoundFiles(**present)
 
 
 def _missing(model: Model, located: Mapping[str, Path | None], models: Path) -> Iterator[MissingPart]:
@@ -189,8 +199,12 @@ def apply_defaults(state: Mapping[str, Any], models: Path) -> dict[str, Any]:
 
 
 def regularization_folder(config: TrainConfig, models: Path) -> Path | None:
-    """Return the folder of regularization images, resolved against the models folder; raises ModelError if it does not exist."""
-    named = config.advanced.get("reg_data_dir")
+    """Return the folder of regularization images, resolved against the models folder.
+
+    Raises:
+        ModelError: If it does not exist.
+    """
+    named = config.flag("reg_data_dir")
     if not named:
         return None
     folder = models / str(named)

@@ -17,16 +17,20 @@ from fluxgym.contract.safetensors import HeaderError, TensorEntry, read_header
 PRECISIONS = {"BF16": "bf16", "F16": "fp16", "F32": "fp32", "F8_E4M3": "fp8", "F8_E5M2": "fp8 (e5m2)"}
 FOLDERS = {"transformer": "transformer", "vae": "ae", "text_encoder": "clip_l", "text_encoder_2": "t5xxl"}
 FLUX_WIDTH = 3072
+GUIDANCE = r"(^|\.)(guidance_in|time_text_embed\.guidance_embedder)\."  # layers of the dev version only
 INPUT = re.compile(r"(^|\.)img_in\.weight$")
-WORDS = {"ae": "the VAE (ae)", "clip_l": "a CLIP text encoder", "t5xxl": "a T5 text encoder"}
 
 
 @dataclass(frozen=True, kw_only=True)
 class Identity:
-    """What a file is: a description in words, the roles it can have, and a problem, the predicate of “The file …”, if it has none."""
+    """What a file is: a description in words, the roles it can have, and a problem, the predicate of “The file …”, if it has none.
+
+    version is "dev" or "schnell" for a FLUX.1 transformer, else "".
+    """
 
     words: str
     roles: frozenset[str] = frozenset()
+    version: str = ""
     problem: str | None = None
 
     @property
@@ -70,12 +74,12 @@ def _of_file(path: Path, _size: int, _mtime_ns: int) -> Identity:
 def _of_folder(folder: Path) -> Identity:
     parts = {role: path for name, role in FOLDERS.items() if (path := folder / name).is_dir()}
     if parts:
-        found = {role: identify(path) for role, path in parts.items()}
-        broken = next((identity for identity in found.values() if identity.problem), None)
+        identities = {role: identify(path) for role, path in parts.items()}
+        broken = next((identity for identity in identities.values() if identity.problem), None)
         if broken is not None:
             return broken
-        words = found["transformer"].words if "transformer" in found else "a model without a transformer"
-        return Identity(words=f"a diffusers folder of {words}", roles=frozenset(found))
+        transformer = identities.get("transformer", Identity(words="a model without a transformer"))
+        return Identity(words=f"a diffusers folder of {transformer.words}", roles=frozenset(identities), version=transformer.version)
     return _of_tensors({name: line for file in _files(folder) for name, line in _tensors(file).items()})
 
 
@@ -126,16 +130,15 @@ def _of_tensors(tensors: Mapping[str, TensorEntry]) -> Identity:
     roles = roles_of(tensors)
     if "transformer" in roles:
         whole = "a whole checkpoint of " if len(roles) > 1 else ""
-        return Identity(words=whole + _transformer(tensors), roles=roles)
-    return Identity(words=next((WORDS[role] for role, _, _ in ROLES if role in roles), "an unknown model"), roles=roles)
+        version = "dev" if any_matches(GUIDANCE, tensors) else "schnell"
+        return Identity(words=whole + _transformer(tensors, version), roles=roles, version=version)
+    return Identity(words=next((name for role, _, name in ROLES if role in roles), "an unknown model"), roles=roles)
 
 
-def _transformer(tensors: Mapping[str, TensorEntry]) -> str:
-    is_dev = any_matches(r"(^|\.)(guidance_in|time_text_embed\.guidance_embedder)\.", tensors)
+def _transformer(tensors: Mapping[str, TensorEntry], version: str) -> str:
     form = ", diffusers' names" if any_matches(r"(^|\.)x_embedder\.weight$", tensors) else ""
     types = Counter(entry.dtype for name, entry in tensors.items() if "blocks" in name and name.endswith("weight") and len(entry.shape) > 1)
     precision = PRECISIONS.get(types.most_common(1)[0][0], "an unknown precision") if types else "an unknown precision"
-    name = f"FLUX.1 {'dev' if is_dev else 'schnell'}"
     width = next((entry.shape[0] for part, entry in tensors.items() if INPUT.search(part) and entry.shape), FLUX_WIDTH)
     small = "" if width == FLUX_WIDTH else f"a miniature of {width} instead of {FLUX_WIDTH} channels with the layers of "
-    return f"{small}{name} in {precision}{form}"
+    return f"{small}FLUX.1 {version} in {precision}{form}"

@@ -11,10 +11,11 @@ from fluxgym.contract.buckets import Size
 from fluxgym.contract.caption_files import CAPTION, trained_text
 from fluxgym.contract.dataset_notes import (
     MAX_NAMED,
-    DatasetLook,
+    FolderSummary,
     cut_captions_sentence,
     no_images_sentence,
     notes,
+    required_trigger,
     undecodable_sentence,
 )
 from fluxgym.dataset.dataset_spec import caption_rules
@@ -61,8 +62,10 @@ class Findings:
 
     def add(self, level: Level, message: str, field: str | None = None) -> None:
         """Add a result."""
-        code = ConfigError.__name__ if level is Level.ERROR else ""
-        self._append(Problem(level=level, message=message, field=field, code=code))
+        if level is Level.ERROR:
+            self.refuse(ConfigError(message, field=field))
+        else:
+            self._append(Problem(level=level, message=message, field=field))
 
     def refuse(self, error: FluxGymError, field: str | None = None) -> None:
         """Add an error as a result; `field` is used if the error names none."""
@@ -79,7 +82,10 @@ class Findings:
         return None
 
     def _append(self, problem: Problem) -> None:
-        if all((known.level, known.message, known.field) != (problem.level, problem.message, problem.field) for known in self.problems):
+        if all(
+            (reported.level, reported.message, reported.field) != (problem.level, problem.message, problem.field)
+            for reported in self.problems
+        ):
             self.problems.append(problem)
 
 
@@ -88,9 +94,9 @@ def check_model(model: Model | None, models: Path, findings: Findings) -> FoundF
     if model is None:
         return None
     files = findings.attempt(lambda: find_files(model.id, models), "base_model")
-    known = findings.attempt(lambda: identify(files.transformer), "base_model") if files else None
-    if known is not None:
-        transformer = f"; the transformer is {known.words}" if known.roles else ""
+    identity = findings.attempt(lambda: identify(files.transformer), "base_model") if files else None
+    if identity is not None:
+        transformer = f"; the transformer is {identity.words}" if identity.roles else ""
         findings.add(Level.OK, f"{model.title}: all four files are here{transformer}.", "base_model")
     return files
 
@@ -122,12 +128,12 @@ def _size(path: Path) -> int:
 
 
 def read_images(config: TrainConfig, folder: Path, models: Path, findings: Findings) -> ImageSet:
-    """Return the images and regularization images, and report what of them would be lost or misread."""
+    """Return the images and regularization images, and report which files would not be trained or would be misread."""
     rules = findings.attempt(lambda: caption_rules(config), "advanced")
     extension = CAPTION if rules is None else rules.extension
-    look = findings.attempt(lambda: index_of(folder, extension).look(), IMAGES)
-    if look is not None:
-        _report_look(config, look, extension, findings)
+    summary = findings.attempt(lambda: index_of(folder, extension).summary(), IMAGES)
+    if summary is not None:
+        _report_summary(config, summary, extension, findings)
     num_problems = len(findings.problems)
     regularization = findings.attempt(lambda: regularization_folder(config, models), IMAGES)
     if regularization is not None:
@@ -135,49 +141,55 @@ def read_images(config: TrainConfig, folder: Path, models: Path, findings: Findi
     own, others = _sizes(folder, findings), _sizes(regularization, findings) if regularization else ()
     return ImageSet(
         folder=folder,
-        count=len(look.captions) if look else 0,
-        captioned=sum(map(bool, look.captions.values())) if look else 0,
+        count=len(summary.captions) if summary else 0,
+        captioned=sum(map(bool, summary.captions.values())) if summary else 0,
         sizes=own,
         regularization=regularization,
         regularization_sizes=others,
         is_complete=all(problem.level is not Level.ERROR for problem in findings.problems[num_problems:]),
-        captions={} if look is None else look.captions,
+        captions={} if summary is None else summary.captions,
     )
 
 
-def _report_look(config: TrainConfig, look: DatasetLook, extension: str, findings: Findings) -> None:
+def _report_summary(config: TrainConfig, summary: FolderSummary, extension: str, findings: Findings) -> None:
     """Report the numbers of images and captions, what is left out, and captions that cannot be read."""
-    if not look.captions:
-        findings.refuse(DatasetError(no_images_sentence(look.subfolders) or "Add at least one image."), IMAGES)
+    if not summary.captions:
+        findings.refuse(DatasetError(no_images_sentence(summary.subfolders) or "Add at least one image."), IMAGES)
         return
-    _report_counts(config, len(look.captions), sum(map(bool, look.captions.values())), findings)
-    findings.attempt(lambda: check_names(look.captions), IMAGES)
-    _report_unreadable(look, findings)
-    trigger = "" if config.concept_sentence.strip() in _added_text(config) else config.concept_sentence
-    for sentence in notes(look, extension=extension, trigger=trigger):
+    _report_counts(config, len(summary.captions), sum(map(bool, summary.captions.values())), findings)
+    findings.attempt(lambda: check_names(summary.captions), IMAGES)
+    _report_unreadable(summary, findings)
+    for sentence in notes(summary, extension=extension, trigger=trigger_of_captions(config)):
         findings.add(Level.WARNING, sentence, IMAGES)
 
 
-def _added_text(config: TrainConfig) -> str:
-    return " ".join(str(config.advanced.get(name, "")) for name in ("caption_prefix", "caption_suffix"))
+def trigger_of_captions(config: TrainConfig) -> str:
+    """Return the trigger word that each caption should contain, "" if there is none or a prefix or suffix adds it."""
+    prefix, suffix = _around(config)
+    return required_trigger(config.concept_sentence, prefix=prefix, suffix=suffix)
 
 
-def _report_unreadable(look: DatasetLook, findings: Findings) -> None:
+def _around(config: TrainConfig) -> tuple[str, str]:
+    """Return the texts that are put before and behind each caption."""
+    return config.flag("caption_prefix") or "", config.flag("caption_suffix") or ""
+
+
+def _report_unreadable(summary: FolderSummary, findings: Findings) -> None:
     """Report captions that Start would refuse: links, pipes, devices, giants, and those in an unknown encoding."""
-    for name, why in look.refused.items():
+    for name, why in summary.refused.items():
         findings.refuse(DatasetError(refusal_of(name, why)), IMAGES)
-    for name in look.undecodable[:MAX_NAMED]:
+    for name in summary.undecodable[:MAX_NAMED]:
         findings.refuse(DatasetError(undecodable_sentence(name)), IMAGES)
 
 
 def _report_regularization(folder: Path, extension: str, findings: Findings) -> None:
-    look = findings.attempt(lambda: index_of(folder, extension).look(), "reg_data_dir")
-    if look is not None and not look.captions:
-        sentence = no_images_sentence(look.subfolders) or "Choose a folder with images, or leave it empty."
+    summary = findings.attempt(lambda: index_of(folder, extension).summary(), "reg_data_dir")
+    if summary is not None and not summary.captions:
+        sentence = no_images_sentence(summary.subfolders) or "Choose a folder with images, or leave it empty."
         findings.refuse(DatasetError(f"There are no regularization images in {folder}. {sentence}"), "reg_data_dir")
-    elif look is not None:
-        _report_unreadable(look, findings)
-        for sentence in notes(look, extension=extension):
+    elif summary is not None:
+        _report_unreadable(summary, findings)
+        for sentence in notes(summary, extension=extension):
             findings.add(Level.WARNING, f"Regularization images: {sentence}", "reg_data_dir")
 
 
@@ -198,13 +210,12 @@ def _without(missing: int) -> str:
 
 def report_long_captions(config: TrainConfig, images: ImageSet, files: FoundFiles, findings: Findings) -> None:
     """Report captions of which the text encoder reads the first part only."""
-    advanced = config.advanced
-    limit = token_limit(files, advanced)
-    around = [str(advanced.get(name, "")) for name in ("caption_prefix", "caption_suffix")]
+    limit = token_limit(files, config.advanced)
+    prefix, suffix = _around(config)
     texts = {}
     for name, text in images.captions.items():
-        lines = trained_text(text, wildcards=bool(advanced.get("enable_wildcard"))).split("\n")
-        texts[name] = "\n".join(" ".join(filter(None, (around[0], line, around[1]))) for line in lines)
+        lines = trained_text(text, wildcards=bool(config.flag("enable_wildcard"))).split("\n")
+        texts[name] = "\n".join(" ".join(filter(None, (prefix, line, suffix))) for line in lines)
     if sentence := cut_captions_sentence(too_long(texts, files, limit), limit):
         findings.add(Level.WARNING, sentence, IMAGES)
 

@@ -12,26 +12,36 @@ from fluxgym.trainers.base import backend_for
 FIELD = "resume_from_checkpoint"
 
 
-def find_named_checkpoint(named: str, run: RunPaths, outputs: Path) -> Path | None:
-    """Return the folder of a named checkpoint, None if there is no such folder."""
-    return next((folder for folder in _folders(named, run, outputs) if os.path.isdir(folder)), None)  # noqa: PTH112 (takes every name)
-
-
 def check_named_checkpoint(named: str, run: RunPaths, trainer_dir: Path) -> None:
-    """Raise ConfigError if a name is not that of a complete checkpoint; checksums are not computed, as Start does."""
-    folder = find_named_checkpoint(named, run, run.folder.parent)
-    if folder is None or backend_for(trainer_dir).read_checkpoint(folder, verify=False) is None:
-        raise not_complete(named)
+    """Raise ConfigError if there is no complete checkpoint of this name. Only Start computes its checksums: `verified_checkpoint`."""
+    _complete_checkpoint(named, run, trainer_dir, verify=False)
 
 
-def not_complete(named: str) -> ConfigError:
-    """Return the refusal of a name that is not that of a complete checkpoint."""
-    sentence = f"“{named[:80]}” is not a complete checkpoint; name a folder that ends in -state, or leave it empty."
-    return ConfigError(sentence, field=FIELD)
+def verified_checkpoint(named: str, run: RunPaths, trainer_dir: Path) -> Path:
+    """Return the folder of the checkpoint that a new run starts from, after computing its checksums.
+
+    Raises:
+        ConfigError: If it is not complete, or belongs to the run that the new one would replace.
+    """
+    folder = _complete_checkpoint(named, run, trainer_dir, verify=True).resolve()
+    if run.folder.resolve() in folder.parents:
+        raise ConfigError(
+            f"“{named[:80]}” belongs to the run that would be replaced; resume that run, or start a new version.", field=FIELD
+        )
+    return folder
+
+
+def _complete_checkpoint(named: str, run: RunPaths, trainer_dir: Path, *, verify: bool) -> Path:
+    folders = _folders(named, run, run.folder.parent)
+    folder = next((folder for folder in folders if os.path.isdir(folder)), None)  # noqa: PTH112 (takes every name)
+    if folder is None or backend_for(trainer_dir).read_checkpoint(folder, verify=verify) is None:
+        sentence = f"“{named[:80]}” is not a complete checkpoint; name a folder that ends in -state, or leave it empty."
+        raise ConfigError(sentence, field=FIELD)
+    return folder
 
 
 def _folders(named: str, run: RunPaths, outputs: Path) -> Iterator[Path]:
-    """Yield where a named checkpoint can be: at that path, in the run whose last checkpoint it is, in one whose epoch or step it is, here."""
+    """Yield the folders that a name can mean: that path; the last, an epoch's or a step's checkpoint of any run; one of this run."""
     yield Path(os.path.expanduser(named))  # noqa: PTH111 (unlike Path.expanduser it leaves an unknown user's home unchanged)
     yield outputs / named
     name = Path(named).name

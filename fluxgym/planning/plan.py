@@ -26,8 +26,9 @@ from fluxgym.planning.checks import (
     report_small_images,
     report_tier,
 )
-from fluxgym.planning.named_checkpoint import check_named_checkpoint
+from fluxgym.planning.named_checkpoint import check_named_checkpoint, verified_checkpoint
 from fluxgym.planning.sample_prompts import sample_prompts
+from fluxgym.planning.sample_times import report_sample_times
 from fluxgym.runs.checkpoints import Checkpoint
 from fluxgym.runs.launch_spec import LaunchSpec, TrainerOptions
 from fluxgym.runs.paths import OutputsPaths, RunPaths
@@ -38,14 +39,6 @@ from fluxgym.trainers.options import trainer_options
 from fluxgym.trainers.settings_check import needs_trainer
 
 UNNAMED = "unnamed"  # the name of a plan whose LoRA has no usable name yet
-
-
-@dataclass(frozen=True, kw_only=True)
-class Estimates:
-    """What a training is expected to need; None where it is unknown."""
-
-    seconds: float | None = None
-    vram_bytes: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,7 +61,6 @@ class TrainingPlan:
     trainer_dir: Path
     resume_from: Path | None
     steps: int | None
-    estimates: Estimates
     problems: tuple[Problem, ...]
     is_checked: bool
 
@@ -96,6 +88,15 @@ class TrainingPlan:
     def resuming(self, checkpoint: Path) -> "TrainingPlan":
         """Return the same plan, starting from a checkpoint folder."""
         return self._written_for(self.run, checkpoint)
+
+    def with_named_checkpoint(self) -> "TrainingPlan":
+        """Return the same plan, starting from the checkpoint that its settings name, if they name one.
+
+        Raises:
+            ConfigError: If that checkpoint is not complete, or belongs to the run that would be replaced.
+        """
+        named = self.config.resume_from_checkpoint.strip()
+        return self.resuming(verified_checkpoint(named, self.run, self.trainer_dir)) if named else self
 
     def _written_for(self, run: RunPaths, resume_from: Path | None) -> "TrainingPlan":
         options, toml = self.options, self.dataset_toml
@@ -163,6 +164,7 @@ def plan_unchecked(
     can_write = are_usable and image_set.is_complete
     toml = findings.attempt(lambda: dataset_toml(config, run.dataset, image_set.regularization)) if can_write else None
     steps = findings.attempt(lambda: expected_steps(config, image_set.sizes, image_set.regularization_sizes), IMAGES) if toml else None
+    report_sample_times(config, steps, findings)
     report_small_images(config, image_set, findings)
     if files is not None:
         report_long_captions(config, image_set, files, findings)
@@ -190,7 +192,6 @@ def plan_unchecked(
         trainer_dir=settings.sd_scripts,
         resume_from=resume_from,
         steps=steps or None,
-        estimates=Estimates(),
         problems=tuple(findings.problems),
         is_checked=not options or bool(refused) or not image_set.count or not needs_trainer(config),
     )
@@ -198,7 +199,7 @@ def plan_unchecked(
 
 
 def _named_code(planned: TrainingPlan) -> list[Problem]:
-    """Return a warning for each piece of code that the settings name, so that Start is a click that shows it."""
+    """Return a warning for each piece of code that the settings name; the form shows them above Start."""
     start = replace(planned.launch_spec(), resume_from=None) if planned.options else None
     phrases = () if start is None else named_code(start)
     return [

@@ -36,33 +36,36 @@ class CheckpointReader(Protocol):
 
 
 def list_complete(run: RunPaths, reader: CheckpointReader, *, verify: bool = False) -> list[Checkpoint]:
-    """Return the complete checkpoints of the reader's kind, the one with the most steps first; those that were refused are left out."""
+    """Return the complete checkpoints of the reader's kind, without the refused ones; the checkpoint with the most steps is first."""
     read = (reader.read_checkpoint(folder, verify=verify) for folder in run.checkpoint_folders())
     refused = read_refused(run)
-    found = [checkpoint for checkpoint in read if checkpoint is not None and refused.get(checkpoint.name) != checkpoint.written_at]
-    return sorted(found, key=lambda checkpoint: (checkpoint.step, checkpoint.written_at), reverse=True)
+    usable = [checkpoint for checkpoint in read if checkpoint is not None and refused.get(checkpoint.name) != checkpoint.written_at]
+    return sorted(usable, key=lambda checkpoint: (checkpoint.step, checkpoint.written_at), reverse=True)
 
 
 def newest_verified(run: RunPaths, reader: CheckpointReader) -> Checkpoint | None:
     """Return the complete checkpoint with the most steps whose checksums are right, None if there is none.
 
-    Those that are damaged are recorded, so that they are not offered again.
+    A damaged checkpoint is recorded as refused, so that it is not offered again.
     """
-    for found in list_complete(run, reader):
-        if reader.read_checkpoint(found.folder, verify=True) is not None:
-            return found
-        refuse_checkpoint(run, found)
+    for checkpoint in list_complete(run, reader):
+        if reader.read_checkpoint(checkpoint.folder, verify=True) is not None:
+            return checkpoint
+        refuse_checkpoint(run, checkpoint)
     return None
 
 
 def read_refused(run: RunPaths) -> dict[str, float]:
-    """Return the checkpoints that cannot be used, by folder name, with the time of the one that was found so: a newer one may be good."""
+    """Return the checkpoints that cannot be used: folder name -> time at which the unusable checkpoint was written.
+
+    A checkpoint of the same name with another time may be good.
+    """
     value = read_json(run.refused_checkpoints)
     return {name: float(at) for name, at in value.items() if is_number(at)} if isinstance(value, dict) else {}
 
 
 def refuse_checkpoint(run: RunPaths, checkpoint: Checkpoint) -> None:
-    """Record that a checkpoint cannot be used; nothing on a full disk, since the next attempt finds it out again."""
+    """Record that a checkpoint cannot be used. On a full disk nothing is recorded, and the next attempt finds the fault again."""
     with suppress(StorageError):
         write_json(run.refused_checkpoints, read_refused(run) | {checkpoint.name: checkpoint.written_at})
 

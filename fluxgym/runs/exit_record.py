@@ -35,7 +35,11 @@ def reserve_exit_record(run: RunPaths) -> None:
 
 
 def write_exit_record(run: RunPaths, record: ExitRecord) -> None:
-    """Write exit.json; on a full disk into the reserved space. Raises StorageError if none was reserved."""
+    """Write exit.json; on a full disk into the reserved space.
+
+    Raises:
+        StorageError: If none was reserved.
+    """
     value = {key: value for key, value in asdict(record).items() if value is not None}
     try:
         write_json(run.exit, value)

@@ -31,7 +31,11 @@ MAX_JSON_BYTES = 4 << 20
 
 
 def write_text(path: Path, text: str) -> None:
-    """Replace a file's text atomically and durably; raises StorageError if it cannot be written."""
+    """Replace a file's text atomically and durably.
+
+    Raises:
+        StorageError: If it cannot be written.
+    """
     tmp_path = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -52,7 +56,11 @@ def write_text(path: Path, text: str) -> None:
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Replace a JSON file atomically and durably; raises StorageError if it cannot be written."""
+    """Replace a JSON file atomically and durably.
+
+    Raises:
+        StorageError: If it cannot be written.
+    """
     text = json.dumps(value, indent=2, ensure_ascii=False)
     try:
         text.encode()
@@ -100,7 +108,8 @@ def remove_file(path: Path) -> OSError | None:
 def read_json(path: Path, *, max_bytes: int = MAX_JSON_BYTES) -> Any:
     """Return the content of a JSON file, None if it is missing, damaged, larger than max_bytes, or not a regular file.
 
-    Raises NotReadableNow if that cannot be known.
+    Raises:
+        NotReadableNow: If that cannot be known.
     """
     try:
         return parse_json(read_regular(path, max_bytes))
@@ -110,7 +119,7 @@ def read_json(path: Path, *, max_bytes: int = MAX_JSON_BYTES) -> Any:
 
 
 def raise_if_exhausted(error: Exception, path: Path) -> None:
-    """Raise NotReadableNow for an error of this machine, which says nothing about the file or process that was to be read."""
+    """Raise NotReadableNow if an error is a shortage of this machine, which says nothing about the file or process to be read."""
     if isinstance(error, OSError) and error.errno in EXHAUSTED:
         raise _exhausted(error, path) from error
 
@@ -124,7 +133,12 @@ def _exhausted(error: OSError, path: Path) -> NotReadableNow:
 
 
 def parse_json(data: bytes) -> Any:
-    """Return the value of JSON text, with "?" for lone surrogates, which cannot be encoded; raises ValueError or RecursionError."""
+    """Return the value of JSON text, with "?" for lone surrogates, which cannot be encoded.
+
+    Raises:
+        ValueError: If it is not JSON.
+        RecursionError: If it is nested too deeply.
+    """
     value = json.loads(data)
     if b"\\u" not in data:
         return value
@@ -217,7 +231,11 @@ def keeps_hosts_apart(folder: Path) -> bool:
 
 
 def _locked(path: Path) -> IO[str] | None:
-    """Return the locked file, None if another process holds the lock; raises NoLocks if the volume has no locks."""
+    """Return the locked file, None if another process holds the lock.
+
+    Raises:
+        NoLocks: If the volume has no locks.
+    """
     if path.parent == local_locks():
         create_private_folder(path.parent)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -239,7 +257,9 @@ def _locked(path: Path) -> IO[str] | None:
 def create_private_folder(folder: Path) -> None:
     """Create a folder that only this user can write, and check its owner: another user may have created it in a shared temporary folder.
 
-    Raises PermissionError if it belongs to another user, and OSError if it cannot be created.
+    Raises:
+        PermissionError: If it belongs to another user.
+        OSError: If it cannot be created.
     """
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     if folder.is_symlink() or folder.stat().st_uid != os.getuid():
@@ -248,7 +268,11 @@ def create_private_folder(folder: Path) -> None:
 
 @contextmanager
 def file_lock(path: Path, *, timeout_s: float, busy: str) -> Iterator[None]:
-    """Hold the lock on a file; raises AlreadyRunning with the sentence busy if another process holds it for timeout_s."""
+    """Hold the lock on a file.
+
+    Raises:
+        AlreadyRunning: If another process holds it for timeout_s; `busy` is the message.
+    """
     deadline = time.monotonic() + timeout_s
     while (file := try_lock(path)) is None:
         if time.monotonic() >= deadline:
@@ -274,7 +298,11 @@ def reserve(path: Path) -> None:
 
 
 def write_reserved(path: Path, text: str) -> None:
-    """Write a text of at most RESERVED_BYTES into reserved space; raises StorageError if none was reserved."""
+    """Write a text of at most RESERVED_BYTES into reserved space.
+
+    Raises:
+        StorageError: If none was reserved.
+    """
     try:
         with update_regular(path) as file:
             file.write(text.encode().ljust(RESERVED_BYTES))
@@ -303,7 +331,8 @@ def tail(path: Path, num_lines: int = 200, max_bytes: int = 65_536) -> list[str]
 def check_free_space(outputs: Path) -> int:
     """Return the free bytes on the disk of the outputs folder, which need not exist.
 
-    Raises StorageError if the folder cannot be written or the disk has less than MIN_FREE_BYTES free.
+    Raises:
+        StorageError: If the folder cannot be written or the disk has less than MIN_FREE_BYTES free.
     """
     existing = _existing(outputs)
     if not os.access(existing, os.W_OK):
@@ -314,7 +343,8 @@ def check_free_space(outputs: Path) -> int:
 def ensure_room(folder: Path, num_bytes: int) -> int:
     """Return the free bytes on the disk of a folder, which need not exist.
 
-    Raises StorageError if num_bytes more would leave less than MIN_FREE_BYTES for the trainings that run.
+    Raises:
+        StorageError: If num_bytes more would leave less than MIN_FREE_BYTES for the trainings that run.
     """
     try:
         free = shutil.disk_usage(_existing(folder)).free

@@ -1,6 +1,7 @@
 """The GPUs of this machine: whether there is one, and how much memory they have. No library of a vendor is loaded."""
 
 import os
+import re
 import shutil
 import subprocess
 from functools import cache
@@ -9,6 +10,7 @@ from pathlib import Path
 NVIDIA = Path("/proc/driver/nvidia/gpus")  # has a folder for each GPU
 GPU_SIGNS = (NVIDIA, Path("/dev/dxg"), Path("/dev/kfd"))
 VISIBLE = "CUDA_VISIBLE_DEVICES"
+GPU_NUMBERS = re.compile(r"\d{1,3}(,\d{1,3})*")  # as a user names them: "0,1"
 QUERY = ("--query-gpu=memory.total", "--format=csv,noheader,nounits")
 TIMEOUT_S = 10.0
 

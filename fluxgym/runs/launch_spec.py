@@ -83,7 +83,11 @@ class LaunchSpec:
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> "LaunchSpec":
-        """Read launch.json, also of an earlier version, whose argv is taken apart; raises KeyError, TypeError or ValueError if damaged."""
+        """Read launch.json. The argv of an earlier version, which stored no options, is parsed into options.
+
+        Raises:
+            KeyError, TypeError, ValueError: If it is damaged.
+        """
         argv = _texts(value["argv"])
         parsed = parse_words(argv)
         options = _options(value["options"]) if "options" in value else parsed
@@ -179,12 +183,18 @@ def clear_stop_request(run: RunPaths) -> None:
 
 
 def read_launch_spec(run: RunPaths) -> LaunchSpec | None:
-    """Return the latest attempt's spec, None if launch.json is missing or damaged. Nothing in it may be executed: see `read_own_launch_spec`."""
+    """Return the latest attempt's spec, None if launch.json is missing or damaged.
+
+    The file may come from elsewhere. Execute only what `read_own_launch_spec` returns.
+    """
     return _parse(read_json(run.launch))
 
 
 def read_own_launch_spec(run: RunPaths) -> LaunchSpec | None:
-    """Return the latest attempt's spec if this installation wrote it; None for that of another one, of an earlier version, or a damaged one."""
+    """Return the latest attempt's spec if this installation signed it.
+
+    Return None if another installation or an earlier version wrote launch.json, or if it is missing or damaged.
+    """
     value = read_json(run.launch)
     return _parse(value) if is_signed(value) else None
 
@@ -197,14 +207,14 @@ def _parse(value: Any) -> LaunchSpec | None:
 
 
 def holds_start(run: RunPaths, run_id: str) -> bool:
-    """Return True if a folder still holds the start of this run_id: it was not removed, moved away or replaced by another start.
+    """Return True if a folder still holds the start with this run id: it was not removed, moved away or replaced by another start.
 
-    One of launch.json and ui_state.json has to name it; if neither can be read, it is enough that one exists.
+    launch.json or ui_state.json has to name the run id. If neither can be read, it is enough that one of them exists.
     """
     try:
         spec, state = read_launch_spec(run), read_state_or_empty(run)
     except NotReadableNow:
-        return True  # as far as is known
+        return True  # nothing shows that it was removed
     named = [spec.run_id if spec is not None else None, state.get("run_id")]  # users may have edited them
     if named == [None, None]:
         return not (is_missing(run.launch) and is_missing(run.ui_state))
@@ -217,7 +227,11 @@ def reserve_stop_request(run: RunPaths) -> None:
 
 
 def write_stop_request(run: RunPaths, run_id: str, attempt: int, grace_s: float) -> None:
-    """Write a stop request; on a full disk into the reserved space. Raises StorageError if none was reserved."""
+    """Write a stop request; on a full disk into the reserved space.
+
+    Raises:
+        StorageError: If none was reserved.
+    """
     stop_request = asdict(StopRequest(run_id=run_id, attempt=attempt, requested_at=time.time(), grace_s=grace_s))
     try:
         write_json(run.stop, stop_request)

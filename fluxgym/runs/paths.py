@@ -246,13 +246,21 @@ class OutputsPaths:
         return self.own / "locks"
 
     def run(self, slug: str) -> RunPaths:
-        """Return the paths of a run, whether it exists or not; raises SessionNotFound if the name cannot be a run's."""
+        """Return the paths of a run, whether it exists or not.
+
+        Raises:
+            SessionNotFound: If the name cannot be a run's.
+        """
         if not is_run_name(slug):
             raise SessionNotFound(f"There is no run called “{slug[:40].encode('utf-8', 'replace').decode()}”.")
         return RunPaths(self.root / slug)
 
     def runs(self) -> Iterator[RunPaths]:
-        """Yield every folder with a ui_state.json, and those that cannot be read, unordered. Raises OSError if outputs itself cannot be read."""
+        """Yield every folder with a ui_state.json, and those that cannot be read, unordered.
+
+        Raises:
+            OSError: If outputs itself cannot be read.
+        """
         try:
             folders = list(self.root.iterdir())
         except (FileNotFoundError, NotADirectoryError):

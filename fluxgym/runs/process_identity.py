@@ -11,6 +11,8 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any, Self
 
+from fluxgym.contract.files import ATTEMPT_VARIABLE, RUN_ID_VARIABLE
+from fluxgym.contract.lease import RUN_FOLDER_VARIABLE
 from fluxgym.contract.regular_files import read_regular
 from fluxgym.runs.files import raise_if_exhausted, read_json, write_json
 from fluxgym.runs.paths import RunPaths
@@ -154,7 +156,8 @@ def start_ticks(pid: int) -> int | None:
 def stat_fields(pid: int) -> list[bytes] | None:
     """Return the fields of /proc/PID/stat from the state on (state, parent, group, …), None if there is no such process or it is a zombie.
 
-    Raises NotReadableNow if that cannot be known.
+    Raises:
+        NotReadableNow: If that cannot be known.
     """
     path = PROC / str(pid) / "stat"
     try:
@@ -204,8 +207,8 @@ def processes_of_group(pgid: int) -> list[LocalProcess]:
     except OSError as error:
         raise_if_exhausted(error, PROC)
         raise
-    found = ((pid, stat_fields(pid)) for pid in pids)
-    return [LocalProcess(pid, int(fields[19])) for pid, fields in found if fields is not None and int(fields[2]) == pgid]
+    stats = ((pid, stat_fields(pid)) for pid in pids)
+    return [LocalProcess(pid, int(fields[19])) for pid, fields in stats if fields is not None and int(fields[2]) == pgid]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -220,29 +223,57 @@ class ProcessRecord:
 
 
 def read_record(run: RunPaths) -> ProcessRecord | None:
-    """Return the processes of the run's latest attempt, None if process.json is missing or damaged, or is of the run that was copied."""
+    """Return the processes of the run's latest attempt, None if process.json is missing, or is of the run that was copied.
+
+    If process.json is damaged, the trainer is still found by training.pid, so that a run that trains can be seen and stopped.
+    """
     value = read_json(run.process)
     try:
         if _is_copy(run, str(value.get("folder") or run.folder)):
             return None
-        return ProcessRecord(
-            run_id=str(value["run_id"]),
-            attempt=int(value["attempt"]),
-            started_at=float(value["started_at"]),
-            supervisor=ProcessIdentity.from_json(value.get("supervisor")),
-            trainer=ProcessIdentity.from_json(value.get("trainer")),
+        processes = {name: ProcessIdentity.from_json(value.get(name)) for name in ("supervisor", "trainer")}
+        record = ProcessRecord(
+            run_id=str(value["run_id"]), attempt=int(value["attempt"]), started_at=float(value["started_at"]), **processes
         )
     except (OSError, KeyError, TypeError, ValueError, AttributeError, OverflowError):
+        return _record_of_trainer(run) if os.path.lexists(run.process) else None
+    is_damaged = any(identity is None and value.get(name) is not None for name, identity in processes.items())
+    return (_record_of_trainer(run) if is_damaged else None) or record
+
+
+def _record_of_trainer(run: RunPaths) -> ProcessRecord | None:
+    """Return a record of the live trainer in training.pid, if that was started for this folder as its environment says; else None."""
+    pid = read_pid(run.training_pid)
+    if pid is None or (environment := _environment(pid)).get(RUN_FOLDER_VARIABLE) != os.path.realpath(run.folder):
         return None
+    try:
+        run_id, attempt = environment[RUN_ID_VARIABLE], int(environment[ATTEMPT_VARIABLE])
+        started_at = run.training_pid.stat().st_mtime
+    except (OSError, KeyError, ValueError):
+        return None
+    return ProcessRecord(run_id=run_id, attempt=attempt, started_at=started_at, supervisor=None, trainer=identify(pid, run_id))
+
+
+def _environment(pid: int) -> dict[str, str]:
+    """Return the environment with which a process was started, {} if it has ended or belongs to another user."""
+    try:
+        entries = (PROC / str(pid) / "environ").read_bytes().split(b"\0")
+    except OSError:
+        return {}
+    return dict(os.fsdecode(entry).split("=", 1) for entry in entries if b"=" in entry)
 
 
 def _is_copy(run: RunPaths, recorded: str) -> bool:
-    """Return True if a record is of another folder that still exists, from which this one was copied; a moved folder is not a copy."""
+    """Return True if this folder was copied from the folder of the record, which still exists. A moved folder is not a copy."""
     return recorded != str(run.folder) and os.path.isdir(recorded) and not os.path.samefile(recorded, run.folder)  # noqa: PTH112, PTH121
 
 
 def write_record(run: RunPaths, record: ProcessRecord) -> None:
-    """Write process.json; raises StorageError if it cannot be written."""
+    """Write process.json.
+
+    Raises:
+        StorageError: If it cannot be written.
+    """
     identities = {"supervisor": record.supervisor, "trainer": record.trainer}
     processes = {name: None if identity is None else identity.to_json() for name, identity in identities.items()}
     fields = {"run_id": record.run_id, "attempt": record.attempt, "started_at": record.started_at, "folder": str(run.folder)}
@@ -250,7 +281,11 @@ def write_record(run: RunPaths, record: ProcessRecord) -> None:
 
 
 def read_pid(path: Path) -> int | None:
-    """Return the integer in a PID file, None if it is missing or damaged; raises NotReadableNow if that cannot be known."""
+    """Return the integer in a PID file, None if it is missing or damaged.
+
+    Raises:
+        NotReadableNow: If that cannot be known.
+    """
     try:
         return int(read_regular(path, 64))
     except (OSError, ValueError) as error:

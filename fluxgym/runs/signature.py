@@ -22,13 +22,21 @@ KEY_BYTES = 32
 
 
 def config_folder() -> Path:
-    """Return the user's configuration folder of FluxGym: in XDG_CONFIG_HOME, else in ~/.config; raises RuntimeError without a home."""
+    """Return the user's configuration folder of FluxGym: in XDG_CONFIG_HOME, else in ~/.config.
+
+    Raises:
+        RuntimeError: Without a home.
+    """
     base = os.environ.get("XDG_CONFIG_HOME", "")
     return (Path(base) if Path(base).is_absolute() else Path.home() / ".config") / "fluxgym"
 
 
 def signed(value: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a JSON object with its signature; raises StorageError if no key can be kept."""
+    """Return a JSON object with its signature.
+
+    Raises:
+        StorageError: If no key can be kept.
+    """
     return {**value, SIGNATURE: _digest(value, _create_key())}
 
 

@@ -2,14 +2,19 @@
 
 from functools import cached_property
 from pathlib import Path
+from typing import Self
 
+from fluxgym.contract.codes import Status
 from fluxgym.contract.progress import Line
 from fluxgym.runs.exit_record import ExitRecord, read_exit
+from fluxgym.runs.files import read_json
 from fluxgym.runs.launch_spec import LaunchSpec, read_launch_spec
 from fluxgym.runs.paths import RunPaths
 from fluxgym.runs.process_identity import ProcessRecord, read_pid, read_record
 from fluxgym.runs.progress import read_end
-from fluxgym.runs.state import State
+from fluxgym.runs.state import State, read_state_or_empty
+
+WAITING = frozenset({Status.STARTING, Status.QUEUED})  # stored statuses of a run with a ticket: writing the second may have failed
 
 
 class RunSnapshot:
@@ -17,6 +22,11 @@ class RunSnapshot:
 
     def __init__(self, run: RunPaths, state: State) -> None:
         self.run, self.state = run, state
+
+    @classmethod
+    def read(cls, run: RunPaths) -> Self:
+        """Return the snapshot of a run; its state is empty if it cannot be read."""
+        return cls(run, read_state_or_empty(run))
 
     @cached_property
     def process_record(self) -> ProcessRecord | None:
@@ -29,9 +39,14 @@ class RunSnapshot:
         return read_exit(self.run)
 
     @cached_property
+    def latest_launch(self) -> LaunchSpec | None:
+        """What launch.json contains, whichever start it is of; None if it is missing or damaged."""
+        return read_launch_spec(self.run)
+
+    @cached_property
     def launch_spec(self) -> LaunchSpec | None:
         """The attempt that was launched last, None if launch.json is missing or damaged, or belongs to another start."""
-        spec = read_launch_spec(self.run)
+        spec = self.latest_launch
         return spec if spec is not None and spec.run_id == self.state.get("run_id") else None
 
     @cached_property
@@ -51,8 +66,9 @@ class RunSnapshot:
 
     @cached_property
     def is_queued(self) -> bool:
-        """True if the run has a ticket in the queue."""
-        return self.run.ticket.exists()
+        """True if this start of the run has a ticket in the queue and its trainer was not started."""
+        ticket = read_json(self.run.ticket) if self.state.get("status") in WAITING else None
+        return isinstance(ticket, dict) and ticket.get("run_id") == self.state.get("run_id", ticket.get("run_id"))
 
     @cached_property
     def has_lora(self) -> bool:

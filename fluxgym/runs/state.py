@@ -50,19 +50,25 @@ def read_state_or_empty(run: RunPaths) -> State:
 
 
 def create_state(run: RunPaths, state: State) -> None:
-    """Write the state of a new start; the caller holds the lock. Raises StorageError if it cannot be written."""
+    """Write the state of a new start; the caller holds the lock.
+
+    Raises:
+        StorageError: If it cannot be written.
+    """
     write_json(run.ui_state, {**state, "schema_version": SCHEMA_VERSION})
 
 
-def update_state(run: RunPaths, changes: State) -> None:
+def update_state(run: RunPaths, changes: State, *, expected: State | None = None) -> None:
     """Change some keys of a state under the run's lock; None removes a key, other keys stay.
 
-    A state that was deleted or damaged is not written.
+    A state that was deleted or damaged is not written, and neither is one that has other values than the expected ones by now.
     """
     with run_lock(run.lock):
         try:
             state = read_state(run)
         except UnreadableState:
+            return
+        if any(state.get(key, value) != value for key, value in (expected or {}).items()):
             return
         write_json(run.ui_state, {key: value for key, value in {**state, **changes}.items() if value is not None})
 
@@ -77,7 +83,8 @@ def timestamp_of(state: State) -> float:
 def slug_of(lora_name: str) -> str:
     """Return the folder name of a LoRA name: transliterated, lower case, at most 64 characters.
 
-    Raises BadName if the name is empty, longer than 200 characters, or has no letter or digit ("../", "🐱").
+    Raises:
+        BadName: If the name is empty, longer than 200 characters, or has no letter or digit ("../", "🐱").
     """
     name = lora_name.strip()
     if not name:

@@ -13,9 +13,6 @@ from fluxgym.runs.state import State, timestamp_of
 
 START_GRACE_S = 30.0
 ACTIVITY_LIMIT_S = 120.0
-SUPERVISOR_ENDED = (
-    "It keeps its position in the queue, but its supervisor has ended. Starting the app or any training restarts the supervisor."
-)
 SYMBOLS = {  # the guide's
     Status.STARTING: "🟡", Status.QUEUED: "🟡", Status.RUNNING: "🟢", Status.STOPPED: "🔵", Status.COMPLETED: "✅", Status.FAILED: "❌",
     Status.UNREADABLE: "⚠️",
@@ -35,6 +32,7 @@ class EnginePhase(StrEnum):
     """What an engine observes of a run's latest attempt."""
 
     PENDING = "pending"  # its supervisor is alive and has not started a trainer
+    WAITING = "waiting"  # it has a ticket in the queue of this host and no process
     ACTIVE = "active"  # its trainer is alive
     FINISHING = "finishing"  # its trainer has ended and its supervisor verifies the result
     GONE = "gone"  # nothing of it is alive
@@ -59,7 +57,7 @@ def derive_status(snapshot: RunSnapshot, engine_state: EngineState) -> SessionSt
     """Return the status of a run from its files and what its engine observes."""
     stored = _stored(snapshot.state)
     if engine_state.phase is EnginePhase.ACTIVE:
-        return _of_live_trainer(snapshot)
+        return _status_of_live_trainer(snapshot)
     if engine_state.phase is EnginePhase.FINISHING:
         return (
             SessionStatus(Status.STOPPED, ReasonCode.UNKNOWN, engine_state.reason) if engine_state.reason else SessionStatus(Status.RUNNING)
@@ -68,13 +66,11 @@ def derive_status(snapshot: RunSnapshot, engine_state: EngineState) -> SessionSt
         return stored if stored.status in (Status.QUEUED, Status.STARTING) else SessionStatus(Status.STARTING)
     if stored.status not in LIVE:
         return stored
-    if stored.status is Status.QUEUED and snapshot.is_queued:
-        if engine_state.phase is EnginePhase.UNREACHABLE and _is_recent(snapshot.last_activity, engine_state, ACTIVITY_LIMIT_S):
-            return SessionStatus(Status.QUEUED, "", f"It waits on another machine, {engine_state.node}.")
-        return SessionStatus(Status.QUEUED, "", SUPERVISOR_ENDED)
+    if snapshot.is_queued:
+        return _of_waiting(stored, engine_state)
     if (ended := snapshot.exit_record) is not None and _is_of_latest_attempt(ended, snapshot):
         return SessionStatus(Status(ended.status), ended.reason_code, ended.reason)
-    return _of_dead_processes(snapshot, engine_state)
+    return _status_of_dead_processes(snapshot, engine_state)
 
 
 def is_monitored(snapshot: RunSnapshot, engine_state: EngineState) -> bool:
@@ -85,7 +81,7 @@ def is_monitored(snapshot: RunSnapshot, engine_state: EngineState) -> bool:
 
 
 def is_unchecked(run: RunPaths, attempt: int) -> bool:
-    """Return True if an attempt's trainer reported that it is done and left a model."""
+    """Return True if an attempt's trainer reported that it is done, and a model is there."""
     return _is_done_in(read_last(run.progress), attempt) and run.lora.is_file()
 
 
@@ -99,18 +95,25 @@ def _stored(state: State) -> SessionStatus:
     return SessionStatus(status, str(state.get("reason_code") or ""), str(state.get("reason") or ""))
 
 
+def _of_waiting(stored: SessionStatus, engine_state: EngineState) -> SessionStatus:
+    """Return the status of a run that waits and has no process here; the engine gives a reason if nothing starts waiting runs now."""
+    if engine_state.phase is EnginePhase.UNREACHABLE:
+        return SessionStatus(Status.QUEUED, "", f"It waits on another machine, {engine_state.node}.")
+    return SessionStatus(Status.QUEUED, "", engine_state.reason or stored.reason)
+
+
 def _launch_attempt(snapshot: RunSnapshot) -> int:
     return 0 if snapshot.launch_spec is None else snapshot.launch_spec.attempt
 
 
 def _is_of_latest_attempt(ended: ExitRecord, snapshot: RunSnapshot) -> bool:
-    """Return True if the stored status is older than an exit record; a record from before a resume does not count."""
+    """Return True if an exit record describes the latest attempt; a record from before a resume does not."""
     if ended.run_id != snapshot.state.get("run_id") or ended.attempt < _launch_attempt(snapshot):
         return False
     return snapshot.process_record is None or ended.attempt == snapshot.process_record.attempt
 
 
-def _of_live_trainer(snapshot: RunSnapshot) -> SessionStatus:
+def _status_of_live_trainer(snapshot: RunSnapshot) -> SessionStatus:
     record = snapshot.process_record
     pid = record.trainer.pid if record is not None and record.trainer is not None else None
     if snapshot.training_pid == pid:
@@ -119,13 +122,13 @@ def _of_live_trainer(snapshot: RunSnapshot) -> SessionStatus:
     return SessionStatus(Status.STOPPED, ReasonCode.UNKNOWN, reason)
 
 
-def _of_dead_processes(snapshot: RunSnapshot, engine_state: EngineState) -> SessionStatus:
+def _status_of_dead_processes(snapshot: RunSnapshot, engine_state: EngineState) -> SessionStatus:
     """Return the status of a run whose stored status is live while nothing of it is alive here."""
     record = snapshot.process_record
     if record is None or record.run_id != snapshot.state.get("run_id") or record.attempt < _launch_attempt(snapshot):
-        return _of_missing_supervisor(snapshot, engine_state)
+        return _status_without_supervisor(snapshot, engine_state)
     if engine_state.phase is EnginePhase.UNREACHABLE:
-        return _of_other_host(snapshot, engine_state)
+        return _status_on_other_host(snapshot, engine_state)
     if _is_done_in(snapshot.last_lines[0], record.attempt) and snapshot.has_lora:
         reason = "Its trainer has finished, but nothing watched it, so its result was not checked; Resume checks it."
         return SessionStatus(Status.STOPPED, ReasonCode.UNKNOWN, reason)
@@ -133,7 +136,7 @@ def _of_dead_processes(snapshot: RunSnapshot, engine_state: EngineState) -> Sess
     return SessionStatus(Status.STOPPED, ReasonCode.INTERRUPTED, engine_state.reason or killed)
 
 
-def _of_missing_supervisor(snapshot: RunSnapshot, engine_state: EngineState) -> SessionStatus:
+def _status_without_supervisor(snapshot: RunSnapshot, engine_state: EngineState) -> SessionStatus:
     """Return the status of a run that was started or resumed while no supervisor has recorded itself for that attempt."""
     if any(_is_recent(moment, engine_state, START_GRACE_S) for moment in (timestamp_of(snapshot.state), snapshot.launched_at)):
         return SessionStatus(Status.STARTING)
@@ -146,7 +149,7 @@ def _of_missing_supervisor(snapshot: RunSnapshot, engine_state: EngineState) -> 
     )
 
 
-def _of_other_host(snapshot: RunSnapshot, engine_state: EngineState) -> SessionStatus:
+def _status_on_other_host(snapshot: RunSnapshot, engine_state: EngineState) -> SessionStatus:
     if _is_recent(snapshot.last_activity, engine_state, ACTIVITY_LIMIT_S):
         return SessionStatus(Status.RUNNING, "", f"It runs on another machine, {engine_state.node}.")
     reason = f"It ran on another machine, {engine_state.node}, which has not written anything recently."

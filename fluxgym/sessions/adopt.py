@@ -39,7 +39,9 @@ def adopt(source: Path, outputs: OutputsPaths) -> list[RunPaths]:
     """Make a run of every training in another FluxGym's folder that has none here yet, and return the new runs.
 
     `source` contains outputs/ (and datasets/), or is an outputs folder itself. In our own outputs, folders without a state get one.
-    Raises SessionNotFound if there is nothing to adopt.
+
+    Raises:
+        SessionNotFound: If there is nothing to adopt.
     """
     theirs = source / "outputs" if (source / "outputs").is_dir() else source
     datasets = theirs.parent / "datasets"
@@ -105,14 +107,17 @@ def _write_state(folder: Path, images: Path, run: RunPaths) -> None:
 def _copy(folder: Path, staging: RunPaths, slug: str) -> None:
     """Copy what a run is made of: models (the trained one under the run's own name), samples and the files to read.
 
-    Links are not followed: in a folder from elsewhere they may lead to any file of this machine. Raises StorageError if there is too little room.
+    Links are not followed: in a folder from elsewhere they may lead to any file of this machine.
+
+    Raises:
+        StorageError: If there is too little room.
     """
     copies = {model: _own_name(model.name, folder.name, slug) for model in folder.glob(f"*{LORA_ENDING}")}
     copies |= {sample: f"{SAMPLE_FOLDER}/{sample.name}" for sample in (folder / SAMPLE_FOLDER).glob("*")}
     copies |= {folder / name: name for name in COPIED}
-    found = {path: staging.folder / name for path, name in copies.items() if path.is_file() and not path.is_symlink()}
-    ensure_room(staging.folder, sum(path.stat().st_size for path in found))
-    for path, target in found.items():
+    targets = {path: staging.folder / name for path, name in copies.items() if path.is_file() and not path.is_symlink()}
+    ensure_room(staging.folder, sum(path.stat().st_size for path in targets))
+    for path, target in targets.items():
         target.parent.mkdir(parents=True, exist_ok=True)
         copy_regular(path, target)
 
@@ -122,20 +127,23 @@ def _own_name(name: str, before: str, slug: str) -> str:
 
 
 def _take_images(sources: tuple[Path, ...], target: Path) -> str:
-    """Take the images and captions of the first folder that has some, unless the run has its own; returns why that could not be."""
+    """Copy the images and captions of the first folder that has some, unless the run has its own.
+
+    Return the reason, as a sentence, if they cannot be copied; "" otherwise.
+    """
     source = next((source for source in sources if ImageFolder(source).count()), None)
     if source is None or ImageFolder(target).count():
         return ""
     try:
         copy_into(source, target)
-    except DatasetError as error:  # its settings and model are still worth having
+    except DatasetError as error:  # settings and model are adopted without images
         shutil.rmtree(target, ignore_errors=True)
         return f" Its images were left out: {error}"
     return ""
 
 
 def _state_of(folder: Path, missing: str) -> State:
-    """Return the state of an adopted training: its settings, when it was, and how it ended: as it recorded itself, else by its LoRA file."""
+    """Return the state of an adopted training: settings, time, and its end. An end that was not recorded is derived from the LoRA file."""
     state = known_settings(folder) | usable_settings(_from_state(folder))
     model, end = folder / lora_name(folder.name), read_exit(RunPaths(folder))
     moment = next((path.stat().st_mtime for path in (model, folder / TRAIN_SH, folder) if path.exists()), 0.0)
@@ -150,7 +158,10 @@ def _state_of(folder: Path, missing: str) -> State:
 
 
 def _ending(model: Path, step: int, expected: int) -> tuple[Status, str]:
-    """Return the status of a training that recorded no other end, and why: it is completed only if all steps were trained and its LoRA is whole."""
+    """Return status and reason for a training whose end was not recorded as failed or stopped.
+
+    It is completed only if all steps were trained and its LoRA is whole.
+    """
     if not model.is_file():
         return Status.STOPPED, f"{ADOPTED} It has no {model.name}, so it did not reach its last step there."
     fault = _fault(model, step, expected)
@@ -162,7 +173,7 @@ def _ending(model: Path, step: int, expected: int) -> tuple[Status, str]:
 
 
 def _trained_steps(model: Path) -> tuple[int, int]:
-    """Return the steps that a LoRA's metadata says were trained and were wanted, (0, 0) if it does not name both."""
+    """Return the number of trained steps and of planned steps from a LoRA's metadata, (0, 0) if one is missing."""
     try:
         metadata = read_header(model).metadata
         return int(metadata["ss_steps"]), int(metadata["ss_max_train_steps"])

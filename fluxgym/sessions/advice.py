@@ -22,7 +22,7 @@ class Advice:
     names_step: bool = False
 
     def lines_for(self, state: Mapping[str, Any]) -> tuple[str, ...]:
-        """Return the lines for a run with these settings: what is at its least already is not advised."""
+        """Return the lines for a run with these settings. A setting that is at its minimum already is left out."""
         possible = [change for change in self.needs_less if change not in _impossible(state)]
         choice = " or ".join([", ".join(possible[:-1]), possible[-1]] if len(possible) > 1 else possible)
         return (*self.lines, f"{EDIT}, and choose {choice}.") if possible else self.lines
@@ -115,7 +115,7 @@ TABLE = {
 
 
 def _impossible(state: Mapping[str, Any]) -> set[str]:
-    """Return the changes that a run's settings do not allow, since they are at their least."""
+    """Return the changes that are impossible for a run, because its settings are at their minimum."""
     advanced = state.get("advanced")
     batch = advanced.get("train_batch_size", 1) if isinstance(advanced, Mapping) else 1
     least = {VRAM: state.get("vram") == tuple(TIERS)[-1], BATCH: batch in (1, None), WORKERS: state.get("workers") == 0}
@@ -123,7 +123,7 @@ def _impossible(state: Mapping[str, Any]) -> set[str]:
 
 
 def advice_for(reason_code: str) -> Advice:
-    """Return the advice for a reason code; codes of other versions get that for an unknown cause."""
+    """Return the advice for a reason code; a code of another version gets the advice for an unknown cause."""
     try:
         return TABLE[ReasonCode(reason_code)]
     except ValueError:

@@ -33,7 +33,7 @@ NEW_DAYS = 2  # longer than any start or import takes
 
 
 @dataclass(frozen=True, kw_only=True)
-class Contents:
+class FolderContents:
     """The size of a run's folder, its model files, and the number of its images, samples and checkpoints."""
 
     num_files: int
@@ -49,11 +49,15 @@ class Contents:
         return f"{self.num_files} files, {self.num_bytes / 1e6:.1f} MB{models}"
 
 
-def contents(run: RunPaths) -> Contents:
-    """Count what a run's folder holds; raises SessionNotFound if it is not a run's."""
+def contents(run: RunPaths) -> FolderContents:
+    """Count what a run's folder holds.
+
+    Raises:
+        SessionNotFound: If it is not a run's.
+    """
     _check_is_run(run)
     sizes = [status.st_size for path in run.folder.rglob("*") if (status := _status(path)) and not stat.S_ISDIR(status.st_mode)]
-    return Contents(
+    return FolderContents(
         num_files=len(sizes),
         num_bytes=sum(sizes),
         lora_files=tuple(path.name for path in run.lora_files()),
@@ -118,7 +122,7 @@ def undo_forget(run: RunPaths) -> None:
             raise storage_error(error, run.ui_state) from error
 
 
-def delete(run: RunPaths, *, run_id: str | None = None) -> Contents:
+def delete(run: RunPaths, *, run_id: str | None = None) -> FolderContents:
     """Delete a run and return what its folder held.
 
     The folder disappears at once; a background process then removes its files.
@@ -132,8 +136,12 @@ def delete(run: RunPaths, *, run_id: str | None = None) -> Contents:
     return was
 
 
-def move_to_deleted(run: RunPaths, *, run_id: str | None = None) -> Contents:
-    """Move a run out of the list, for `remove_in_background`; returns what its folder held. Raises what `delete` raises."""
+def move_to_deleted(run: RunPaths, *, run_id: str | None = None) -> FolderContents:
+    """Move a run off the list, for `remove_in_background`; returns what its folder held.
+
+    Raises:
+        SessionNotFound, AlreadyRunning, SessionError: As `delete` does.
+    """
     outputs = OutputsPaths(run.folder.parent)
     try:
         was = contents(run)
@@ -249,7 +257,11 @@ def _remove(path: Path) -> None:
 
 
 def remove_in_background(outputs: OutputsPaths) -> None:
-    """Start `remove_deleted` in a process of its own; raise OSError if it cannot be started."""
+    """Start `remove_deleted` in a process of its own.
+
+    Raises:
+        OSError: If it cannot be started.
+    """
     start_detached([sys.executable, "-m", "fluxgym.sessions.cleanup", str(outputs.root.absolute())])
 
 

@@ -14,24 +14,39 @@ SUPERVISOR_GRACE_S = 30.0  # what a supervisor needs after its trainer's grace p
 
 
 def request_stop(run: RunPaths, *, now: bool = False) -> bool:
-    """Request that a run saves its state and ends, with now that it ends at once; False if nothing of it is alive or waiting."""
+    """Request that a run saves its state and ends; with `now`, that it ends at once.
+
+    Return False if no process of the run is alive and it does not wait.
+    """
     return engine_of(run).cancel(run, grace_s=0.0 if now else GRACE_S)
 
 
 def stop(run: RunPaths, *, now: bool = False) -> None:
-    """Request a stop and return at once; raises SessionError if the run is not running."""
+    """Request a stop and return at once.
+
+    Raises:
+        SessionError: If the run is not running.
+    """
     if not request_stop(run, now=now):
         raise SessionError(f"{run.slug} is not running, so there is nothing to stop.")
 
 
 def cancel_waiting(run: RunPaths) -> None:
-    """Remove a waiting run from the queue; raises SessionError if it does not wait."""
+    """Remove a waiting run from the queue.
+
+    Raises:
+        SessionError: If it does not wait.
+    """
     if not run.ticket.exists() or not request_stop(run):
         raise SessionError(f"{run.slug} does not wait in the queue, so it cannot be canceled.")
 
 
 def wait_until_ended(run: RunPaths, timeout_s: float = GRACE_S + SUPERVISOR_GRACE_S) -> SessionStatus:
-    """Wait until nothing of a run is alive and return its status; raises StopFailed after timeout_s."""
+    """Wait until nothing of a run is alive and return its status.
+
+    Raises:
+        StopFailed: After timeout_s.
+    """
     deadline = time.monotonic() + timeout_s
     while is_executing(run):
         if time.monotonic() > deadline:

@@ -5,7 +5,7 @@ import secrets
 import shutil
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 
 from fluxgym.config.settings import OWN_KEYS, STATE_KEYS, TrainConfig
 from fluxgym.contract.codes import Status
@@ -22,10 +22,11 @@ NOT_EMPTY = (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR)
 
 
 @contextmanager
-def new_run(run: RunPaths, outputs: OutputsPaths) -> Iterator[RunPaths]:
+def new_run(run: RunPaths, outputs: OutputsPaths, *, make_room: AbstractContextManager[None] | None = None) -> Iterator[RunPaths]:
     """Yield the paths of a temporary run folder, which the caller creates and fills; it becomes `run` at the end of the block.
 
-    The caller holds the name's lock. After an error the temporary folder is removed and nothing else has changed.
+    The caller holds the name's lock. `make_room` is entered when the temporary folder is complete; it moves away what has the name, and
+    puts it back if the rename fails. After an error the temporary folder is removed and nothing else has changed.
 
     Raises:
         NameTaken: If `run` has a folder that is not empty.
@@ -35,7 +36,8 @@ def new_run(run: RunPaths, outputs: OutputsPaths) -> Iterator[RunPaths]:
     try:
         outputs.new.mkdir(parents=True, exist_ok=True)
         yield staging
-        _rename(staging, run)
+        with make_room or nullcontext():
+            _rename(staging, run)
     except OSError as error:
         raise storage_error(error, run.folder) from error
     finally:

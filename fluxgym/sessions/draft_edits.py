@@ -35,9 +35,9 @@ class DraftEdits:
         """Remove images with their captions; returns the token that `undo` takes. Names that are not there are skipped."""
         folder, path = self._new(), self.draft.images.path
         with self.draft.images.changing():
-            known = set(self.draft.images.images())
-            removed = [name for name in dict.fromkeys(names) if name in known]
-            shared = stems_of(known.difference(removed))
+            names_here = set(self.draft.images.images())
+            removed = [name for name in dict.fromkeys(names) if name in names_here]
+            shared = stems_of(names_here.difference(removed))
             try:
                 for name in removed:
                     caption = (path / name).with_suffix(CAPTION)
@@ -77,7 +77,10 @@ class DraftEdits:
     def undo(self, token: str) -> None:
         """Put removed images back, and captions that were not changed since.
 
-        Images whose name or caption another image has by now get a number. Raises DatasetError if the edit is not kept any more.
+        Images whose name or caption another image has by now get a number.
+
+        Raises:
+            DatasetError: If the edit is not kept any more.
         """
         folder = self._folder / token
         if not TOKEN.fullmatch(token) or not folder.is_dir():
@@ -90,9 +93,9 @@ class DraftEdits:
     def _restore_captions(self, folder: Path) -> None:
         edit = read_json(folder / "edit.json", max_bytes=MAX_EDIT_BYTES)
         captions = edit.get("captions", {}) if isinstance(edit, dict) else {}
-        known = self.draft.images.images()
+        images = self.draft.images.images()
         for name, (before, after) in captions.items():
-            if name in known and self.draft.images.caption(name) == after:
+            if name in images and self.draft.images.caption(name) == after:
                 self.draft.images.set_caption(name, before)
 
     def _restore_images(self, folder: Path) -> None:
@@ -110,18 +113,18 @@ class DraftEdits:
             raise storage_error(error, target) from error
 
     def _new_stems(self, folder: Path, removed: list[str]) -> dict[str, str]:
-        """Return the stem that the images of each removed stem get, so that all of them have the captions that they had."""
+        """Return the new stem for each removed stem: images that had one stem keep a common one, because they share a caption."""
         present = set(self.draft.images.images())
         groups = {stem: {name for name in removed if Path(name).stem == stem} for stem in sorted(stems_of(removed))}
-        taken, found = stems_of(present), {}
+        taken, new_stems = stems_of(present), {}
         for stem, names in groups.items():
             caption = _content(self.draft.images.path / f"{stem}{CAPTION}")
             is_free = stem not in taken and caption is None
             if not names & present and (is_free or caption == _content(folder / f"{stem}{CAPTION}")):
-                found[stem] = stem
-        for stem in groups.keys() - found.keys():
-            found[stem] = _free_stem(stem, taken | groups.keys() | set(found.values()))
-        return found
+                new_stems[stem] = stem
+        for stem in groups.keys() - new_stems.keys():
+            new_stems[stem] = _free_stem(stem, taken | groups.keys() | set(new_stems.values()))
+        return new_stems
 
     @staticmethod
     def _move(source: Path, target: Path, name: str, new_name: str = "") -> None:

@@ -23,9 +23,10 @@ CLOCK_TOLERANCE_S = 5.0
 
 @dataclass(frozen=True, kw_only=True)
 class FormOrder:
-    """The order of the contents of a form: the page (one tab of the browser), its request's number, and when its fields were last edited.
+    """Decides which content of a form is newer.
 
-    edited_at is by the app's clock, which the page knows.
+    page is one tab of the browser, number counts its requests, edited_at is when its fields were last edited, by the app's clock, which
+    the page knows.
     """
 
     page: str
@@ -33,7 +34,10 @@ class FormOrder:
     edited_at: float
 
     def is_before(self, other: "FormOrder") -> bool:
-        """Return True if this content is older than another one; a time in the future, from before a clock was set back, does not count."""
+        """Return True if this content is older than another one.
+
+        A time in the future, from before a clock was set back, does not count.
+        """
         if self.page == other.page:
             return self.number < other.number
         return self.edited_at < other.edited_at <= time.time() + CLOCK_TOLERANCE_S
@@ -69,9 +73,12 @@ class Draft:
         return form if isinstance(form, dict) and form.keys() != {"order"} else None
 
     def write_form(self, form: dict[str, Any], order: FormOrder | None = None) -> bool:
-        """Save the form values, unless newer ones are saved, or were deleted, already: then nothing is written and False is returned.
+        """Save the form values. Do nothing and return False if newer values have been saved or deleted.
 
-        Without an order they are the newest. Raises StorageError if they cannot be written.
+        Values without an order count as the newest.
+
+        Raises:
+            StorageError: If they cannot be written.
         """
         with self._changing_form():
             if self._has_newer(order):
@@ -169,7 +176,11 @@ def _identity(run: RunPaths) -> dict[str, object]:
 
 
 def open_draft(outputs: Path, draft_id: str) -> Draft:
-    """Return a draft, which may be empty; raises SessionNotFound for an invalid id."""
+    """Return a draft, which may be empty.
+
+    Raises:
+        SessionNotFound: For an invalid id.
+    """
     if not ID.fullmatch(draft_id):
         raise SessionNotFound("There is no such draft; reload the page.")
     return Draft(OutputsPaths(outputs).drafts / draft_id)

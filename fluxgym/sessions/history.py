@@ -7,7 +7,7 @@ import re
 import secrets
 import shutil
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -26,6 +26,7 @@ from fluxgym.runs.process_identity import read_record
 from fluxgym.runs.state import State, create_state, read_state, update_state
 from fluxgym.sessions.known_settings import known_settings
 from fluxgym.sessions.preconditions import ensure_ended, name_lock
+from fluxgym.sessions.settings_view import changes
 
 log = logging.getLogger(__name__)
 
@@ -41,7 +42,10 @@ class Version:
 
 
 def save_version(run: RunPaths, into: RunPaths | None = None) -> None:
-    """Save a run's current state and exit record in its history, or in that of the run that replaces it; an unreadable state is skipped."""
+    """Save a run's current state and exit record in its history, or in the history of the run that replaces it.
+
+    A state that cannot be read is skipped.
+    """
     try:
         state = read_state(run)
     except UnreadableState:
@@ -56,7 +60,11 @@ def save_version(run: RunPaths, into: RunPaths | None = None) -> None:
 
 
 def _copy_versions(source: Path, target: Path) -> None:
-    """Copy the earlier states of a run; links, pipes and folders are not states, and left out. Raises StorageError if the disk is full."""
+    """Copy the earlier states of a run; links, pipes and folders are not states, and left out.
+
+    Raises:
+        StorageError: If the disk is full.
+    """
     for path in sorted(source.glob("*.json")):
         try:
             target.mkdir(parents=True, exist_ok=True)
@@ -69,8 +77,8 @@ def _copy_versions(source: Path, target: Path) -> None:
 
 def versions(run: RunPaths) -> list[Version]:
     """Return the earlier states, newest first; damaged ones are skipped."""
-    found = [_version(path.stem, read_json(path)) for path in run.history.glob("*.json")]
-    return sorted((version for version in found if version), key=lambda version: (version.kept_at, version.id), reverse=True)
+    candidates = [_version(path.stem, read_json(path)) for path in run.history.glob("*.json")]
+    return sorted((version for version in candidates if version), key=lambda version: (version.kept_at, version.id), reverse=True)
 
 
 def _version(name: str, value: Any) -> Version | None:
@@ -84,7 +92,11 @@ def _version(name: str, value: Any) -> Version | None:
 
 
 def find_version(run: RunPaths, version_id: str) -> Version:
-    """Return one earlier state; raises SessionNotFound, which lists the existing ones."""
+    """Return one earlier state.
+
+    Raises:
+        SessionNotFound: If there is none; the message lists the existing ones.
+    """
     every = versions(run)
     for version in every:
         if version.id == version_id:
@@ -95,15 +107,12 @@ def find_version(run: RunPaths, version_id: str) -> Version:
 
 def diff(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str]:
     """Return the differences between two states' settings, one line each: "max_train_epochs: 16 → 20"."""
-    old, new = _flat(before), _flat(after)
-    names = [*(name for name in old if name in new), *(name for name in old if name not in new), *(name for name in new if name not in old)]
-    return [f"{name}: {_shown(old.get(name))} → {_shown(new.get(name))}" for name in names if old.get(name) != new.get(name)]
+    return [f"{change.name}: {_shown(change.before)} → {_shown(change.after)}" for change in changes(before, after)]
 
 
-def _flat(state: Mapping[str, Any]) -> dict[str, Any]:
-    advanced = state.get("advanced")
-    flat = {name: state[name] for name in STATE_KEYS if name in state and name != "advanced"}
-    return flat | (dict(advanced) if isinstance(advanced, Mapping) else {})
+def later_states(found: Sequence[Version], current: State) -> list[State]:
+    """Return the state that replaced each version: that of the next newer one, of the newest the current state."""
+    return [current, *(version.state for version in found)][: len(found)]
 
 
 def _shown(value: Any) -> str:
@@ -122,8 +131,13 @@ def can_restore(run: RunPaths, status: Status) -> bool:
 def restore(run: RunPaths, version_id: str) -> list[str]:
     """Restore an earlier state's settings, after the current ones were saved as a version; return the differences.
 
-    Status and identity stay. Raises SessionError for a completed run, SessionNotFound for an unknown version,
-    ConfigError for one whose settings cannot be used, AlreadyRunning while the run lives.
+    Status and identity stay.
+
+    Raises:
+        SessionError: If the run is completed.
+        SessionNotFound: If there is no such version.
+        ConfigError: If the version's settings cannot be used.
+        AlreadyRunning: While the run is live.
     """
     with name_lock(OutputsPaths(run.folder.parent), run.slug):  # no start may happen between check and change
         version, current = find_version(run, version_id), read_state(run)
@@ -166,18 +180,21 @@ def _ensure_damaged(run: RunPaths) -> None:
 
 
 def _replace_damaged(run: RunPaths, state: State) -> None:
-    """Write the new state beside the damaged one, keep that under another name, and rename the new one last; an error leaves all as it was."""
+    """Replace a damaged state and keep it under another name.
+
+    The new state is written first and renamed last, so that an error changes nothing.
+    """
     new = RunPaths(run.folder / f".repaired-{secrets.token_hex(4)}")
-    kept = run.folder / f"ui_state.damaged-{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(2)}"
+    damaged = run.folder / f"ui_state.damaged-{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(2)}"
     try:
         create_state(new, state)
-        has_both = _linked(run.ui_state, kept)
+        has_both = _linked(run.ui_state, damaged)
         if not has_both:
-            run.ui_state.rename(kept)
+            run.ui_state.rename(damaged)
         try:
             new.ui_state.replace(run.ui_state)
         except OSError:
-            kept.replace(run.ui_state)
+            damaged.replace(run.ui_state)
             raise
         sync_folder(run.folder)
     except OSError as error:
@@ -205,9 +222,9 @@ def _settings(run: RunPaths) -> State:
 def _recorded_end(run: RunPaths) -> State:
     """Return status and identity of the run from exit.json, process.json and launch.json."""
     end, record, spec = read_exit(run), read_record(run), read_launch_spec(run)
-    known: State = {"timestamp": record.started_at if record else run.folder.stat().st_mtime, "status": Status.STOPPED}
+    recorded: State = {"timestamp": record.started_at if record else run.folder.stat().st_mtime, "status": Status.STOPPED}
     if spec is not None:
-        known["run_id"] = spec.run_id
+        recorded["run_id"] = spec.run_id
     if end is not None:
-        known |= {"status": end.status, "reason": end.reason, "reason_code": end.reason_code, "run_id": end.run_id}
-    return {name: value for name, value in known.items() if value not in (None, "")}
+        recorded |= {"status": end.status, "reason": end.reason, "reason_code": end.reason_code, "run_id": end.run_id}
+    return {name: value for name, value in recorded.items() if value not in (None, "")}

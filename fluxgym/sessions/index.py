@@ -51,7 +51,7 @@ class Entry:
 
     @property
     def end(self) -> str:
-        """Return a key of the run's latest end, which differs after the next one."""
+        """Return a key of the run's latest end; each end has another key."""
         return f"{self.status[0]}{self.changed:.0f}"
 
 
@@ -72,9 +72,12 @@ class SessionIndex:
         self._lock = threading.Lock()
 
     def entries(self, *, everything: bool = False) -> list[Entry]:
-        """Return every run, newest first; raises StorageError if the folder itself, or any run, cannot be read now.
+        """Return every run, newest first.
 
-        The list is the same object until an entry changes (OfEntries); callers do not change it.
+        The list is the same object until an entry changes (EntriesCache); callers do not change it.
+
+        Raises:
+            StorageError: If the folder itself, or any run, cannot be read now.
         """
         with self._lock:
             self._not_readable = None
@@ -119,9 +122,10 @@ class SessionIndex:
         return set(new)
 
     def _is_settled(self, mtime: int, now: float) -> bool:
-        """Return True if the names were last read more than SETTLED_S after the folder got this time, so that no change was missed.
+        """Return True if the folder's names were read more than SETTLED_S after it got this modification time, so that no change was
+        missed.
 
-        Only this process's clock is used, since the folder's time may be a file server's.
+        Only this process's clock is used, because the folder's times may come from a file server with another clock.
         """
         if mtime != self._root_mtime:
             self._root_mtime, self._root_since = mtime, now
@@ -168,19 +172,22 @@ class SessionIndex:
         self._signatures.pop(name, None)
 
 
-class OfEntries(Generic[T]):
-    """A value that is computed from all entries, and again only after a change: until then, an index returns the same list."""
+class EntriesCache(Generic[T]):
+    """Caches a value that is computed from all entries.
+
+    It is computed again when the index returns another list; the index returns the same list until an entry changes.
+    """
 
     def __init__(self, compute: Callable[[list[Entry]], T]) -> None:
         self._compute = compute
-        self._known: tuple[list[Entry], T] | None = None
+        self._cached: tuple[list[Entry], T] | None = None
 
     def __call__(self, entries: list[Entry]) -> T:
         """Return the value of these entries."""
-        known = self._known
-        if known is None or known[0] is not entries:
-            known = self._known = (entries, self._compute(entries))
-        return known[1]
+        cached = self._cached
+        if cached is None or cached[0] is not entries:
+            cached = self._cached = (entries, self._compute(entries))
+        return cached[1]
 
 
 def _entry(run: RunPaths, written_at: float) -> Entry:

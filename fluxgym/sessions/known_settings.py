@@ -35,9 +35,9 @@ def known_settings(folder: Path) -> State:
     state: State = {"lora_name": folder.name}
     advanced: dict[str, Any] = {}
     for read in (_from_metadata, _from_toml, _from_command, _from_prompts):
-        found = usable_settings(read(folder))
-        advanced |= found.pop("advanced", {})
-        state |= found
+        settings = usable_settings(read(folder))
+        advanced |= settings.pop("advanced", {})
+        state |= settings
     return state | ({"advanced": advanced} if advanced else {})
 
 
@@ -52,18 +52,18 @@ def launched_settings(run: RunPaths, state: State) -> State:
     return state | {name: value for name, value in recorded.items() if name in state and name not in NOT_EXACT}
 
 
-def usable_settings(found: dict[str, Any]) -> dict[str, Any]:
+def usable_settings(settings: dict[str, Any]) -> dict[str, Any]:
     """Return the values that TrainConfig accepts, converted to their types: 12 instead of "12"."""
-    kept = {}
-    for name, value in found.items():
+    usable = {}
+    for name, value in settings.items():
         if name == "advanced" and isinstance(value, Mapping):
             value = {flag: item for flag, item in value.items() if _is_accepted(flag, item)}
         try:
             config = TrainConfig.from_state({"lora_name": "x", name: value})
         except FluxGymError:
             continue
-        kept[name] = config.to_state().get(name, value)
-    return kept
+        usable[name] = config.to_state().get(name, value)
+    return usable
 
 
 def _is_accepted(flag: str, value: Any) -> bool:
@@ -81,13 +81,13 @@ def _from_command(folder: Path) -> dict[str, Any]:
     except (OSError, ValueError):
         return {}
     options = parse_words(_trainer_words(words))
-    found: dict[str, Any] = {}
+    settings: dict[str, Any] = {}
     for setting in OWN_KEYS:
         if setting.kind is Kind.SWITCH and setting.flag:
-            found[setting.name] = setting.flag in options
+            settings[setting.name] = setting.flag in options
         elif setting.emit in (Emit.ALWAYS, Emit.IF_TRUE) and (values := options.get(setting.flag)):
-            found[setting.name] = values[0]
-    return found | _model_and_tier(options) | {"advanced": _other_flags(options)}
+            settings[setting.name] = values[0]
+    return settings | _model_and_tier(options) | {"advanced": _other_flags(options)}
 
 
 def _trainer_words(words: list[str]) -> list[str]:
@@ -98,23 +98,26 @@ def _trainer_words(words: list[str]) -> list[str]:
 
 def _model_and_tier(options: TrainerOptions) -> dict[str, Any]:
     path = Path((options.get("--pretrained_model_name_or_path") or ("",))[0])
-    model = model_of_file(path) or next((known for part, known in MODELS_BY_NAME.items() if part in path.name.lower()), None)
-    found = {"base_model": model, "vram": tier_of(options)}
-    return {name: value for name, value in found.items() if value is not None}
+    model = model_of_file(path) or next((model_id for part, model_id in MODELS_BY_NAME.items() if part in path.name.lower()), None)
+    settings = {"base_model": model, "vram": tier_of(options)}
+    return {name: value for name, value in settings.items() if value is not None}
 
 
 def _other_flags(options: TrainerOptions) -> dict[str, Any]:
-    """Return the options that neither FluxGym nor the tier sets to this value, and FluxGym's switches that its own command lacks."""
+    """Return the options of a command that FluxGym and the tier would not have set, as advanced settings.
+
+    If FluxGym wrote the command, each of FluxGym's switches that the command lacks is False.
+    """
     usual: TrainerOptions = {**FIXED, **TIERS.get(tier_of(options) or "", {})}
     other = {flag: values for flag, values in options.items() if flag not in usual or usual[flag] != values}
-    found = {flag.removeprefix("--"): _value(flag.removeprefix("--"), values) for flag, values in other.items()}
+    settings = {flag.removeprefix("--"): _value(flag.removeprefix("--"), values) for flag, values in other.items()}
     is_fluxgyms = sum(flag in options for flag in FIXED) > len(FIXED) // 2
     missing = [flag for flag, values in FIXED.items() if values is None and flag not in (*options, "--fp8_base")]
-    return found | ({flag.removeprefix("--"): False for flag in missing} if is_fluxgyms else {})
+    return settings | ({flag.removeprefix("--"): False for flag in missing} if is_fluxgyms else {})
 
 
 def _value(name: str, values: tuple[str, ...] | None) -> Any:
-    """Return an option's values in the type of its flag; what does not fit stays text, which is then left out."""
+    """Return an option's value in the type of its flag. A value that does not fit stays text; `usable_settings` leaves it out."""
     flag = all_flags().get(name)
     if flag is None or values is None:
         return True
@@ -130,7 +133,7 @@ def _value(name: str, values: tuple[str, ...] | None) -> Any:
 
 
 def _from_toml(folder: Path) -> dict[str, Any]:
-    """Return the settings that dataset.toml has; those that FluxGym would write anyway are left out of the advanced ones."""
+    """Return the settings in dataset.toml. Keys with the values that FluxGym writes anyway do not become advanced settings."""
     try:
         tables = _tables(tomllib.loads(_text(folder / DATASET_TOML)))
     except (OSError, ValueError, KeyError, IndexError, TypeError, AttributeError):
@@ -145,7 +148,11 @@ def _from_toml(folder: Path) -> dict[str, Any]:
 
 
 def _tables(dataset: dict[str, Any]) -> dict[Emit, dict[str, Any]]:
-    """Return what holds for the first data set and for its own images, and under Emit.NEVER its regularization images, {} if there are none."""
+    """Return dataset.toml's keys by where a setting is emitted.
+
+    DATASET: keys of the first data set. SUBSET: also those of its training images. NEVER: keys of its regularization images, {} if it
+    has none.
+    """
     first = dict(dataset["datasets"][0])
     subsets = [dict(subset) for subset in first.pop("subsets")]
     own = next((subset for subset in subsets if not subset.get("is_reg")), subsets[0])
@@ -180,10 +187,15 @@ def _from_metadata(folder: Path) -> dict[str, Any]:
         metadata = read_header(folder / lora_name(folder.name), follow_links=False).metadata
     except (OSError, ValueError):
         return {}
-    found = {setting.name: metadata.get(setting.metadata_key) for setting in OWN_KEYS if setting.metadata_key}
-    return {name: value for name, value in found.items() if value not in (None, "None")}
+    settings = {setting.name: metadata.get(setting.metadata_key) for setting in OWN_KEYS if setting.metadata_key}
+    return {name: value for name, value in settings.items() if value not in (None, "None")}
 
 
 def _text(path: Path) -> str:
-    """Return the text of a regular file of at most MAX_BYTES; raises OSError or ValueError."""
+    """Return the text of a regular file of at most MAX_BYTES.
+
+    Raises:
+        OSError: If the file cannot be read.
+        ValueError: If it is not UTF-8.
+    """
     return read_regular(path, MAX_BYTES).decode("utf-8-sig")

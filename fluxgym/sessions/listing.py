@@ -43,16 +43,26 @@ class Session:
 
 
 def list_sessions(outputs: Path) -> list[Session]:
-    """Return every session, newest first; raises StorageError if the folder itself cannot be read."""
+    """Return every session, newest first.
+
+    Raises:
+        StorageError: If the folder itself cannot be read.
+    """
     try:
-        found = [session_of(run) for run in OutputsPaths(outputs).runs()]
+        sessions = [session_of(run) for run in OutputsPaths(outputs).runs()]
     except OSError as error:
         raise storage_error(error, outputs) from error
-    return sorted((session for session in found if session), key=lambda session: (-session.started, session.slug))
+    return sorted((session for session in sessions if session), key=lambda session: (-session.started, session.slug))
 
 
 def session_of(run: RunPaths) -> Session | None:
     """Return a run's row, None if its state was removed meanwhile."""
+    found = read_session(run)
+    return None if found is None else found[0]
+
+
+def read_session(run: RunPaths) -> tuple[Session, RunSnapshot] | None:
+    """Return a run's row and the snapshot that it was made from, None if its state was removed meanwhile."""
     try:
         written_at = run.ui_state.stat().st_mtime
     except FileNotFoundError:
@@ -63,9 +73,11 @@ def session_of(run: RunPaths) -> Session | None:
         snapshot = RunSnapshot(run, read_state(run))
     except UnreadableState as error:
         snapshot = RunSnapshot(run, {})
-        return _row(snapshot, observe_run(snapshot), SessionStatus(Status.UNREADABLE, ReasonCode.UNREADABLE, str(error)), written_at)
+        damaged = SessionStatus(Status.UNREADABLE, ReasonCode.UNREADABLE, str(error))
+        return _row(snapshot, observe_run(snapshot), damaged, written_at), snapshot
     engine_state = observe_run(snapshot)
-    return _row(snapshot, engine_state, derive_status(snapshot, engine_state), timestamp_of(snapshot.state) or written_at)
+    started = timestamp_of(snapshot.state) or written_at
+    return _row(snapshot, engine_state, derive_status(snapshot, engine_state), started), snapshot
 
 
 def _row(snapshot: RunSnapshot, engine_state: EngineState, derived: SessionStatus, started: float) -> Session:
@@ -111,16 +123,17 @@ def progress_of(snapshot: RunSnapshot, *, is_live: bool) -> dict[str, Any]:
     attempt = max(spec.attempt if spec is not None else 0, record.attempt if record is not None else 0)
     if is_live and attempt and last.get("attempt", 1) != attempt:  # this attempt has not reported anything yet
         return {name: last[name] for name in ("step", "total_steps") if name in last}
-    kept = ("loss", "lr", "s_per_it", "epoch", "total_steps")
-    known = {name: last_with_loss[name] for name in kept if last_with_loss and name in last_with_loss} | last
-    remaining = eta_s(known) if is_live else None
-    return {name: known[name] for name in SHOWN if name in known} | ({} if remaining is None else {"eta_s": remaining})
+    from_loss_line = ("loss", "lr", "s_per_it", "epoch", "total_steps")
+    fields = {name: last_with_loss[name] for name in from_loss_line if last_with_loss and name in last_with_loss} | last
+    remaining = eta_s(fields) if is_live else None
+    return {name: fields[name] for name in SHOWN if name in fields} | ({} if remaining is None else {"eta_s": remaining})
 
 
 def find_run(name: str, outputs: Path) -> RunPaths:
     """Return the run with a folder of this name, else the only run with this LoRA name.
 
-    Raises SessionNotFound if there is no such run, or several.
+    Raises:
+        SessionNotFound: If there is no such run, or several.
     """
     paths = OutputsPaths(outputs)
     try:

@@ -7,7 +7,7 @@ from contextlib import AbstractContextManager
 from datetime import datetime
 
 from fluxgym.contract.codes import LIVE, Status
-from fluxgym.engines.registry import engine_of, is_executing, observe_run, status_of
+from fluxgym.engines.registry import engine_of, has_process, observe_run, status_of
 from fluxgym.errors import AlreadyRunning, SessionError, TakesOver, UnreadableState
 from fluxgym.runs.files import file_lock
 from fluxgym.runs.paths import OutputsPaths, RunPaths
@@ -49,7 +49,7 @@ def ensure_ended(run: RunPaths, *, orphans: Mapping[str, str] | None = None) -> 
 
     orphans is the result of Engine.orphans for many runs at once; without it, the processes are searched for this run.
     """
-    if is_executing(run):
+    if has_process(RunSnapshot(run, {})):
         raise AlreadyRunning(f"{run.slug} is running; stop it first.", field="lora_name")
     if orphans is None:
         orphans = engine_of(run).orphans([run])

@@ -46,8 +46,8 @@ class RemovedRun:
 
 def list_removed(outputs: OutputsPaths) -> list[RemovedRun]:
     """Return the runs that were forgotten or replaced, the one that was removed last first."""
-    found = [*_forgotten(outputs), *_replaced(outputs)]
-    return sorted(found, key=lambda run: (-run.removed_at, run.id))
+    removed = [*_forgotten(outputs), *_replaced(outputs)]
+    return sorted(removed, key=lambda run: (-run.removed_at, run.id))
 
 
 def put_back(outputs: OutputsPaths, removed_id: str) -> RunPaths:
@@ -58,15 +58,15 @@ def put_back(outputs: OutputsPaths, removed_id: str) -> RunPaths:
         SessionError: If a forgotten run's folder has a new state.
     """
     every = list_removed(outputs)
-    found = next((run for run in every if run.id == removed_id), None)
-    if found is None:
+    removed = next((run for run in every if run.id == removed_id), None)
+    if removed is None:
         there = ", ".join(run.id for run in every) or "none"
         raise SessionNotFound(f"There is no removed run “{removed_id[:80]}”; there are: {there}.")
-    if found.removal is Removal.FORGOTTEN:
-        run = outputs.run(found.id)
+    if removed.removal is Removal.FORGOTTEN:
+        run = outputs.run(removed.id)
         undo_forget(run)
         return run
-    return _restore(outputs, found)
+    return _restore(outputs, removed)
 
 
 def _forgotten(outputs: OutputsPaths) -> Iterator[RemovedRun]:

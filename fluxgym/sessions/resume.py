@@ -12,18 +12,19 @@ from fluxgym.engines.registry import engine_of
 from fluxgym.errors import DatasetError, NamesCode, NothingToResume, SessionNotFound
 from fluxgym.planning.plan import TrainingPlan, plan
 from fluxgym.runs.checkpoints import Checkpoint, list_complete, read_refused
-from fluxgym.runs.exit_record import read_exit
+from fluxgym.runs.exit_record import ExitRecord, read_exit
 from fluxgym.runs.files import write_text
 from fluxgym.runs.launch_spec import LaunchSpec, clear_stop_request, read_launch_spec, read_own_launch_spec, write_launch_spec
 from fluxgym.runs.paths import OutputsPaths, RunPaths
 from fluxgym.runs.process_identity import read_record
-from fluxgym.runs.progress import duration_text, read_last_training
-from fluxgym.runs.state import State, read_state, read_state_or_empty, update_state
+from fluxgym.runs.progress import duration_text
+from fluxgym.runs.snapshot import RunSnapshot
+from fluxgym.runs.state import State, read_state, update_state
 from fluxgym.runs.status import is_unchecked
 from fluxgym.sessions.history import save_version
 from fluxgym.sessions.launch import launch, launch_spec
 from fluxgym.sessions.preconditions import ensure_ended, ensure_not_elsewhere, name_lock
-from fluxgym.trainers.base import backend_for, backend_named, backend_of, choose_checkpoint
+from fluxgym.trainers.base import backend_for, backend_named, backend_of_launch, choose_checkpoint
 from fluxgym.trainers.named_code import named_code
 from fluxgym.trainers.options import train_sh
 
@@ -31,10 +32,15 @@ from fluxgym.trainers.options import train_sh
 def resume(
     run: RunPaths, *, settings: Settings, from_checkpoint: str | None = None, epochs: int | None = None, agreed: Collection[str] = ()
 ) -> RunPaths:
-    """Resume a run from the named checkpoint, else from the complete one with the most steps, up to `epochs` in total if given.
+    """Resume a run, up to `epochs` in total if given.
 
-    agreed holds the names of the NeedsConsent errors that the user has agreed to. Raises one that is not among them, AlreadyRunning while a
-    process of the run is alive, NothingToResume without a checkpoint or if all steps are done.
+    It starts from the named checkpoint, else from the complete one with the most steps. agreed holds the class names of the NeedsConsent
+    errors that the user has agreed to.
+
+    Raises:
+        NeedsConsent: If the user has to agree to something first.
+        AlreadyRunning: While a process of the run is alive.
+        NothingToResume: If there is no complete checkpoint, or all steps are done.
     """
     with name_lock(OutputsPaths(run.folder.parent), run.slug):
         return resume_locked(run, settings=settings, from_checkpoint=from_checkpoint, epochs=epochs, agreed=agreed)
@@ -49,7 +55,7 @@ def resume_locked(
     ensure_ended(run)
     ensure_not_elsewhere(run, agreed)
     latest = read_launch_spec(run)
-    if latest is not None and epochs is None and needs_check(run):
+    if latest is not None and epochs is None and needs_check(RunSnapshot.read(run)):
         clear_stop_request(run)
         engine_of(run).submit(run, latest, Mode.VERIFY_ONLY)
         return run
@@ -79,16 +85,16 @@ def _check_resumable(planned: TrainingPlan, checkpoint: Checkpoint) -> None:
     if not planned.images.count:
         raise DatasetError(f"The images of {run.slug} are gone; put them back into {run.dataset}, then resume.", field="images")
     planned.raise_error()
-    if _done(run, checkpoint) >= steps:
+    if _done(read_exit(run), checkpoint) >= steps:
         raise NothingToResume(f"{run.slug} has done all its {steps} steps; to train it further, resume it with more epochs.")
 
 
 def _check_code(run: RunPaths, spec: LaunchSpec, agreed: Collection[str]) -> None:
     """Raise NamesCode if a run names code that this installation has not started it with, and the user has not agreed to that."""
     own = read_own_launch_spec(run)
-    known = named_code(own) if own is not None and own.run_id == spec.run_id else ()
+    started_with = named_code(own) if own is not None and own.run_id == spec.run_id else ()
     pickles = [] if own is None else [phrase for phrase in named_code(spec) if phrase not in named_code(replace(spec, resume_from=None))]
-    new = [phrase for phrase in named_code(spec) if phrase not in (*known, *pickles)]
+    new = [phrase for phrase in named_code(spec) if phrase not in (*started_with, *pickles)]
     if new and not NamesCode.is_given(agreed):
         raise NamesCode(
             f"{run.slug} {' and '.join(new)}, and this installation did not start it so. Resume it only if you know that it is safe."
@@ -135,56 +141,53 @@ def resumed_sentence(run: RunPaths) -> str:
     )
 
 
-def needs_check(run: RunPaths) -> bool:
+def needs_check(snapshot: RunSnapshot) -> bool:
     """Return True if a trainer finished unwatched or its check was stopped, so that its result only has to be checked."""
-    spec, end = read_launch_spec(run), read_exit(run)
-    if spec is None or read_state_or_empty(run).get("status") == Status.COMPLETED:
+    spec, end = snapshot.latest_launch, snapshot.exit_record
+    if spec is None or snapshot.state.get("status") == Status.COMPLETED:
         return False
     has_record = end is not None and (end.run_id, end.attempt) == (spec.run_id, spec.attempt)
     was_stopped = end is not None and end.status == Status.STOPPED and not end.verified
-    return (not has_record or was_stopped) and is_unchecked(run, spec.attempt)
+    return (not has_record or was_stopped) and is_unchecked(snapshot.run, spec.attempt)
 
 
-def resume_preview(run: RunPaths) -> ResumePreview | None:
+def resume_preview(snapshot: RunSnapshot) -> ResumePreview | None:
     """Return what a resume would do, None if the run has no settings, no complete checkpoint, or has done all its steps."""
-    state = read_state_or_empty(run)
-    if not state:
+    if not snapshot.state:
         return None
-    backend = backend_of(run)
-    newest = next(iter(list_complete(run, backend)), None)
+    backend = backend_of_launch(snapshot.latest_launch)
+    newest = next(iter(list_complete(snapshot.run, backend)), None)
     if newest is None:
         return None
-    total = _total_steps(run, state, newest)
-    if _done(run, newest) >= total > 0:
+    total = _total_steps(snapshot, newest)
+    if _done(snapshot.exit_record, newest) >= total > 0:
         return None
-    speed = (read_last_training(run.progress) or {}).get("s_per_it")
+    speed = (snapshot.last_lines[1] or {}).get("s_per_it")
     left = max(0, total - newest.step)
     return ResumePreview(
         checkpoint=newest.name, step=newest.step, epoch=newest.epoch, total_steps=total, notice=backend.resume_notice(),
-        is_epoch_end=_is_epoch_end(run, newest),
+        is_epoch_end=_is_epoch_end(snapshot.latest_launch, newest),
         left_s=left * speed if isinstance(speed, (int, float)) and speed > 0 and left else None,
     )  # fmt: skip
 
 
-def _is_epoch_end(run: RunPaths, newest: Checkpoint) -> bool:
+def _is_epoch_end(latest: LaunchSpec | None, newest: Checkpoint) -> bool:
     """Return True if a checkpoint was saved at the end of an epoch: by its name, or by the steps per epoch if it is named after a step."""
     named = STATE_FOLDER.search(newest.name)
     if not newest.epoch or named is None or not named["step"]:
         return bool(newest.epoch)
-    latest = read_launch_spec(run)
     epochs = latest.max_train_epochs if latest is not None else 0
     return bool(epochs) and newest.step * epochs == newest.epoch * newest.total_steps
 
 
-def _done(run: RunPaths, newest: Checkpoint) -> int:
+def _done(end: ExitRecord | None, newest: Checkpoint) -> int:
     """Return how many steps are done: all of them, after an end that was verified, though the last checkpoint may be older."""
-    end = read_exit(run)
     return (end.last_step or newest.step) if end is not None and end.status == Status.COMPLETED else newest.step
 
 
-def _total_steps(run: RunPaths, state: State, newest: Checkpoint) -> int:
+def _total_steps(snapshot: RunSnapshot, newest: Checkpoint) -> int:
     """Return the steps of the whole training: the checkpoint's own, or more or fewer when the epochs were changed since."""
-    latest, epochs = read_launch_spec(run), state.get("max_train_epochs")
+    latest, epochs = snapshot.latest_launch, snapshot.state.get("max_train_epochs")
     try:
         before = latest.max_train_epochs if latest else 0
         now = int(epochs) if epochs is not None else before

@@ -1,10 +1,11 @@
 """Start: from settings and images to a running trainer. A run folder appears complete or not at all, and nothing is overwritten."""
 
+import logging
 import os
-import re
 import secrets
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -21,18 +22,21 @@ from fluxgym.dataset.folder import copy_for_training
 from fluxgym.errors import ConfigError, DatasetError, NameTaken, StorageError, UnreadableState
 from fluxgym.planning.plan import TrainingPlan, plan
 from fluxgym.runs.files import storage_error
+from fluxgym.runs.gpus import GPU_NUMBERS
 from fluxgym.runs.launch_spec import LaunchSpec, write_launch_spec
 from fluxgym.runs.paths import OutputsPaths, RunPaths
-from fluxgym.runs.state import create_state, read_state
+from fluxgym.runs.state import State, create_state, read_state
 from fluxgym.sessions.create import new_run
 from fluxgym.sessions.history import save_version
 from fluxgym.sessions.launch import launch, launch_spec
-from fluxgym.sessions.named_checkpoint import with_named_checkpoint
+from fluxgym.sessions.origin import is_replaced_by_start, parent_record
 from fluxgym.sessions.preconditions import ensure_ended, first_free_run, name_lock
 from fluxgym.sessions.removed_runs import ARCHIVED_STATE, ARCHIVED_TIME
 from fluxgym.sessions.resume import resume_locked
 from fluxgym.sessions.waiting import restart_waiting
 from fluxgym.trainers.options import train_sh
+
+log = logging.getLogger(__name__)
 
 
 class IfExists(StrEnum):
@@ -54,7 +58,11 @@ class StartRequest:
 
 
 def start(request: StartRequest, settings: Settings) -> RunPaths:
-    """Start a training and return its run once its supervisor is running. Raises what `start_plan` raises."""
+    """Start a training and return its run once its supervisor is running.
+
+    Raises:
+        FluxGymError: As `start_plan` does.
+    """
     planned = plan(request.state, request.images, settings)
     return start_plan(planned, settings, if_exists=request.if_exists, gpus=request.gpus)
 
@@ -62,8 +70,11 @@ def start(request: StartRequest, settings: Settings) -> RunPaths:
 def start_plan(planned: TrainingPlan, settings: Settings, *, if_exists: IfExists | None = None, gpus: str | None = None) -> RunPaths:
     """Start a planned training and return its run once its supervisor is running.
 
-    Raises the first error of the plan, NameTaken if the name has a run and if_exists is None, or another FluxGymError. Then no part of
-    the run is left.
+    After an error, no part of the run is left.
+
+    Raises:
+        NameTaken: If the name has a run and if_exists is None.
+        FluxGymError: The first error of the plan, or why the run cannot be created or started.
     """
     outputs = OutputsPaths(settings.outputs)
     _check_gpus(gpus)
@@ -75,17 +86,20 @@ def start_plan(planned: TrainingPlan, settings: Settings, *, if_exists: IfExists
         if run is None:
             return resume_locked(planned.run, settings=settings)
         planned.raise_error()
-        planned = with_named_checkpoint(planned.relocated(run), outputs.root)
+        planned = planned.relocated(run).with_named_checkpoint()
         return launch(run, _create(planned, outputs, if_exists, gpus), "started")
 
 
 def _resolve_name_conflict(outputs: OutputsPaths, slug: str, if_exists: IfExists | None) -> RunPaths | None:
-    """Return the run to create, or None to resume the existing one; raises NameTaken if the name has a run and if_exists is None.
+    """Return the run to create, or None to resume the existing one.
 
     An existing run that is replaced stays until the new one is complete.
+
+    Raises:
+        NameTaken: If the name has a run and if_exists is None.
     """
     run = outputs.run(slug)
-    if _is_free(run.folder) or _is_unstarted_copy(run):
+    if _is_free(run.folder) or is_replaced_by_start(run, _state_of(run)):
         ensure_ended(run)
         return run
     if if_exists is None:
@@ -108,42 +122,55 @@ def _is_free(folder: Path) -> bool:
         raise storage_error(error, folder) from error
 
 
-def _is_unstarted_copy(run: RunPaths) -> bool:
-    """Return True if a run is a copy or an import that was never started; its first start replaces it."""
-    return _parent(run) is not None and not any(path.exists() for path in (run.launch, run.progress, run.training_log, run.lora))
-
-
-def _parent(run: RunPaths) -> dict[str, Any] | None:
-    """Return the run that a copy or import came from, as its state says."""
+def _state_of(run: RunPaths) -> State:
+    """Return a run's state, an empty one if it cannot be read."""
     try:
-        parent = read_state(run).get("parent")
+        return read_state(run)
     except UnreadableState:
-        return None
-    return parent if isinstance(parent, dict) else None
+        return {}
 
 
-def _archive(run: RunPaths, outputs: OutputsPaths) -> None:
+@contextmanager
+def _archived(run: RunPaths, outputs: OutputsPaths) -> Iterator[None]:
+    """Move a run into the archive for a block that gives its name to another one; after an error in the block it is back."""
     target = outputs.archive / f"{run.slug}-{datetime.now().strftime(ARCHIVED_TIME)}-{secrets.token_hex(2)}"
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         run.folder.rename(target)
-        if (target / UI_STATE).exists():
-            (target / UI_STATE).rename(target / ARCHIVED_STATE)  # no session any more: the guide's find counts and deletes sessions
     except OSError as error:
         raise storage_error(error, target) from error
+    try:
+        yield
+    except BaseException:
+        try:
+            target.rename(run.folder)
+        except OSError as error:
+            log.error("%s could not be put back (%s); put it back with: python -m fluxgym archive restore %s", run.slug, error, target.name)
+        raise
+    _take_off_the_list(target)
+
+
+def _take_off_the_list(archived: Path) -> None:
+    """Rename an archived run's state, since the guide's find counts and deletes sessions by its name; it can be put back under both names."""
+    try:
+        if (archived / UI_STATE).exists():
+            (archived / UI_STATE).rename(archived / ARCHIVED_STATE)
+    except OSError as error:
+        log.warning("%s keeps the name of a session's state: %s", archived / UI_STATE, error)
 
 
 def _create(planned: TrainingPlan, outputs: OutputsPaths, if_exists: IfExists | None, gpus: str | None) -> LaunchSpec:
     """Make the run's folder with everything in it, archive a run that it replaces, and return what to launch."""
     run = planned.run
     spec = launch_spec(planned, secrets.token_hex(8), 1, gpus)
-    with new_run(run, outputs) as staging:
+    state = _state_of(run)
+    is_copy = is_replaced_by_start(run, state)
+    replaces = (if_exists == IfExists.REPLACE or is_copy) and not _is_free(run.folder)
+    with new_run(run, outputs, make_room=_archived(run, outputs) if replaces else None) as staging:
         _copy_images(planned, staging)
-        is_copy = _is_unstarted_copy(run)
-        _write_files(staging, planned, spec, _parent(run) if is_copy else None)
-        if (if_exists == IfExists.REPLACE or is_copy) and not _is_free(run.folder):
+        _write_files(staging, planned, spec, parent_record(state) if is_copy else None)
+        if replaces:
             save_version(run, into=staging)
-            _archive(run, outputs)
     return spec
 
 
@@ -172,7 +199,7 @@ def _first_state(config: TrainConfig, run_id: str) -> dict[str, Any]:
 
 
 def _check_gpus(gpus: str | None) -> None:
-    if gpus and not re.fullmatch(r"\d{1,3}(,\d{1,3})*", gpus):
+    if gpus and not GPU_NUMBERS.fullmatch(gpus):
         raise ConfigError(f"The GPUs are numbers with commas between them, such as 0,1, not “{gpus[:40]}”.", field="gpus")
 
 

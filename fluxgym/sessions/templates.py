@@ -1,11 +1,11 @@
 """Templates: settings saved under a name to start other trainings from. They hold no LoRA name, images or status."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from fluxgym.config.settings import OWN_KEYS, STATE_KEYS, TrainConfig
-from fluxgym.errors import BadName, SessionNotFound, StorageError
+from fluxgym.errors import BadName, ReplacesTemplate, SessionNotFound, StorageError
 from fluxgym.runs.files import read_json, write_json
 from fluxgym.runs.paths import OutputsPaths
 from fluxgym.runs.state import State, slug_of
@@ -22,8 +22,13 @@ class Template:
     settings: State
 
 
-def save(outputs: OutputsPaths, name: str, state: Mapping[str, Any]) -> Template:
-    """Save a state's settings under a name, replacing an earlier template of that name; raises ConfigError for invalid settings."""
+def save(outputs: OutputsPaths, name: str, state: Mapping[str, Any], *, agreed: Collection[str] = ()) -> Template:
+    """Save a state's settings under a name. agreed holds the names of the NeedsConsent errors that the user has agreed to.
+
+    Raises:
+        ReplacesTemplate: If a template with other settings has the name, and the user has not agreed.
+        ConfigError: For invalid settings.
+    """
     try:
         slug = slug_of(name)
     except BadName as error:
@@ -34,6 +39,8 @@ def save(outputs: OutputsPaths, name: str, state: Mapping[str, Any]) -> Template
     other = _read(slug, read_json(outputs.templates / f"{slug}.json"))
     if other is not None and other.name != template.name:
         raise BadName(f"The template “{other.name}” has the same file name; choose another name, or delete that one.")
+    if other is not None and other.settings != settings and not ReplacesTemplate.is_given(agreed):
+        raise ReplacesTemplate(f"There is a template “{other.name}” already. If it is replaced, its settings are lost.")
     write_json(outputs.templates / f"{slug}.json", {"name": template.name, "settings": settings})
     return template
 
@@ -53,7 +60,11 @@ def _read(slug: str, value: Any) -> Template | None:
 
 
 def find_template(outputs: OutputsPaths, name: str) -> Template:
-    """Return the template with this name; raises SessionNotFound, which lists the existing ones."""
+    """Return the template with this name.
+
+    Raises:
+        SessionNotFound: If there is none; the message lists the existing ones.
+    """
     every = list_templates(outputs)
     for template in every:
         if name in (template.slug, template.name):
@@ -71,7 +82,11 @@ def apply(outputs: OutputsPaths, name: str, state: Mapping[str, Any]) -> State:
 
 
 def delete(outputs: OutputsPaths, name: str) -> None:
-    """Delete a template; raises SessionNotFound if there is no template with this name."""
+    """Delete a template.
+
+    Raises:
+        SessionNotFound: If there is no template with this name.
+    """
     template = find_template(outputs, name)
     try:
         (outputs.templates / f"{template.slug}.json").unlink(missing_ok=True)

@@ -42,7 +42,11 @@ class Export:
 
 
 def export_state(run: RunPaths, target: Path) -> None:
-    """Write a run's state unchanged to a .json file; raises UnreadableState if it cannot be read."""
+    """Write a run's state unchanged to a .json file.
+
+    Raises:
+        UnreadableState: If it cannot be read.
+    """
     write_text(target, json.dumps(read_state(run), indent=2) + "\n")
 
 
@@ -69,7 +73,11 @@ def export_archive(runs: list[RunPaths], target: Path, what: Export) -> list[str
 
 
 def stream_archive(runs: list[RunPaths], what: Export) -> Iterator[bytes]:
-    """Return an iterator over the chunks of an archive, each produced on demand. Raises as `export_archive` does, except for disk errors."""
+    """Return an iterator over the chunks of an archive, each produced on demand.
+
+    Raises:
+        FluxGymError: As `export_archive` does, except for disk errors.
+    """
     usable, _ = _usable(runs)
     return pack(_exported(usable, what))
 
@@ -188,7 +196,7 @@ def _checked(data: bytes, name: str) -> State:
 
 
 def _json_problem(error: Exception) -> str:
-    """Return what is wrong with a file that should hold JSON, in words for users; a decoder's own words name no byte of it."""
+    """Return what is wrong with a file that should hold JSON, in the users' words."""
     if isinstance(error, json.JSONDecodeError):
         return f"it is not valid JSON (line {error.lineno}, column {error.colno})"
     return "it is not text" if isinstance(error, UnicodeDecodeError) else "it is not valid JSON, or nested too deep"
@@ -208,16 +216,20 @@ def _settings(state: State, name: str) -> State:
 
 
 def _keys(value: Any) -> list[str]:
-    """Return every key in a JSON value at any depth; raises ValueError beyond MAX_DEPTH."""
-    found: list[str] = []
+    """Return every key in a JSON value at any depth.
+
+    Raises:
+        ValueError: Beyond MAX_DEPTH.
+    """
+    keys: list[str] = []
     level = [value]
     for _ in range(MAX_DEPTH):
         tables = [item for item in level if isinstance(item, dict)]
-        found += [key for table in tables for key in table]
+        keys += [key for table in tables for key in table]
         level = [item for table in tables for item in table.values()] + [item for row in level if isinstance(row, list) for item in row]
     if level:
         raise ValueError(f"it is nested more than {MAX_DEPTH} deep")
-    return found
+    return keys
 
 
 def _move_all(arriving: list[RunPaths], outputs: OutputsPaths, staging: Path) -> list[RunPaths]:

@@ -1,7 +1,8 @@
-"""Runs that wait in the queue while nothing would start them: restart their supervisors, after a new launch.json where it is not our own.
+"""Start the dispatcher for runs that wait in the queue while nothing would start them.
 
-Only a launch.json that this installation signed is executed. That of an earlier version, or in a folder from elsewhere, is made again: from
-the run's settings, with this app's trainer, models and Python. Of the old file, only the attempt, the name of the checkpoint and the GPUs count.
+Only a launch.json that this installation signed is executed. If an earlier version or another installation wrote it, a new one is
+written first: from the run's settings, with this app's trainer, models and Python. The old file provides only the attempt, the name of
+the checkpoint and the GPUs.
 """
 
 import logging
@@ -20,7 +21,6 @@ from fluxgym.runs.launch_spec import LaunchSpec, read_launch_spec, read_own_laun
 from fluxgym.runs.paths import OutputsPaths, RunPaths
 from fluxgym.runs.state import State, read_state, update_state
 from fluxgym.sessions.launch import launch_spec
-from fluxgym.sessions.named_checkpoint import with_named_checkpoint
 from fluxgym.sessions.preconditions import name_lock
 from fluxgym.trainers.base import backend_for
 from fluxgym.trainers.named_code import named_code
@@ -33,10 +33,15 @@ log = logging.getLogger(__name__)
 
 
 def restart_waiting(settings: Settings) -> tuple[str, ...]:
-    """Restart the supervisors of waiting runs that have died and return the runs' names. Never raises."""
+    """Let waiting runs be started in their turn, and return the names of those that nothing would have started. Never raises."""
     outputs = OutputsPaths(settings.outputs)
     engine = engine_for(outputs)
-    for slug in engine.abandoned():
+    try:
+        abandoned = engine.abandoned()
+    except (FluxGymError, OSError) as error:
+        log.warning("the queue cannot be read now: %s", error)
+        return ()
+    for slug in abandoned:
         try:
             with name_lock(outputs, slug):
                 _prepare(outputs.run(slug), settings)
@@ -46,11 +51,13 @@ def restart_waiting(settings: Settings) -> tuple[str, ...]:
 
 
 def keep_restarting_waiting(settings: Settings) -> None:
-    """Restart the supervisors of waiting runs, and look again as long as runs wait on another host: a container that was replaced is one."""
-    restart_waiting(settings)
-    while engine_for(OutputsPaths(settings.outputs)).waits_elsewhere():
-        time.sleep(RETRY_S)
+    """Let waiting runs be started for as long as the app is open.
+
+    The dispatcher may die, and another host whose runs wait here may have ended: a container that was replaced is one.
+    """
+    while True:
         restart_waiting(settings)
+        time.sleep(RETRY_S)
 
 
 def _prepare(run: RunPaths, settings: Settings) -> None:
@@ -80,11 +87,15 @@ def _prepare(run: RunPaths, settings: Settings) -> None:
 
 
 def _plan_again(run: RunPaths, spec: LaunchSpec, state: State, settings: Settings) -> TrainingPlan:
-    """Return the plan of a waiting run: of a resume, from its checkpoint; raises the first error."""
+    """Return the plan of a waiting run; for a resume, the plan starts from its checkpoint.
+
+    Raises:
+        FluxGymError: The first error of the plan.
+    """
     checkpoint = None if spec.attempt == 1 else _checkpoint(run, spec, settings)
     planned = plan(state, run.dataset, settings, run=run, resume=checkpoint)
     planned.raise_error()
-    return planned if checkpoint is not None else with_named_checkpoint(planned, settings.outputs)
+    return planned if checkpoint is not None else planned.with_named_checkpoint()
 
 
 def _checkpoint(run: RunPaths, spec: LaunchSpec, settings: Settings) -> Checkpoint | None:

@@ -26,9 +26,10 @@ log = logging.getLogger("fluxgym.supervisor")
 
 
 class Attempt:
-    """What is known of one attempt while it runs. trainer is None if only its files are checked, lease is that on the folder.
+    """The state of one attempt while it runs.
 
-    A request to stop first_attempt also counts for this attempt if it is an automatic restart of that one.
+    trainer is None if only the attempt's files are checked. lease is the lease on the folder. A request to stop first_attempt also
+    counts for this attempt if it is an automatic restart of that one.
     """
 
     def __init__(
@@ -134,7 +135,11 @@ class Attempt:
 
 
 def record_processes(run: RunPaths, spec: LaunchSpec, trainer: ProcessIdentity | None, *, started_at: float) -> None:
-    """Record the processes of an attempt, this one as its supervisor; raises StorageError if process.json cannot be written."""
+    """Record the processes of an attempt, this one as its supervisor.
+
+    Raises:
+        StorageError: If process.json cannot be written.
+    """
     own = identify(os.getpid(), spec.run_id)
     write_record(run, ProcessRecord(run_id=spec.run_id, attempt=spec.attempt, started_at=started_at, supervisor=own, trainer=trainer))
     if not spec.monitoring:

@@ -1,6 +1,6 @@
-"""What a run's folder held before its trainer was started, so that a file of this attempt is known without comparing times.
+"""The files of a run's folder from before its trainer was started. All other files are this attempt's.
 
-A clock may be set back while a run is trained, and a file server's clock may differ from this machine's.
+They are recorded because times do not decide it: a clock may be set back during a training, and a file server's clock may differ.
 """
 
 from contextlib import suppress
@@ -26,7 +26,7 @@ class EarlierFiles:
 
 
 def note_earlier_files(run: RunPaths, spec: LaunchSpec, reader: CheckpointReader) -> None:
-    """Write down what is in the folder before a trainer is started; on a full disk, times are compared instead."""
+    """Record what is in the folder before a trainer is started. On a full disk nothing is recorded, and times are compared instead."""
     checkpoints = {found.name: found.written_at for found in list_complete(run, reader)}
     earlier = EarlierFiles(run_id=spec.run_id, attempt=spec.attempt, lora=_identity_of(run.lora), checkpoints=checkpoints)
     with suppress(StorageError):
@@ -50,7 +50,7 @@ def is_new_lora(run: RunPaths, earlier: EarlierFiles) -> bool:
 
 
 def _identity_of(path: Path) -> list[int] | None:
-    """Return numbers of which one differs after a file was replaced or written to, None if there is no file."""
+    """Return numbers, at least one of which changes if a file is replaced or written to; None if there is no file."""
     try:
         status = path.stat()
     except OSError:

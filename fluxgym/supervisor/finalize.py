@@ -119,10 +119,10 @@ def _has_steps_left(spec: LaunchSpec, newest: Checkpoint) -> bool:
 
 
 def _launched_at(attempt: Attempt) -> float:
-    """Return when an attempt was launched by the clock of the run's disk, which may be a file server's and differ from this machine's.
+    """Return when an attempt was launched, by the clock of the run's disk, which may be a file server's.
 
-    Only for attempts of earlier versions, which wrote nothing about the files before them. launch.json is on that disk and was written just
-    before, so all files of the attempt are as new or newer, unless the clock was set back.
+    Only for attempts of earlier versions, which did not record the files before them. launch.json was written to the same disk right
+    before the start, so no file of the attempt is older, unless the clock was set back.
     """
     return RunSnapshot(attempt.run, {}).launched_at or attempt.started_at
 
@@ -135,7 +135,10 @@ def _is_of_attempt(checkpoint: Checkpoint, attempt: Attempt) -> bool:
 
 
 def _oldest_time(attempt: Attempt) -> float:
-    """Return the time before which a LoRA counts as an earlier start's: of none if it is known to be new, of every one if it is known to be old."""
+    """Return the oldest time that a LoRA of this attempt can have, for the verification; an older file counts as an earlier start's.
+
+    If the files before this attempt were recorded, their identity decides, not their time: 0 for a new LoRA, infinity for an old one.
+    """
     earlier = read_earlier_files(attempt.run, attempt.spec)
     if earlier is None:
         return _launched_at(attempt)
@@ -176,7 +179,12 @@ def _verify(attempt: Attempt, last: dict[str, Any]) -> Verification | None:
 
 
 def _run_verifier(argv: list[str], attempt: Attempt) -> Verification | None:
-    """Run the check; raises subprocess.TimeoutExpired, and ValueError or KeyError if it prints anything but its result."""
+    """Run the check and return its result, None if a new stop request ended it.
+
+    Raises:
+        subprocess.TimeoutExpired: If it takes too long.
+        ValueError, KeyError: If it prints anything but its result.
+    """
     child = subprocess.Popen(argv, cwd=PROJECT, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     deadline = time.monotonic() + VERIFY_TIMEOUT_S
     with child:

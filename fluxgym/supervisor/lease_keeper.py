@@ -7,16 +7,18 @@ import time
 from dataclasses import asdict, replace
 from pathlib import Path
 
-from fluxgym.contract.lease import RunLease, has_lost, read_lease
+from fluxgym.contract.lease import RENEW_S, RunLease, has_lost, read_lease
 from fluxgym.errors import StorageError
 from fluxgym.runs.files import write_json
 
-RENEW_S = 10.0
 log = logging.getLogger("fluxgym.supervisor")
 
 
 class LeaseKeeper:
-    """One supervisor's lease. A folder whose lease cannot be written at the moment is still ours; another holder's name is the only proof."""
+    """One supervisor's lease.
+
+    It is lost only if the file names another holder. A lease that cannot be read or written at the moment is still ours.
+    """
 
     def __init__(self, path: Path, lease: RunLease) -> None:
         self._path, self._lease = path, lease
@@ -24,7 +26,11 @@ class LeaseKeeper:
 
     @classmethod
     def take(cls, path: Path) -> "LeaseKeeper":
-        """Take the lease from whoever holds it; raises StorageError if it cannot be written."""
+        """Take the lease from whoever holds it.
+
+        Raises:
+            StorageError: If it cannot be written.
+        """
         before = read_lease(path)
         number = 1 if before is None else before.number + 1
         lease = RunLease(host=socket.gethostname(), number=number, renewed_at=time.time(), holder=secrets.token_hex(8))
@@ -33,7 +39,10 @@ class LeaseKeeper:
 
     @classmethod
     def adopt(cls, path: Path) -> "LeaseKeeper":
-        """Keep the lease under which a trainer was started that is alive here; take it if there is none, as for earlier versions."""
+        """Keep the lease under which a live trainer was started on this machine.
+
+        Take the lease if there is none: an earlier version wrote none.
+        """
         before = read_lease(path)
         return cls.take(path) if before is None else cls(path, before)
 
@@ -47,7 +56,7 @@ class LeaseKeeper:
         return has_lost(self._path, self.holder)
 
     def keep(self) -> bool:
-        """Renew the lease if it is time to; returns False if it is lost. Call it at least every few seconds."""
+        """Renew the lease every RENEW_S seconds; return False if it is lost. Call it at least every few seconds."""
         current = read_lease(self._path)
         if current is None:  # nothing is written into a folder that was removed
             return True

@@ -1,4 +1,4 @@
-"""The outcome of a run: from what is known at the end of a trainer to status, reason code and one sentence. Pure functions."""
+"""The outcome of a run: status, reason code and one sentence, from what is known at the end of its trainer. Pure functions."""
 
 import signal
 from collections.abc import Mapping
@@ -35,7 +35,11 @@ class Verification:
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> "Verification":
-        """Read what verify_lora prints; raises KeyError if it is something else."""
+        """Read what verify_lora prints.
+
+        Raises:
+            KeyError: If it is something else.
+        """
         details = {name: item for name, item in value.items() if name not in ("ok", "reason")}
         return cls(ok=bool(value["ok"]), reason=str(value["reason"]), details=details)
 

@@ -87,7 +87,7 @@ class StallWatch:
             self.phase = str(last.get("phase") or Phase.STARTING)
 
     def _read_activity(self) -> tuple[int, ...]:
-        """Return numbers of which one changes whenever the trainer does something."""
+        """Return numbers, at least one of which changes whenever the trainer does something."""
         progress_bytes = _size(self._run.progress)
         if self.phase in LINES_ONLY:
             return (progress_bytes, *self._activity[1:])

@@ -1,7 +1,7 @@
-"""One supervised run: wait for its devices, start its trainer, watch it, restart it after a stall, and record how it ended.
+"""One supervised run: acquire its devices, start its trainer, watch it, restart it after a stall, and record how it ended.
 
-The supervisor has its own session, so it outlives the app, the terminal and the connection. One is alive beside every run, so it imports
-nothing heavy.
+The supervisor has its own session, so it outlives the app, the terminal and the connection. One is alive beside every run that executes, so it
+imports nothing heavy. If the devices are in use, it leaves its run in the queue and ends.
 """
 
 import logging
@@ -14,13 +14,14 @@ from fluxgym.contract.codes import ReasonCode, Status
 from fluxgym.engines.base import CANCELED_REASON, Lease
 from fluxgym.engines.registry import engine_of
 from fluxgym.errors import FluxGymError, NotReadableNow, StorageError
-from fluxgym.runs.files import FULL, reason_code_of, write_text
+from fluxgym.runs.files import FULL, reason_code_of, remove_file, write_text
 from fluxgym.runs.launch_spec import LaunchSpec, StopRequest, holds_start, read_stop_request, write_launch_spec
 from fluxgym.runs.paths import RunPaths
 from fluxgym.runs.process_identity import ProcessIdentity, identify, is_alive, read_record
 from fluxgym.runs.progress import is_done
 from fluxgym.supervisor.attempt import Attempt, record_processes
 from fluxgym.supervisor.earlier_files import note_earlier_files
+from fluxgym.supervisor.fence import start_fence
 from fluxgym.supervisor.finalize import finalize, last_line, record_outcome, try_update_state
 from fluxgym.supervisor.lease_keeper import LeaseKeeper
 from fluxgym.supervisor.outcome import Outcome, failed_outcome
@@ -37,7 +38,7 @@ log = logging.getLogger("fluxgym.supervisor")
 
 
 class Supervisor:
-    """One run from the queue to its end; it has more than one attempt if its trainer stalls.
+    """One run from its turn to its end; it has more than one attempt if its trainer stalls.
 
     It holds the lease on the folder. When another start has taken that, nothing is written there any more.
     """
@@ -56,7 +57,7 @@ class Supervisor:
             self._wait_and_record()
 
     def supervise(self) -> None:
-        """Wait for the devices, run the trainer as often as necessary, and record the outcome."""
+        """Acquire the devices, run the trainer as often as necessary, and record the outcome; or leave the run in the queue."""
         log.info("attempt %d of run %s starts", self.spec.attempt, self.spec.run_id)
         try:
             lease = self._acquire_devices()
@@ -64,8 +65,7 @@ class Supervisor:
             self._record_failure(ReasonCode.LAUNCH, f"It could not wait for its devices: {error}")
             return
         if lease is None:
-            if not self._has_vanished():
-                record_outcome(self.run, self.spec, CANCELED)
+            self._end_without_devices()
             return
         try:
             while self._run_attempt(lease):
@@ -100,10 +100,20 @@ class Supervisor:
         finalize(attempt, restarts=self.restarts.count)
 
     def _acquire_devices(self) -> Lease | None:
-        """Wait for the run's devices and return them, None if it was canceled before."""
+        """Return the run's devices, None if it was canceled or has to wait for them."""
         return engine_of(self.run).acquire(
             self.run, self.spec, is_canceled=lambda: self._stop_request() is not None or not self._is_there(), waiting=self._record_waiting
         )
+
+    def _end_without_devices(self) -> None:
+        """Record that the run was canceled, unless it waits in the queue, where the dispatcher starts it in its turn, or its folder is gone."""
+        if self._has_vanished():
+            return
+        if self._stop_request() is not None:
+            record_outcome(self.run, self.spec, CANCELED)
+        else:
+            log.info("it waits in the queue without a process")
+            remove_file(self.run.monitor_pid)
 
     def _is_there(self) -> bool:
         return holds_start(self.run, self.spec.run_id) and self.lease.keep()
@@ -137,6 +147,8 @@ class Supervisor:
         log.info("trainer started, PID %d", child.pid)
         if not self._record_trainer(attempt, child):
             return False
+        if not backend_named(self.spec.backend).checks_lease:
+            start_fence(self.run, self.spec.run_id, child.pid, self.lease.holder)
         attempt.watch()
         if attempt.stall is not None and self._prepare_restart(attempt, attempt.stall):
             return True

@@ -38,7 +38,7 @@ class Trainer(Protocol):
         """Send signals to the trainer alone; nothing if it has ended."""
 
     def group(self) -> list[LocalProcess]:
-        """Return the live processes of its process group, also after its end; none of a group that only has its number."""
+        """Return the live processes of its process group, also after its end; [] if the number may belong to another group by now."""
 
     def release(self) -> None:
         """Let its PID be used again; call it when all of its processes have ended."""
@@ -100,7 +100,11 @@ class AdoptedTrainer:
         signal_recorded(self.identity, *numbers)
 
     def group(self) -> list[LocalProcess]:
-        """Return its group: all of it while it or a process that was seen in it is there, so that the number is still this group's."""
+        """Return the live processes of its group.
+
+        The group is still this trainer's while it, or a process that was seen in the group, is alive; otherwise its number may be
+        reused, and [] is returned.
+        """
         members = processes_of_group(self.pid)
         is_same = is_alive(self.identity) or not self._members.isdisjoint(members)
         if not is_same or any(member.pid == self.pid and member.start_ticks != self.identity.start_ticks for member in members):

@@ -40,7 +40,11 @@ def _first_fault(path: Path, started_at: float, expected_steps: int, step: int, 
 
 
 def _fault_of_file(path: Path, file: BinaryIO, started_at: float, checks: dict[str, Any]) -> str:
-    """Return what is wrong with an open file, "" if nothing is; raises OSError or ValueError if it cannot be read."""
+    """Return what is wrong with an open file, "" if nothing is.
+
+    Raises:
+        OSError, ValueError: If it cannot be read.
+    """
     status = os.fstat(file.fileno())
     if status.st_mtime < started_at:
         return f"{path.name} is older than this start"

@@ -14,7 +14,7 @@ from fluxgym.trainers.kohya.backend import KohyaBackend
 
 
 class ProgressFollower(Protocol):
-    """Writes progress.jsonl for a trainer that does not, from what the trainer prints."""
+    """Writes progress.jsonl from a trainer's output, for a trainer that does not write the file itself."""
 
     def poll(self) -> None:
         """Read new output and append what it says; called a few times per second."""
@@ -26,12 +26,17 @@ class ProgressFollower(Protocol):
 class TrainerBackend(Protocol):
     """One kind of trainer. title completes "the trainer that wrote them: …".
 
-    resumes_exactly: a training that resumes from a checkpoint ends bit for bit like one that was never interrupted.
+    resumes_exactly: a training that resumes from a checkpoint ends bit for bit like one that was never interrupted. pickle_flags are the
+    options whose files are unpickled unless they are .safetensors, which can execute code; has_pickled_checkpoints says so of checkpoints.
+    checks_lease: the trainer itself ends when another start has taken its folder.
     """
 
     name: str
     title: str
     resumes_exactly: bool
+    checks_lease: bool
+    pickle_flags: tuple[str, ...]
+    has_pickled_checkpoints: bool
 
     def matches(self, trainer_dir: Path) -> bool:
         """Return True if the trainer in a folder is of this kind. Only looks at files."""
@@ -76,7 +81,11 @@ def backend_named(name: str) -> TrainerBackend:
 
 def backend_of(run: RunPaths) -> TrainerBackend:
     """Return the backend of a run's latest attempt, the built-in one if it was never launched."""
-    spec = read_launch_spec(run)
+    return backend_of_launch(read_launch_spec(run))
+
+
+def backend_of_launch(spec: LaunchSpec | None) -> TrainerBackend:
+    """Return the backend of an attempt, the built-in one for None."""
     return backend_named(LaunchSpec.backend if spec is None else spec.backend)
 
 
@@ -86,9 +95,10 @@ def with_command(spec: LaunchSpec, run: RunPaths) -> LaunchSpec:
 
 
 def choose_checkpoint(run: RunPaths, backend: TrainerBackend, name: str | None = None) -> Checkpoint:
-    """Return the named checkpoint, or the complete one with the most steps, of a backend's kind; checksums are verified.
+    """Return a backend's named checkpoint, or its complete one with the most steps, after computing its checksums.
 
-    Raises NothingToResume and names the checkpoints that are complete.
+    Raises:
+        NothingToResume: If there is none; the message names the checkpoints that are complete.
     """
     if name:
         return _named_checkpoint(run, backend, name)

@@ -21,6 +21,9 @@ class BuiltinBackend:
     name = "builtin"
     title = "FluxGym's own trainer, used without --sd-scripts"
     resumes_exactly = True
+    checks_lease = True
+    pickle_flags: tuple[str, ...] = ()
+    has_pickled_checkpoints = False
 
     def __init__(self) -> None:
         self._settings_check = SettingsCheck()

@@ -92,7 +92,7 @@ def _run_options(config: TrainConfig, run: RunPaths) -> Options:
 
 def draws_samples(config: TrainConfig) -> bool:
     """Return True if sample images are drawn, so that the trainer reads the sample prompts."""
-    return bool(config.sample_every_n_steps or any(config.advanced.get(name) for name in SAMPLING_SETTINGS))
+    return bool(config.sample_every_n_steps or any(config.flag(name) for name in SAMPLING_SETTINGS))
 
 
 def _set_advanced(options: Options, name: str, value: Any) -> None:

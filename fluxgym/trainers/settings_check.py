@@ -1,4 +1,4 @@
-"""Ask the built-in trainer whether it accepts a training's settings: its own parser and checks, in a process of their own, before Start.
+"""Check a training's settings before Start with the built-in trainer's own parser and checks, in a process of their own.
 
 The process takes seconds, so the answers are kept, and the form asks only when nothing is typed; Start and the terminal always ask.
 """
@@ -37,7 +37,10 @@ class _Question:
 
 @dataclass(frozen=True, kw_only=True)
 class _Verdict:
-    """What the trainer says: the sentence of a refusal, "" if there is none, and flags that name a class that it did not import."""
+    """The trainer's verdict.
+
+    refusal is a sentence, "" if it accepts the settings. unchecked are the flags that name a class which the check did not import.
+    """
 
     refusal: str
     unchecked: tuple[str, ...]
@@ -49,7 +52,8 @@ class _CheckFailed(Exception):
 
 def needs_trainer(config: TrainConfig) -> bool:
     """Return True if settings were chosen that only the trainer itself can check."""
-    unusual = {name for name, value in config.advanced.items() if name not in PLAIN and value is not False}  # off is refused for none
+    # The trainer accepts every flag that is off.
+    unusual = {name for name, value in config.advanced.items() if name not in PLAIN and value is not False}
     if config.advanced.get("lr_scheduler") in ("", None, *SCHEDULERS):
         unusual.discard("lr_scheduler")
     return bool(unusual)
@@ -107,8 +111,8 @@ def _ask(question: _Question) -> _Verdict:
                 env={**os.environ, "CUDA_VISIBLE_DEVICES": ""},  # nothing is computed, and a busy GPU has no room for another process
                 check=True,
             )
-            found = json.loads(done.stdout)
-            return _Verdict(refusal=found["error"] or "", unchecked=tuple(found["unchecked"]))
+            result = json.loads(done.stdout)
+            return _Verdict(refusal=result["error"] or "", unchecked=tuple(result["unchecked"]))
         except subprocess.TimeoutExpired:
             raise _CheckFailed(f"no answer within {TIMEOUT_S:.0f} s") from None
         except subprocess.CalledProcessError as error:

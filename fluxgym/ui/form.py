@@ -12,14 +12,9 @@ from fluxgym.config.settings import SETTINGS
 from fluxgym.ui.api.answers import FieldText
 
 NAMES = tuple(SETTINGS)
-# Runs in the browser after each answer. Gradio passes the answer and the fields' present values; a field is changed only if it still has
-# the value that was sent. It must stay synchronous: after an `await`, a keystroke could come between reading and writing.
-APPLY_PATCH = (
-    "(answer, ...present) => { const names = " + json.dumps(NAMES) + "; "
-    "const plain = (value) => JSON.stringify(value === '' || value === undefined ? null : value); "
-    "return present.map((value, index) => { const change = answer?.patch?.[names[index]]; "
-    "return change && plain(value) === plain(change[0]) ? { __type__: 'update', value: change[1] } : { __type__: 'update' }; }); }"
-)
+# Runs in the browser after each answer; Gradio passes the answer and the fields' present values. `patched` is in assets/form.js. It is called
+# without an import, since after an `await` a keystroke could come between reading and writing.
+APPLY_PATCH = f"(answer, ...present) => fluxgymForm.patched({json.dumps(NAMES)}, answer, present)"
 CSS_KINDS = {Kind.INTEGER: "number", Kind.RATE: "number", Kind.SWITCH: "check"}
 
 

@@ -14,6 +14,8 @@ from pydantic import TypeAdapter
 
 from fluxgym.app_settings import Settings
 from fluxgym.config.settings import SETTINGS
+from fluxgym.contract.kohya_folders import clear_folders
+from fluxgym.dataset.flat_folder import REPEATS, TRIGGER, repeats_sentence, settings_of
 from fluxgym.errors import FluxGymError
 from fluxgym.models.catalog import default_model
 from fluxgym.runs.paths import OutputsPaths
@@ -45,7 +47,7 @@ class FormEvents:
         self._outputs = OutputsPaths(settings.outputs)
         self._images = images
         self._index = index
-        self._form = Form(settings)
+        self._form = Form(settings, index)
         self._drafts = FormDrafts(settings.outputs)
         self._start = Start(settings, self._drafts)
         handlers: dict[FormKind, Handler] = {
@@ -162,19 +164,27 @@ class FormEvents:
         return answer | _not_taken([SETTINGS[name].label for name in values.keys() - earlier.keys()])
 
     def save_template(self, request: FormRequest) -> JsonObject:
-        """Save the form's settings as a template."""
+        """Save the form's settings as a template; one of the same name is replaced only if the event agrees to that."""
         state, errors = form_values.to_state(request.typed)
         if errors:
             return {"message": f"The template was not saved: {next(iter(errors.values()))}"}
-        saved = templates.save(self._outputs, request.text("name"), state)
+        saved = templates.save(self._outputs, request.text("name"), state, agreed=request.texts("agreed"))
         return {"notice": f"Saved as the template {saved.name}."}
 
     def images_changed(self, request: FormRequest) -> JsonObject:
-        """Answer images that were added, removed or captioned; the example's name and trigger fill these fields if they are empty."""
-        proposals = {"lora_name": request.text("name"), "concept_sentence": request.text("trigger")}
+        """Answer images that were added, removed or captioned.
+
+        The example's name and trigger fill these fields if they are empty; so does the trigger of kohya's folders, whose repeats are taken over.
+        """
+        kohya = clear_folders(request.texts("folders"))
+        own = settings_of(kohya)
+        proposals = {"lora_name": request.text("name"), "concept_sentence": request.text("trigger") or own.pop(TRIGGER, "")}
         accepted = {name: value for name, value in proposals.items() if value and not str(request.typed[name] or "").strip()}
-        shown = request.typed | accepted
-        return self._saved(request, shown, shown=shown)
+        shown = request.typed | accepted | ({REPEATS: str(own[REPEATS])} if REPEATS in own else {})
+        notice = repeats_sentence(kohya, shown[REPEATS])
+        if notice and shown[REPEATS] != request.typed[REPEATS]:
+            notice += f" It was {request.typed[REPEATS]}."
+        return self._saved(request, shown, shown=shown, **({"notice": notice} if notice else {}))
 
     def start(self, request: FormRequest) -> JsonObject:
         """Start the training that the form describes, or say beside the fields what prevents it."""

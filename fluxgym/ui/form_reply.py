@@ -12,8 +12,11 @@ from fluxgym.engines.base import Engine
 from fluxgym.engines.registry import engine_for
 from fluxgym.errors import FluxGymError, Level
 from fluxgym.models.catalog import get_model
+from fluxgym.planning.checks import trigger_of_captions
 from fluxgym.planning.plan import TrainingPlan, checked, plan_unchecked
 from fluxgym.runs.paths import OutputsPaths
+from fluxgym.sessions.index import SessionIndex
+from fluxgym.sessions.past_speed import PastSpeeds, device_kind
 from fluxgym.trainers.options import train_sh
 from fluxgym.ui import form_values
 from fluxgym.ui.api.responses import JsonObject
@@ -34,9 +37,11 @@ class Reply:
 class Form:
     """Plans what the form holds and says what is wrong with it."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, index: SessionIndex) -> None:
         self._settings = settings
-        self._engine = engine_for(OutputsPaths(settings.outputs))
+        outputs = OutputsPaths(settings.outputs)
+        self._engine = engine_for(outputs)
+        self._speeds = PastSpeeds(outputs, index)
 
     def reply(self, state: State, errors: Errors, images: Path, *, pressed: bool = False, ask: bool = False) -> Reply:
         """Return the plan and everything that is shown beside the fields. `pressed` is True after a click on Start; an empty name is then an error too.
@@ -51,12 +56,20 @@ class Form:
         if not pressed and not state["lora_name"].strip():
             errors.pop("lora_name", None)
         answer: JsonObject = {
-            "trigger": planned.config.concept_sentence, "lines": lines, "errors": errors, "pressed": pressed, "checking": not planned.is_checked,
+            "trigger": trigger_of_captions(planned.config), "lines": lines, "errors": errors, "pressed": pressed, "checking": not planned.is_checked,
             "details": _details(planned, errors), "notes": _notes(planned, self._engine), "images": planned.images.count,
             "changed": self._changed(state),
         }  # fmt: skip
-        answer |= _steps(planned if is_whole else None) | _recipe(planned if is_whole else None)
+        known = planned if is_whole else None
+        answer |= _steps(known) | self._time(known) | _recipe(known)
         return Reply(planned=planned, answer=answer)
+
+    def _time(self, planned: TrainingPlan | None) -> JsonObject:
+        """Return how long the steps take, and what that is based on; "" if nothing can be said."""
+        if planned is None:
+            return {"time": "", "time_note": ""}
+        estimate = self._speeds.estimate(planned, device_kind(self._engine))
+        return {"time": estimate.time, "time_note": estimate.note}
 
     def _changed(self, state: State) -> list[JsonObject]:
         """Return the settings of Advanced that differ from the model's defaults, with both values as the form shows them."""
@@ -82,7 +95,7 @@ class Form:
         return changed | {"base_model": state["base_model"], "advanced": new["advanced"] | kept}
 
     def defaults(self, model: str) -> State:
-        """Return FluxGym's defaults with those of a model over them."""
+        """Return FluxGym's defaults, overridden by the model's defaults."""
         try:
             own: Mapping[str, object] = get_model(model, self._settings.models).defaults
         except FluxGymError:
@@ -126,9 +139,9 @@ def _steps(planned: TrainingPlan | None) -> JsonObject:
     if planned is None or planned.steps is None:
         return {"steps": None, "explain": ""}
     config, images = planned.config, planned.images.count
-    batch = config.advanced.get("train_batch_size", 1)
+    batch = config.flag("train_batch_size")
     factors = (_count(images, "image"), _count(config.num_repeats, "repeat"), _count(config.max_train_epochs, "epoch"))
-    prior = ", with as many regularization images" if config.advanced.get("reg_data_dir") else ""
+    prior = ", with as many regularization images" if config.flag("reg_data_dir") else ""
     size = f", {batch} images per step" if batch != 1 else ""
     return {"steps": planned.steps, "explain": " × ".join(factors) + prior + size}
 

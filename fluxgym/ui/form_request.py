@@ -61,6 +61,11 @@ class FormRequest:
         value = self.details.get(name)
         return value if isinstance(value, str) else ""
 
+    def texts(self, name: str) -> tuple[str, ...]:
+        """Return one of the event's own lists of strings, () if it is anything else."""
+        value = self.details.get(name)
+        return tuple(each for each in value if isinstance(each, str)) if isinstance(value, list) else ()
+
     def order(self, *, is_new: bool) -> FormOrder | None:
         """Return the order of the form's content, None if the page did not say it; is_new if the event itself changes the content."""
         if not self.page:

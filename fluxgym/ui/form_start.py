@@ -9,6 +9,7 @@ from fluxgym.engines.registry import is_executing
 from fluxgym.errors import FluxGymError, NameTaken
 from fluxgym.planning.plan import TrainingPlan
 from fluxgym.runs.paths import OutputsPaths, RunPaths
+from fluxgym.runs.snapshot import RunSnapshot
 from fluxgym.runs.state import read_state, timestamp_of
 from fluxgym.sessions.cleanup import contents
 from fluxgym.sessions.preconditions import first_free_run
@@ -64,7 +65,7 @@ class Start:
         version = first_free_run(self._outputs, slug, first_version=2).slug
         run = self._outputs.run(slug)
         executing = is_executing(run)
-        resuming = None if executing else resume_offer(run)
+        resuming = None if executing else resume_offer(RunSnapshot.read(run))
         return {
             "title": f"{slug} exists already",
             "sentence": "A training has this name. It stays as it is until you choose.",

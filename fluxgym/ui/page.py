@@ -27,25 +27,28 @@ from fluxgym.ui.form_request import FormRequest
 
 STYLES = (VENDOR / "uPlot.min.css", *(ASSETS / name for name in ("tokens.css", "components.css", "frame.css", "train.css")))
 ROOT = 'new URL(window.gradio_config?.root ?? ".", location.href).pathname.replace(/\\/$/, "")'
-SCRIPTS = f"${{{ROOT}}}{page_assets().folder}"
-FORM_SCRIPT = f"import(`{SCRIPTS}/form.js`)"
 MAX_SESSIONS = (
     8  # Gradio keeps a copy of all components, 120 kB, per page that was loaded; the form needs none of it, each event sends all fields
 )
 QUEUE_POLL_S = 0.25  # Gradio polls its queue every millisecond, which takes 5 to 8 % of a core
 IMAGES = ImagesSetup(file_types=",".join((*IMAGE_EXTENSIONS, ".txt")), page_size=12, wide_page_size=24, num_example=NUM_IMAGES)
 RUNS = RunsSetup(import_types=",".join(IMPORT_EXTENSIONS), page_size=25)
-# Saves what is typed in the browser until the app has it, also while the app cannot be reached.
-SAVE_UNSENT = (
-    f"async (...values) => {{ const names = {json.dumps(NAMES)}; const typed = names.map((name, index) => [name, values[index]]); "
-    f"(await {FORM_SCRIPT}).saveUnsent(Object.fromEntries(typed)); }}"
-)
+
+
+def imported(name: str) -> str:
+    """Return the JavaScript expression that imports assets/<name>.js; the first one reads and compresses all assets."""
+    return f"import(`${{{ROOT}}}{page_assets().folder}/{name}.js`)"
+
+
+def save_unsent() -> str:
+    """Return the JavaScript that saves what is typed in the browser until the app has it, also while the app cannot be reached."""
+    return f"async (...values) => {{ (await {imported('form')}).saveUnsentOf({json.dumps(NAMES)}, values); }}"
 
 
 def js_module(name: str, setup: Any = None) -> gr.HTML:
     """Add an element that assets/<name>.js fills; setup is a dataclass that the script gets as the element's value."""
     value = None if setup is None else asdict(setup)
-    script = f"import(`{SCRIPTS}/{name}.js`).then((part) => part.mount({{ element, trigger, props, watch }}));"
+    script = f"{imported(name)}.then((part) => part.mount({{ element, trigger, props, watch }}));"
     return gr.HTML(value=value, html_template="", js_on_load=script, apply_default_css=False, elem_id=f"fg-{name.replace('_', '-')}")
 
 
@@ -176,6 +179,6 @@ def _wire(train: TrainPage, events: FormEvents) -> None:
     for name, field in train.fields.items():  # choices have no DOM event that bubbles; form.js listens to the others
         if SETTINGS[name].kind is Kind.CHOICE:
             edited = "model" if name == "base_model" else "typed"
-            field.input(None, None, None, js=f"async () => {{ (await {FORM_SCRIPT}).edited('{edited}'); }}", **quiet)  # type: ignore[attr-defined]
-    train.form.input(None, fields, None, js=SAVE_UNSENT, **quiet)
+            field.input(None, None, None, js=f"async () => {{ (await {imported('form')}).edited('{edited}'); }}", **quiet)  # type: ignore[attr-defined]
+    train.form.input(None, fields, None, js=save_unsent(), **quiet)
     train.form.select(respond, inputs, train.form, trigger_mode="multiple", **quiet).then(None, **apply)

@@ -22,7 +22,11 @@ class Parser(argparse.ArgumentParser):
 
 
 def finite(text: str) -> float:
-    """Parse a finite number; raises ValueError for any other text."""
+    """Parse a finite number.
+
+    Raises:
+        ValueError: For any other text.
+    """
     try:
         value = float(text)
     except ValueError:
@@ -33,7 +37,11 @@ def finite(text: str) -> float:
 
 
 def rank(text: str) -> int:
-    """Parse a rank; raises ValueError unless the text is a whole number from 0 to MAX_RANK."""
+    """Parse a rank.
+
+    Raises:
+        ValueError: Unless the text is a whole number from 0 to MAX_RANK.
+    """
     try:
         value = int(text)
     except ValueError:
@@ -44,7 +52,11 @@ def rank(text: str) -> int:
 
 
 def number(text: str) -> float:
-    """Parse a finite number, as the `type` of an argument; raises ArgumentTypeError for any other text."""
+    """Parse a finite number, as the `type` of an argument.
+
+    Raises:
+        ArgumentTypeError: For any other text.
+    """
     try:
         return finite(text)
     except ValueError:

@@ -1,7 +1,8 @@
 """The trainer's configuration: frozen groups of settings, one for each concern.
 
-A field has the name of the flag that it comes from (kohya's), and the value that the training uses: what one flag says about another is
-settled, `None`, `""` and `()` mean "not set". library.cli.parse makes it from the command line; nothing changes it afterwards.
+A field has the name of the flag that it comes from (kohya's), and the value that the training uses, after flags that depend on each
+other were resolved. `None`, `""` and `()` mean "not set". library.cli.parse makes the configuration from the command line; nothing
+changes it afterwards.
 """
 
 from collections.abc import Mapping
@@ -330,7 +331,7 @@ class RunConfig:
 class TrainerConfig:
     """Everything that one training is started with.
 
-    `given` are kohya's flag values after settling, for metadata, --log_config and the comparison at a resume only.
+    `given` are kohya's flag values after flags were resolved; only metadata, --log_config and the comparison at a resume use them.
     """
 
     data: DataConfig

@@ -18,7 +18,7 @@ from fluxgym.contract.volumes import sync_file, sync_folder
 from library.errors import TrainerError
 
 OLD_ENDING = ".old" + PARTIAL_ENDING
-OWN = r"(-\d{6,}|-step\d{8,})?(-state)?(\.safetensors)?(\.\d+)?(\.old)?\.partial$"  # kohya's suffixes, then the writer's process id
+OWN = r"(-\d{6,}|-step\d{8,})?(-state)?(\.safetensors)?(\.\d+)?(\.old)?\.partial$"  # kohya's suffixes, then the process id of the writer
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 

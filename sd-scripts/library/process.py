@@ -15,11 +15,11 @@ class StopRequested(Exception):
 
 
 class Fenced(Exception):
-    """Raised by StopFlag.check_lease when another start has taken over the run's folder; nothing may be written there any more."""
+    """Raised by StopFlag.check_lease when another start has taken over the run's folder, so that nothing may be written there."""
 
 
 class StopFlag:
-    """A flag set by SIGTERM or SIGINT; a second SIGINT ends the process immediately. Also knows the lease on the run's folder."""
+    """A flag set by SIGTERM or SIGINT; a second SIGINT ends the process immediately. It also checks the lease on the run's folder."""
 
     def __init__(self) -> None:
         self.is_set = False

@@ -32,7 +32,11 @@ class SamplePrompt:
 
 
 def read_prompts(path: str) -> list[SamplePrompt]:
-    """Read prompts from a .txt (one per line, # comments), .toml or .json file; raises TrainerError naming file and line."""
+    """Read prompts from a .txt (one per line, # comments), .toml or .json file.
+
+    Raises:
+        TrainerError: Naming file and line.
+    """
     file = Path(path)
     try:
         text = file.read_text(encoding="utf-8-sig")
@@ -57,7 +61,11 @@ def _missing(path: str) -> str:
 
 
 def parse_line(line: str, source: str = "the prompt") -> SamplePrompt:
-    """Read `a prompt --w 512 --d 1`; flags as in kohya. Raises TrainerError for an unknown flag or a value out of range."""
+    """Read `a prompt --w 512 --d 1`; flags as in kohya.
+
+    Raises:
+        TrainerError: For an unknown flag or a value out of range.
+    """
     try:
         prompt, values = read_prompt(line)
     except ValueError as error:
@@ -66,22 +74,30 @@ def parse_line(line: str, source: str = "the prompt") -> SamplePrompt:
 
 
 def _tables_of(text: str, file: Path) -> list[Any]:
-    """Return the prompts of a .json or .toml file as tables; raises TrainerError if it holds no list of tables."""
+    """Return the prompts of a .json or .toml file as tables.
+
+    Raises:
+        TrainerError: If it holds no list of tables.
+    """
     try:
-        found = json.loads(text) if file.suffix == ".json" else tomllib.loads(text).get("prompt", {})
+        tables = json.loads(text) if file.suffix == ".json" else tomllib.loads(text).get("prompt", {})
     except (ValueError, RecursionError) as error:
         raise TrainerError(f"--sample_prompts {file} cannot be read: {error}") from None
-    if isinstance(found, dict) and file.suffix == ".toml":
-        shared = {key: value for key, value in found.items() if key != "subset"}
-        subsets = found.get("subset", [shared] if shared else [])
-        found = [shared | table if isinstance(table, dict) else table for table in subsets] if isinstance(subsets, list) else None
-    if not isinstance(found, list):
+    if isinstance(tables, dict) and file.suffix == ".toml":
+        shared = {key: value for key, value in tables.items() if key != "subset"}
+        subsets = tables.get("subset", [shared] if shared else [])
+        tables = [shared | table if isinstance(table, dict) else table for table in subsets] if isinstance(subsets, list) else None
+    if not isinstance(tables, list):
         raise TrainerError(f"--sample_prompts {file} must hold a list of tables, each with a prompt.")
-    return found
+    return tables
 
 
 def _from_table(table: Any, source: str) -> SamplePrompt:
-    """Make a prompt from a table; raises TrainerError naming the key that is unknown or whose value is out of range."""
+    """Make a prompt from a table.
+
+    Raises:
+        TrainerError: Naming the key that is unknown or whose value is out of range.
+    """
     kinds = dict(FLAGS.values()) | {"prompt": str}
     if not isinstance(table, dict) or "prompt" not in table:
         raise TrainerError(f"{source} must be a table with a prompt.")

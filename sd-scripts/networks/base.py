@@ -56,7 +56,7 @@ class TrainedNetwork(nn.Module, ABC):
         return {name: hashlib.sha256(tensor.numpy().data).hexdigest() if tensor.any() else "" for name, tensor in weights.items()}
 
     def has_learned(self, since: Mapping[str, str]) -> bool:
-        """Return True if the network's effect differs from the one when `since` were its digests.
+        """Return True if the network's effect has changed since its digests were `since`.
 
         A new network has no effect because some tensors are zero: as long as these stay zero, changes of the others (weight decay) do not count.
         """
@@ -65,7 +65,11 @@ class TrainedNetwork(nn.Module, ABC):
         return any(now[name] for name in zeros) if zeros else now != since
 
     def load(self, weights: Mapping[str, Tensor], source: str) -> None:
-        """Load the complete weights of a checkpoint; raises TrainerError naming `source` and the first name or shape that does not fit."""
+        """Load the complete weights of a checkpoint.
+
+        Raises:
+            TrainerError: Naming `source` and the first name or shape that does not fit.
+        """
         own = self.state()
         if set(own) != set(weights):
             mismatch = sorted(set(own) ^ set(weights))[0]
@@ -76,7 +80,8 @@ class TrainedNetwork(nn.Module, ABC):
     def load_matching_weights(self, weights: Mapping[str, Tensor], source: str) -> None:
         """Load the tensors of another LoRA that this network has too, and print how many tensors do not match.
 
-        Raises TrainerError naming `source` if no trained tensor matches or a shape differs.
+        Raises:
+            TrainerError: If no trained tensor matches or a shape differs; the message names `source`.
         """
         shared = self.check_matching_weights(weights, source)
         self.load_weights(shared)
@@ -85,7 +90,11 @@ class TrainedNetwork(nn.Module, ABC):
             print(f"{source}: {len(shared)} tensors are loaded, {fresh} start fresh, {unused} are not used", flush=True)
 
     def check_matching_weights(self, weights: Mapping[str, Tensor], source: str) -> dict[str, Tensor]:
-        """Return those of the tensors that this network has too; raises TrainerError as load_matching_weights does."""
+        """Return the tensors whose names this network has too.
+
+        Raises:
+            TrainerError: As load_matching_weights does.
+        """
         own = self.state()
         shared = {name: tensor for name, tensor in weights.items() if name in own}
         if all(name.endswith(".alpha") for name in shared):

@@ -45,7 +45,8 @@ def warn_ineffective_flags(args: Namespace, without_effect: Mapping[str, str]) -
 def output_path(path: str) -> Path:
     """Return the path of the file to write, and create its folder.
 
-    Raises TrainerError if the extension is not .safetensors or .sft, if `path` is a folder, or if the folder cannot be created.
+    Raises:
+        TrainerError: If the extension is not .safetensors or .sft, if `path` is a folder, or if the folder cannot be created.
     """
     target = Path(path)
     if target.suffix not in (".safetensors", ".sft"):

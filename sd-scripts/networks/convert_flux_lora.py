@@ -29,7 +29,11 @@ def build_parser() -> Parser:
 
 
 def convert(args: Namespace) -> str:
-    """Convert one file and return a message; raises TrainerError if the file does not have the given source format."""
+    """Convert one file and return a message.
+
+    Raises:
+        TrainerError: If the file does not have the given source format.
+    """
     lora = read_lora(args.src_path, "--src_path")
     form = lora.form
     if args.src and FORMS[args.src] != form:

@@ -34,9 +34,9 @@ def _is_trained(config: NetworkConfig, part: Part, names: LoRAPart) -> bool:
 
 
 def check_fit(config: NetworkConfig, parts: Parts, models: Mapping[Part, nn.Module]) -> None:
-    """Check a configured network against models without weights, such as FamilyOf.empty_models returns: what `create` would find out later.
+    """Check that a configured network fits its models, given without weights (FamilyOf.empty_models), before `create` needs loaded ones.
 
-    Of LyCORIS, only --network_weights is read: its package creates networks over real weights alone.
+    For LyCORIS, only --network_weights is checked: its package needs real weights to create a network.
 
     Raises:
         TrainerError: If the models lack a block, nothing would be trained, or --network_weights cannot be read or fits no layer.
@@ -55,9 +55,12 @@ def check_fit(config: NetworkConfig, parts: Parts, models: Mapping[Part, nn.Modu
 
 
 def create(config: NetworkConfig, parts: Parts, models: Mapping[Part, nn.Module], *, seed: int) -> TrainedNetwork:
-    """Create the configured network over those of `models` that are trained, on their devices, and load --network_weights.
+    """Create the configured network over the models that it trains, on their devices, and load --network_weights.
 
-    `models` are the transformer, and the text encoders that are in memory. Raises TrainerError if the configuration does not fit the models.
+    `models` are the transformer and the text encoders in memory.
+
+    Raises:
+        TrainerError: If the configuration does not fit the models.
     """
     warn_ineffective_args(config.network_args)
     train = trained_parts(config, parts) & models.keys()
@@ -73,7 +76,7 @@ def create(config: NetworkConfig, parts: Parts, models: Mapping[Part, nn.Module]
 
 
 def _by_prefix(config: NetworkConfig, parts: Parts, models: Mapping[Part, nn.Module]) -> dict[str, nn.Module]:
-    """Return those of the models that are trained, by kohya's prefix."""
+    """Return the models that are trained, by kohya's prefix."""
     train = trained_parts(config, parts) & models.keys()
     return {names.prefix: models[part] for part, names in parts.items() if part in train}
 
@@ -105,7 +108,7 @@ def _spec(config: NetworkConfig, initial: LoRAFile | None, options: LoRAOptions)
 def parameter_groups(config: OptimConfig, network: TrainedNetwork, parts: Parts) -> list[dict[str, Any]]:
     """Return the optimizer's parameter groups in the order of the parts; groups with a learning rate of 0 are frozen and omitted.
 
-    network_reg_lrs overrides the learning rate by module name, and LoRA+ multiplies that of the up factors.
+    network_reg_lrs overrides the learning rate by module name, and LoRA+ multiplies the learning rate of the up factors.
     """
     groups: list[dict[str, Any]] = []
     for part, names in parts.items():

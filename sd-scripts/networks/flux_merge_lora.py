@@ -65,7 +65,11 @@ def build_parser() -> Parser:
 
 
 def merge(args: Namespace) -> str:
-    """Merge the files and return a message; raises TrainerError if flags contradict each other or modules do not fit."""
+    """Merge the files and return a message.
+
+    Raises:
+        TrainerError: If flags contradict each other or modules do not fit.
+    """
     warn_ineffective_flags(args, WITHOUT_EFFECT)
     check_device("--working_device", args.working_device)
     if len(args.models) != len(args.ratios):

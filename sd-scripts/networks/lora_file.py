@@ -33,8 +33,10 @@ def write_lora(
 ) -> None:
     """Write tensors with kohya's names as a LoRA file, and add the hashes of the tensors to its metadata.
 
-    `diffusers` selects diffusers' names instead of kohya's; a `dtype` of None keeps the dtype of each tensor. Raises TrainerError if a name
-    is not kohya's, the folder cannot be created or the disk is full.
+    `diffusers` selects diffusers' names instead of kohya's; a `dtype` of None keeps the dtype of each tensor.
+
+    Raises:
+        TrainerError: If a name is not kohya's, the folder cannot be created or the disk is full.
     """
     check_layers(tensors)
     target = output_path(path)
@@ -91,7 +93,8 @@ class LoRAFile:
 def read_lora(path: str | Path, what: str) -> LoRAFile:
     """Read a LoRA file with keys of any form of KeyForm; error messages call it `what`.
 
-    Raises TrainerError (bad_model) if the file is missing, damaged, or not a LoRA.
+    Raises:
+        TrainerError (bad_model): If the file is missing, damaged, or not a LoRA.
     """
     file = WeightFile(path, what)
     if (other := other_kind(file.names)) is not None:

@@ -41,7 +41,10 @@ RankOf = Callable[[str, str], tuple[int, float]]  # (kohya's name, the module's 
 def create_network(models: Mapping[str, nn.Module], spec: LoRASpec, *, seed: int) -> LoRANetwork:
     """Create a LoRA for the selected Linears of each model, and replace the forward of these Linears.
 
-    `models` are by the prefix of their module names. Raises TrainerError for options that do not fit the model.
+    `models` are by the prefix of their module names.
+
+    Raises:
+        TrainerError: For options that do not fit the model.
     """
     options = spec.options
     rank_of = _ranks_by_options(models.get(FLUX_PREFIX), spec) if spec.ranks is None else _ranks_by_name(spec.ranks)

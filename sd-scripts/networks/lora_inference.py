@@ -24,7 +24,9 @@ class Attachment:
         """Add the file's modules of one prefix (such as FLUX_PREFIX) to the forward of a model's Linears.
 
         The layers compute on `device`.
-        Raises TrainerError naming the first module that the model does not have.
+
+        Raises:
+            TrainerError: Naming the first module that the model does not have.
         """
         linears = linears_of(model, prefix)
         for pair in self.file.pairs():
@@ -33,7 +35,11 @@ class Attachment:
 
 
 def read_attachment(path: str, multiplier: float) -> Attachment:
-    """Read a LoRA file in kohya's or diffusers' format; raises TrainerError if it is damaged or has modules of another model."""
+    """Read a LoRA file in kohya's or diffusers' format.
+
+    Raises:
+        TrainerError: If it is damaged or has modules of another model.
+    """
     file = read_lora(path, "the LoRA")
     for pair in file.pairs():
         prefix_of(pair.name)

@@ -55,22 +55,22 @@ def _form_of_owner(owner: str, names: LayerNames) -> KeyForm:
         return KeyForm.KOHYA
     if form := next((form for start, form in FLAT_FORMS.items() if owner.startswith(start)), None):
         return form
-    found = names.kohya_module(owner)
-    return KeyForm.COMFYUI if found and found[1] is None else KeyForm.DIFFUSERS
+    module = names.kohya_module(owner)
+    return KeyForm.COMFYUI if module and module[1] is None else KeyForm.DIFFUSERS
 
 
 def prefixes_of(keys: Iterable[str], names: LayerNames = LAYER_NAMES) -> set[str]:
     """Return kohya's prefixes of the models that the layers of these keys belong to; unknown keys are ignored."""
-    found = (names.kohya_module(owner) for owner, _ in map(_split, keys) if owner)
-    return {prefix for each in found if each and (prefix := names.prefix_of(each[0]))}
+    modules = (names.kohya_module(owner) for owner, _ in map(_split, keys) if owner)
+    return {prefix for each in modules if each and (prefix := names.prefix_of(each[0]))}
 
 
 def check_layers(tensors: Iterable[str], names: LayerNames = LAYER_NAMES) -> None:
     """Raise TrainerError if a key is not kohya's key of a layer of FLUX, so that no file is written with keys of two forms."""
     for key in tensors:
         owner, _ = _split_key(key)
-        found = names.kohya_module(owner)
-        if found is None or found[0] != owner:
+        module = names.kohya_module(owner)
+        if module is None or module[0] != owner:
             raise _unknown_layer(key)
 
 

@@ -42,7 +42,11 @@ def text_identity(base_weights: Iterable[BaseWeights]) -> tuple[str, ...]:
 
 
 def prefix_of(name: str) -> str:
-    """Return kohya's prefix of a module name; raises TrainerError for a module of another model."""
+    """Return kohya's prefix of a module name.
+
+    Raises:
+        TrainerError: For a module of another model.
+    """
     if (prefix := LAYER_NAMES.prefix_of(name)) is None:
         raise TrainerError(f"the LoRA's module {name} belongs to no part of FLUX.", reason_code=ReasonCode.BAD_MODEL)
     return prefix
@@ -58,7 +62,11 @@ def linears_of(model: nn.Module, prefix: str) -> dict[str, nn.Linear]:
 
 
 def layer_for(linears: Mapping[str, nn.Linear], pair: LoRAPair, source: str) -> nn.Linear:
-    """Return the layer of a LoRA module; raises TrainerError naming the file `source` if the model has no such layer."""
+    """Return the layer of a LoRA module.
+
+    Raises:
+        TrainerError: If the model has no such layer; the message names the file `source`.
+    """
     linear = linears.get(pair.name)
     if linear is None or (linear.out_features, linear.in_features) != (pair.up.shape[0], pair.down.shape[1]):
         raise TrainerError(f"{source} was not made for this model: the model has no layer {pair.name}.", reason_code=ReasonCode.BAD_MODEL)

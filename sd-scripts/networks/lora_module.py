@@ -152,7 +152,11 @@ class SplitLoRAModule(LoRAModule):
     lora_up: nn.ModuleList
 
     def __init__(self, target: LoRATarget, sizes: Sequence[int], *, seed: int, dropout: Dropout | None = None) -> None:
-        """`sizes` are the output rows of each part; raises ValueError if their sum differs from the Linear's."""
+        """`sizes` are the output rows of each part.
+
+        Raises:
+            ValueError: If their sum differs from the Linear's.
+        """
         if sum(sizes) != target.linear.out_features:
             raise ValueError(f"{target.name}: parts of {list(sizes)} rows do not make up {target.linear.out_features}")
         self.sizes = list(sizes)

@@ -17,7 +17,8 @@ def fuse(pairs: Sequence[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
 def split(down: Tensor, up: Tensor, sizes: Sequence[int]) -> list[tuple[Tensor, Tensor]]:
     """Return the pairs that `fuse` combined, all of the same rank; `sizes` are their output rows.
 
-    Raises ValueError if the rank is not a multiple of their number or if up is not block-diagonal.
+    Raises:
+        ValueError: If the rank is not a multiple of their number or if up is not block-diagonal.
     """
     if down.shape[0] % len(sizes):
         raise ValueError(f"a rank of {down.shape[0]} is not a multiple of {len(sizes)} parts")

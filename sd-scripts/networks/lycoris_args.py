@@ -29,7 +29,11 @@ FULL_RANK = 1_000_000  # LoKr trains full matrices above the layers' width, and 
 
 
 def _count(text: str) -> int:
-    """Parse a whole number; raises ValueError for any other text, and one beyond MAX_COUNT."""
+    """Parse a whole number.
+
+    Raises:
+        ValueError: For any other text, or a number beyond MAX_COUNT.
+    """
     try:
         value = int(text)
     except ValueError:
@@ -64,7 +68,11 @@ def check(config: NetworkConfig, save_keys: SaveKeys) -> None:
 
 
 def parse(pairs: Iterable[str]) -> dict[str, Any]:
-    """Parse --network_args for LyCORIS; raises TrainerError naming the pair that is unknown, unreadable or refused."""
+    """Parse --network_args for LyCORIS.
+
+    Raises:
+        TrainerError: Naming the pair that is unknown, unreadable or refused.
+    """
     values: dict[str, Any] = {"algo": "lora"}
     for pair in pairs:
         key, equals, text = pair.partition("=")
@@ -80,7 +88,11 @@ def parse(pairs: Iterable[str]) -> dict[str, Any]:
 
 
 def ratios(arguments: Mapping[str, Any]) -> LoRAOptions:
-    """Return LoRA+'s ratios; raises TrainerError for one out of range."""
+    """Return LoRA+'s ratios.
+
+    Raises:
+        TrainerError: If one is out of range.
+    """
     return LoRAOptions(**{name: arguments[name] for name in RATIOS if name in arguments})
 
 

@@ -47,7 +47,11 @@ class LycorisNetwork(TrainedNetwork):
         return self.inner.state_dict()
 
     def load_weights(self, weights: Mapping[str, Tensor]) -> None:
-        """Load tensors by the names of `state`; raises TrainerError if an alpha differs, which would change the effect."""
+        """Load tensors by the names of `state`.
+
+        Raises:
+            TrainerError: If an alpha differs, which would change the effect.
+        """
         own = self.state()
         for name in (name for name in weights if name.endswith(".alpha")):
             if own[name].to("cpu", weights[name].dtype) != weights[name].cpu():

@@ -66,7 +66,11 @@ class LoRAOptions:
 
 
 def parse_network_args(pairs: Iterable[str] | None) -> LoRAOptions:
-    """Parse `key=value` pairs; raises TrainerError naming the first pair that is unknown, malformed or unsupported."""
+    """Parse `key=value` pairs.
+
+    Raises:
+        TrainerError: Naming the first pair that is unknown, malformed or unsupported.
+    """
     values: dict[str, Any] = {}
     for pair in pairs or ():
         key, equals, text = pair.partition("=")
@@ -89,7 +93,11 @@ def warn_ineffective_args(pairs: Iterable[str] | None) -> None:
 
 
 def block_choice(name: str, text: str, num_blocks: int) -> set[int]:
-    """Parse "all", "none" or "0-3,8" into block indices; raises TrainerError naming `name` if the model does not have a block."""
+    """Parse "all", "none" or "0-3,8" into block indices.
+
+    Raises:
+        TrainerError: If the model does not have a block; the message names `name`.
+    """
     try:
         return block_numbers(text, num_blocks)
     except ValueError as error:
@@ -113,7 +121,11 @@ def _wrong(name: str, value: object, remedy: str) -> TrainerError:
 
 
 def switch(text: str) -> bool:
-    """Parse True or False, case-insensitive; raises ValueError for any other text."""
+    """Parse True or False, case-insensitive.
+
+    Raises:
+        ValueError: For any other text.
+    """
     if text.lower() not in ("true", "false"):
         raise ValueError("use True or False")
     return text.lower() == "true"

@@ -45,7 +45,11 @@ def build_parser() -> Parser:
 
 
 def resize(args: Namespace) -> str:
-    """Resize a LoRA file and return a message; raises TrainerError for flags that contradict each other."""
+    """Resize a LoRA file and return a message.
+
+    Raises:
+        TrainerError: For flags that contradict each other.
+    """
     _check(args)
     warn_ineffective_flags(args, WITHOUT_EFFECT)
     lora = read_lora(args.model, "--model")

@@ -6,7 +6,7 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from fluxgym.ui.api.assets import page_assets
-from tests.support.page import App, open_page
+from tests.support.page import HOLD_ANSWER, App, open_page
 
 # Each answer of the app to the form is held back for a while, as over a slow line.
 SLOW = """(() => {
@@ -17,15 +17,6 @@ SLOW = """(() => {
     return answer;
   };
 })()"""
-# The answer to one kind of event is held back until window.release is called.
-HOLD_ANSWER = """(kind) => {
-  const send = window.fetch;
-  window.fetch = async (resource, options) => {
-    const answer = await send(resource, options);
-    if (String(options?.body).includes(`"kind":"${kind}"`)) await new Promise((resolve) => { window.release = resolve; });
-    return answer;
-  };
-}"""
 KEY_MS = 30
 
 

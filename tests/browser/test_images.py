@@ -104,6 +104,13 @@ def test_dropped_captions_are_matched_to_images_by_name(app, page, cats):
     expect(page.get_by_label("Caption of b.png")).to_have_value("caption of b")
 
 
+def test_dropped_folder_of_kohyas_form_brings_its_repeats(app, page, cats):
+    open_page(page, app)
+    page.evaluate(DROP_FOLDERS, {f"10_cat/{index}.png": b64encode(cats[index].read_bytes()).decode() for index in range(2)})
+    expect(page.locator(".toast")).to_contain_text("kohya's folder 10_cat, so")
+    expect(page.get_by_label("Trigger word")).to_have_value("cat")
+
+
 def test_dropped_folders_with_equal_image_names_keep_both_images(app, page, cats):
     open_page(page, app)
     folders = {f"{letter}/{name}": content for letter, number in (("a", 0), ("b", 1)) for name, content in (

@@ -6,8 +6,11 @@ import time
 import pytest
 from playwright.sync_api import Page, expect
 
+from fluxgym.contract.codes import Status
 from fluxgym.runs.state import update_state
+from fluxgym.sessions.history import save_version
 from tests.support.page import App, open_page
+from tests.support.queue_line import Line
 from tests.support.runs import make_run, write_checkpoint
 from tests.support.trained_runs import make_trained_run, record_end, train_step
 
@@ -47,6 +50,13 @@ def show(page: Page, app: App, slug: str) -> None:
 def poll(page: Page) -> None:
     """Make the page ask for changes once, and wait for the answer."""
     with page.expect_response(re.compile("/fluxgym/api/runs/")):
+        page.evaluate("document.dispatchEvent(new CustomEvent('fg:changed'))")
+    page.evaluate("new Promise(requestAnimationFrame)")
+
+
+def poll_banner(page: Page) -> None:
+    """Make the banner ask for changes once, and wait for the answer."""
+    with page.expect_response(re.compile("/fluxgym/api/banner")):
         page.evaluate("document.dispatchEvent(new CustomEvent('fg:changed'))")
     page.evaluate("new Promise(requestAnimationFrame)")
 
@@ -192,6 +202,31 @@ def test_completed_page_shows_the_best_epoch_and_download_follows_the_choice(app
     assert download.value.suggested_filename == "done-cat.safetensors"
     result.get_by_role("button", name="Copy the trigger word").click()
     assert page.evaluate("navigator.clipboard.readText()") == "sks cat"
+    expect(result.locator(".fg-path code")).to_have_text(str(done.lora))
+    result.get_by_role("button", name="Copy the path").click()
+    page.wait_for_function("async (path) => await navigator.clipboard.readText() === path", arg=str(done.lora))
+
+
+def test_the_title_of_the_tab_says_how_the_open_run_ended_until_the_page_is_left(app, page, done):
+    show(page, app, "done-cat")
+    expect(page).to_have_title("Completed · done-cat — FluxGym")
+    page.get_by_role("navigation").get_by_role("link", name="Train").click()
+    expect(page).to_have_title("FluxGym")
+    poll_banner(page)
+    expect(page).to_have_title("FluxGym")
+
+
+def test_history_says_what_each_version_was_changed_to(app, page):
+    run = make_run(app.outputs, "cat", status="stopped", base_model="pocket", vram="20G", max_train_epochs=4)
+    for changes in ({"max_train_epochs": 9}, {"vram": "16G"}):
+        save_version(run)
+        update_state(run, changes)
+    show(page, app, "cat")
+    versions = card(page, "History").locator(".versions > li")
+    expect(versions.locator("ul")).to_have_text(["GPU memory (VRAM): 20 or 24 GB card (20G) → 16 GB card (16G)", "Max train epochs: 4 → 9"])
+    card(page, "Settings").get_by_text("All ", exact=False).click()
+    expect(card(page, "Settings").locator("details dl")).to_contain_text("16 GB card (16G)")
+    expect(card(page, "Settings").locator("details dl")).to_contain_text("Pocket Flux")
 
 
 def test_completed_page_trains_further_only_with_a_checkpoint(app, page, done):
@@ -324,3 +359,17 @@ def test_a_real_training_is_followed_to_its_end(app, page):
     assert download.value.suggested_filename == "real.safetensors"
     page.reload()
     expect(page.get_by_role("heading", name="Real is ready")).to_be_visible()
+
+
+def test_page_of_a_waiting_run_misses_no_process_and_cancels_it(app, page):
+    line = Line(app.outputs)
+    first = line.start("first")
+    line.wait_for(first, Status.RUNNING)
+    (second,) = line.start_waiting("second")
+    page.goto(f"{app.url}#run/second")
+    expect(page.get_by_text("Waiting for the CPU, which “first” uses; it is next.").first).to_be_visible()
+    page.get_by_text("Monitor", exact=True).click()
+    expect(page.get_by_text("The run waits in the queue, so no process watches it yet.")).to_be_visible()
+    page.locator("#fg-run-page").get_by_role("button", name="Cancel", exact=True).click()
+    expect(page.get_by_text("second left the queue.")).to_be_visible()
+    line.wait_for(second, Status.STOPPED)

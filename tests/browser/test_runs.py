@@ -161,9 +161,9 @@ def test_on_a_phone_only_the_first_row_is_full_and_every_row_has_its_next_step(a
         expect(page.locator("#runs tbody tr").nth(index).locator(".fg-buttons [data-action]")).to_be_visible()
 
 
-def test_retry_loads_a_failed_run_into_the_form(app, page, runs):
+def test_a_failed_run_is_loaded_into_the_form(app, page, runs):
     open_runs(page, app)
-    page.locator("#runs").get_by_role("button", name="Retry…: dog").click()
+    page.locator("#runs").get_by_role("button", name="Edit as new training: dog").click()
     expect(page.locator("#field-lora_name :is(input, textarea)").first).to_have_value("dog")
     expect(page.locator("html[data-fg-tab=train]")).to_be_attached()
 

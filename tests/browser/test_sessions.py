@@ -10,6 +10,7 @@ from playwright.sync_api import Page, expect
 from fluxgym.runs.paths import OutputsPaths
 from fluxgym.runs.state import read_state, update_state
 from fluxgym.sessions.history import save_version
+from fluxgym.sessions.templates import list_templates
 from tests.support.page import App, drop_files, open_page
 from tests.support.photos import write_cats
 from tests.support.runs import STOPPABLE_TRAINER, launch, make_run, wait_until_running
@@ -56,8 +57,8 @@ def test_session_menu_every_item_does_its_action(app, page, run, width):
     open_list(page, app)
     unfold(page)
     choose(page, "My Cat", "History")
-    expect(page.get_by_role("dialog")).to_contain_text("max_train_epochs: 4 → 9")
-    page.get_by_role("button", name="Restore these settings").click()
+    expect(page.get_by_role("dialog")).to_contain_text("Max train epochs: 4 → 9")
+    page.get_by_role("button", name="Restore the old settings").click()
     expect(page.get_by_role("button", name="Restored")).to_be_visible()
     page.get_by_role("dialog").get_by_role("button", name="Close").click()
     assert read_state(run)["max_train_epochs"] == 4
@@ -65,6 +66,15 @@ def test_session_menu_every_item_does_its_action(app, page, run, width):
     page.get_by_label("Name of the template").fill("Cats")
     page.get_by_role("dialog").get_by_role("button", name="Save as template").click()
     expect(page.get_by_role("dialog")).to_be_hidden()
+    update_state(run, {"max_train_epochs": 6})
+    choose(page, "My Cat", "Save as template")
+    page.get_by_label("Name of the template").fill("Cats")
+    page.get_by_role("dialog").get_by_role("button", name="Save as template").click()
+    expect(page.get_by_role("dialog")).to_contain_text("Replace the template Cats?")
+    page.get_by_role("dialog").get_by_role("button", name="Replace").click()
+    expect(page.get_by_role("dialog")).to_be_hidden()
+    (template,) = list_templates(OutputsPaths(app.outputs))
+    assert template.settings["max_train_epochs"] == 6
     choose(page, "My Cat", "Export")
     with page.expect_download() as download:
         page.get_by_role("link", name="Settings, images and captions (.zip)").click()
@@ -79,7 +89,7 @@ def test_session_menu_every_item_does_its_action(app, page, run, width):
     page.get_by_role("dialog").get_by_role("button", name="Duplicate").click()
     expect(row(page, "Second Cat")).to_contain_text("Not started")
     expect(row(page, "Second Cat")).to_contain_text("Copied: 20")
-    expect(row(page, "Second Cat").get_by_role("button", name="Start…: Second Cat")).to_be_visible()
+    expect(row(page, "Second Cat").get_by_role("button", name="Edit as new training: Second Cat")).to_be_visible()
     file = page.locator("#fg-banner").get_by_label("An exported run or archive")
     file.set_input_files({"name": "x.zip", "mimeType": "application/zip", "buffer": archive.read_bytes()})
     expect(page.locator("#fg-banner li.row")).to_have_count(3)
@@ -287,6 +297,8 @@ def test_banner_of_a_running_training_names_it_in_the_title(app, page):
     expect(dialog.get_by_role("button", name="Cancel")).to_be_focused()
     dialog.get_by_role("button", name="Stop", exact=True).click()
     expect(row(page, "My Cat")).to_contain_text("Stopped")
+    expect(page).to_have_title("Stopped · My Cat — FluxGym")
+    page.get_by_role("navigation").get_by_role("link", name="Runs").click()
     expect(page).to_have_title("FluxGym")
     expect(row(page, "My Cat")).not_to_contain_text("Monitoring")  # it says nothing about a run that has ended
 

@@ -17,7 +17,7 @@ from fluxgym.dataset.dataset_spec import dataset_toml, expected_steps
 from fluxgym.errors import FluxGymError
 from fluxgym.models.catalog import FoundFiles, apply_defaults, list_models
 from fluxgym.planning.checks import ImageSet
-from fluxgym.planning.plan import Estimates, TrainingPlan
+from fluxgym.planning.plan import TrainingPlan
 from fluxgym.planning.sample_prompts import sample_prompts
 from fluxgym.runs.paths import RunPaths
 from fluxgym.runs.state import slug_of
@@ -60,7 +60,7 @@ def _argv(config: TrainConfig, run: RunPaths, checkpoint: Path | None) -> list[s
     planned = TrainingPlan(
         config=config, run=run, model=None, files=files, images=ImageSet(folder=run.dataset), dataset_toml="", sample_prompts="",
         options=trainer_options(config, run, files), trainer_dir=PROJECT / "sd-scripts", resume_from=None, steps=None,
-        estimates=Estimates(), problems=(), is_checked=True,
+        problems=(), is_checked=True,
     )  # fmt: skip
     planned = planned if checkpoint is None else planned.resuming(checkpoint)
     return [word.replace(sys.executable, "@PYTHON@").replace(str(PROJECT), "@PROJECT@") for word in planned.launch_spec().argv]

@@ -18,7 +18,7 @@ LAST_PID = Path("/proc/sys/kernel/ns_last_pid")
 
 
 def main(folder: Path, count: int) -> None:
-    """Try `count` times and print how often it was tried, and how often nothing was taken for the trainer, or signalled."""
+    """Try `count` times and print how often it was tried, and how often nothing was taken for the trainer, or signaled."""
     run = make_run(folder / "outputs", status="running", timestamp=1.0)
     held = tried = 0
     for number in range(count):

@@ -1,6 +1,6 @@
 """The benches run, and their tables consist of measured figures, each beside its peer. No time is asserted."""
 
-from bench import launcher, sessions
+from bench import launcher, queue, sessions
 from bench.table import table
 
 
@@ -17,3 +17,11 @@ def test_launcher_bench_runs(monkeypatch):
     figures = {figure.what: figure.ours for figure in launcher.measure(1)}
     assert figures["supervisor's RSS"] > 1
     assert figures["Start → trainer process alive"] > 0
+
+
+def test_queue_bench_runs(monkeypatch):
+    monkeypatch.setattr(queue, "COUNT", 2)
+    monkeypatch.setattr(queue, "WATCHED_S", 0.2)
+    figures = {figure.what: figure.ours for figure in queue.measure(1)}
+    assert figures["processes of 2 waiting runs"] == 1
+    assert figures["their RSS"] > 1

@@ -1,7 +1,8 @@
 """A checkout of kohya's under the real launcher: progress from its output, a verified end, a stop that says what is lost, a resume."""
 
 import json
-import time
+import os
+import signal
 from dataclasses import replace
 
 import pytest
@@ -10,11 +11,14 @@ from fluxgym.errors import LaunchError, NothingToResume
 from fluxgym.runs.checkpoints import list_complete
 from fluxgym.runs.exit_record import read_exit
 from fluxgym.runs.launch_spec import read_launch_spec
+from fluxgym.runs.process_identity import group_members, is_alive, read_record
 from fluxgym.runs.progress import read_last
+from fluxgym.runs.snapshot import RunSnapshot
 from fluxgym.sessions.control import request_stop, wait_until_ended
 from fluxgym.sessions.listing import session_of
 from fluxgym.sessions.resume import resume, resume_preview
 from fluxgym.sessions.start import StartRequest, start
+from fluxgym.supervisor.lease_keeper import LeaseKeeper
 from fluxgym.trainers.builtin import BuiltinBackend
 from fluxgym.trainers.kohya.backend import KohyaBackend
 from tests.support.curves import read_curve
@@ -76,22 +80,23 @@ def test_kohya_progress_is_written_at_most_twice_per_second_within_a_phase(begin
     assert 1 <= len(training) <= 3  # of eight steps in less than half a second
 
 
-def test_kohya_stop_reports_no_saved_state_and_resume_starts_at_the_last_one(begin, world):
-    run = begin(step_s=0.06)
-    wait_for(lambda: list_complete(run, KohyaBackend()))
-    reach(run, 10)
-    time.sleep(0.5)
+@pytest.mark.parametrize(("step", "saved", "words"), [(12, 8, "no state was saved at this step"), (16, 16, "its state was saved")])
+def test_kohya_stop_says_if_a_state_was_saved_and_resume_starts_at_the_last_one(begin, world, monkeypatch, step, saved, words):
+    monkeypatch.setenv("FAKE_HOLD_AFTER", str(step))
+    run = begin()
+    reach(run, step)
+    wait_for(lambda: [checkpoint.step for checkpoint in list_complete(run, KohyaBackend())][:1] == [saved])
     request_stop(run)
     end = wait_until_ended(run)
     assert (end.status, end.reason_code) == ("stopped", "user")
+    assert words in end.reason
+    assert session_of(run).progress["step"] == step
     newest = list_complete(run, KohyaBackend())[0]
-    is_at_checkpoint = session_of(run).progress["step"] == newest.step  # there kohya's trainer has just saved one
-    assert ("its state was saved" if is_at_checkpoint else "no state was saved at this step") in end.reason
-    assert (newest.step, newest.total_steps) == (8 * newest.epoch, STEPS)
+    assert (newest.step, newest.epoch, newest.total_steps) == (saved, saved // 8, STEPS)
     assert not list_complete(run, BuiltinBackend())
-    assert session_of(run).progress["step"] < STEPS
-    assert resume_preview(run).checkpoint == newest.name
-    assert "inexactly" in resume_preview(run).sentence()
+    assert resume_preview(RunSnapshot.read(run)).checkpoint == newest.name
+    assert "inexactly" in resume_preview(RunSnapshot.read(run)).sentence()
+    monkeypatch.delenv("FAKE_HOLD_AFTER")
     resume(run, settings=world)
     assert wait_until_ended(run).status == "completed"
     second = [line for line in lines_of(run) if line["attempt"] == 2 and line["phase"] == "training" and "loss" in line]
@@ -100,6 +105,21 @@ def test_kohya_stop_reports_no_saved_state_and_resume_starts_at_the_last_one(beg
     assert next(line["step"] for line in lines_of(run) if line["attempt"] == 2) == 0
     assert lines_of(run)[-1]["step"] == STEPS
     assert f"--initial_epoch {newest.epoch + 1}" in " ".join(read_launch_spec(run).argv)
+
+
+def test_trainer_whose_supervisor_was_killed_goes_on_until_another_start_takes_its_folder(begin):
+    run = begin(step_s=0.2)
+    reach(run, 3)
+    record = read_record(run)
+    os.kill(record.supervisor.pid, signal.SIGKILL)
+    size = run.training_log.stat().st_size
+    wait_for(lambda: run.training_log.stat().st_size > size + 500)
+    session = session_of(run)
+    assert (session.status, session.monitoring) == ("running", False)
+    LeaseKeeper.take(run.lease)  # as a supervisor of another host does
+    wait_for(lambda: not is_alive(record.trainer) and not group_members(record.trainer.pid))
+    assert (read_last(run.progress) or {}).get("step", 0) < STEPS
+    assert not run.lora.exists()
 
 
 def test_checkpoint_of_another_trainer_is_not_used_for_resume(begin, world, tmp_path):

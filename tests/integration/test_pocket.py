@@ -86,8 +86,8 @@ def fixture_before(base):
     return base.draw(cat_prompts())
 
 
-def judgement(samples, before, photos, others):
-    """Return the ratio of nearest-neighbour RMS to the base's, and how many of 16 are nearest to a training photo."""
+def measure(samples, before, photos, others):
+    """Return the ratio of nearest-neighbor RMS to the base's, and how many of 16 are nearest to a training photo."""
     ratio = nearest_rms(samples, photos).mean() / nearest_rms(before, photos).mean()
     return ratio.item(), num_nearest_to(samples, photos, others)
 
@@ -117,7 +117,7 @@ def test_pocket_model_draws_known_captions(base):
 @pytest.mark.parametrize("seed", SEEDS)
 def test_trained_lora_draws_the_cat_and_keeps_other_images(seed, base, before, photos, others, tmp_path):
     gallery = Gallery(MODELS / "pocket", trained(tmp_path, MODELS, seed))
-    ratio, num_cats = judgement(gallery.draw(cat_prompts()), before, photos, others)
+    ratio, num_cats = measure(gallery.draw(cat_prompts()), before, photos, others)
     background, foreground = colors_right(gallery)
     print(f"seed {seed}: ratio {ratio:.3f}, {num_cats} of 16 nearest to a photo, background {background:.3f}, foreground {foreground:.3f}")
     assert ratio <= 0.65
@@ -134,7 +134,7 @@ def test_untrained_lora_fails_the_same_measure(base, before, photos, others, tmp
     from networks.lora_flux import LoRASpec, create_network
 
     save_file(create_network({FLUX_PREFIX: base.flux}, LoRASpec(rank=16, alpha=16.0), seed=1).weights(), tmp_path / "untrained.safetensors")
-    ratio, num_cats = judgement(Gallery(MODELS / "pocket", tmp_path / "untrained.safetensors").draw(cat_prompts()), before, photos, others)
+    ratio, num_cats = measure(Gallery(MODELS / "pocket", tmp_path / "untrained.safetensors").draw(cat_prompts()), before, photos, others)
     assert ratio > 0.65
     assert num_cats <= 2
 
@@ -144,6 +144,6 @@ def test_random_base_model_fails_the_same_measure(before, photos, others, tmp_pa
     torch.manual_seed(0)
     save(make_flux(PARAMS).bfloat16(), tmp_path / "models" / "pocket" / "flux.safetensors")
     gallery = Gallery(tmp_path / "models" / "pocket", trained(tmp_path, tmp_path / "models", 1))
-    ratio, _ = judgement(gallery.draw(cat_prompts()), before, photos, others)
+    ratio, _ = measure(gallery.draw(cat_prompts()), before, photos, others)
     assert ratio > 0.65
     assert colors_right(gallery)[0] < 0.95

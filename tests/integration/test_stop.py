@@ -2,14 +2,17 @@
 
 import json
 import os
+import signal
 import sys
 from dataclasses import replace
+
+import pytest
 
 from fluxgym.contract.codes import Status
 from fluxgym.engines.registry import engine_of
 from fluxgym.runs.exit_record import read_exit
 from fluxgym.runs.launch_spec import LaunchSpec, read_stop_request, write_launch_spec
-from fluxgym.runs.process_identity import identify, read_record, start_ticks
+from fluxgym.runs.process_identity import identify, is_alive, read_record, start_ticks
 from fluxgym.sessions.control import request_stop, wait_until_ended
 from tests.support.runs import STOPPABLE_TRAINER, launch, make_run, record_processes, state_of, wait_for, wait_until_running
 
@@ -21,6 +24,21 @@ def test_stop_with_a_damaged_launch_file_stops_the_trainer(run):
     assert request_stop(run)
     end = wait_until_ended(run)
     assert (end.status, end.reason_code) == (Status.STOPPED, "user")
+
+
+@pytest.mark.parametrize("is_supervised", [True, False])
+def test_stop_with_a_damaged_record_of_the_processes_stops_the_trainer(run, is_supervised):
+    launch(run, STOPPABLE_TRAINER)
+    wait_until_running(run)
+    record = read_record(run)
+    if not is_supervised:
+        os.kill(record.supervisor.pid, signal.SIGKILL)
+        wait_for(lambda: not is_alive(record.supervisor))
+    run.process.write_text("{")
+    assert request_stop(run)
+    wait_for(lambda: not is_alive(record.trainer) and not is_alive(record.supervisor))
+    assert wait_until_ended(run).status is Status.STOPPED
+    assert not request_stop(run)
 
 
 def test_stop_before_the_trainer_starts_prevents_its_start(tmp_path):

@@ -20,6 +20,7 @@ from fluxgym.runs.exit_record import read_exit
 from fluxgym.runs.launch_spec import read_launch_spec, write_launch_spec
 from fluxgym.runs.process_identity import group_members, read_pid, read_record, start_ticks
 from fluxgym.runs.progress import read_last
+from fluxgym.runs.snapshot import RunSnapshot
 from fluxgym.sessions.control import request_stop, wait_until_ended
 from fluxgym.sessions.resume import needs_check, resume, resume_preview
 from fluxgym.supervisor.lease_keeper import LeaseKeeper
@@ -127,17 +128,16 @@ DONE = "def done(): open(f'{folder}/progress.jsonl', 'a').write(json.dumps({'pha
 def test_run_that_ended_without_a_supervisor_is_completed_only_after_the_check(run, tmp_path, values, status):
     launch(run, DONE + UNWATCHED.replace("{values}", values))
     wait_until_running(run)
-    record = read_record(run)
-    os.kill(record.supervisor.pid, signal.SIGKILL)
+    os.kill(read_record(run).supervisor.pid, signal.SIGKILL)
     wait_for(lambda: not is_supervised(run))
     (run.folder / "go").touch()
     wait_for(lambda: not is_executing(run))
     before = status_of(run, state_of(run))
     assert (before.status, "not checked" in before.reason) == (Status.STOPPED, True)
-    assert needs_check(run)
+    assert needs_check(RunSnapshot.read(run))
     resume(run, settings=Settings(outputs=tmp_path))
     assert wait_until_ended(run).status is status
-    assert not needs_check(run)
+    assert not needs_check(RunSnapshot.read(run))
 
 
 def test_run_with_all_processes_killed_is_not_running(run):
@@ -328,10 +328,10 @@ def test_verification_can_be_stopped_and_is_repeated_by_resume(run, tmp_path):
     assert (read_exit(run).status, read_exit(run).reason_code) == ("stopped", "user")
     assert "Resume checks it" in read_exit(run).reason
     assert read_last(run.progress)["phase"] == "done"
-    assert needs_check(run)
+    assert needs_check(RunSnapshot.read(run))
     resume(run, settings=Settings(outputs=tmp_path))
     assert wait_until_ended(run).status is Status.COMPLETED
-    assert not needs_check(run)
+    assert not needs_check(RunSnapshot.read(run))
 
 
 def test_stop_before_the_trainer_ended_does_not_skip_verification(run):
@@ -355,10 +355,10 @@ def test_checkpoint_that_the_trainer_refused_is_not_offered_again(run, tmp_path)
     refuse = "progress(0, reason_code='bad_input', reason='it is damaged', checkpoint='cat-step00000003-state'); sys.exit(2)"
     spec = replace(order_of(run, refuse), resume_from=str(run.folder / "cat-step00000003-state"))
     write_launch_spec(run, spec)
-    assert resume_preview(run).step == 3
+    assert resume_preview(RunSnapshot.read(run)).step == 3
     engine_of(run).submit(run, spec)
     assert wait_until_ended(run).reason == "It is damaged"
-    assert resume_preview(run).step == 2
+    assert resume_preview(RunSnapshot.read(run)).step == 2
 
 
 def test_run_that_finished_after_the_clock_went_back_is_completed(run):

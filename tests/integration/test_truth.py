@@ -1,6 +1,7 @@
 """A small model of the truth beside real processes: whatever is done to runs in whatever order, the list says what the model says.
 
-Two runs share one device. Hypothesis draws the order of starts, stops, kills, freezes, resumes, damage, renames, reboots and clock jumps;
+Two runs share one device. Hypothesis draws the order of starts, stops, kills, freezes (also of the dispatcher), resumes, damage, renames, reboots
+and clock jumps;
 after each of them the page's long-lived index, a fresh one, and the terminal's list must all come to what the model holds. `FLUXGYM_EXAMPLES`
 draws more; `make faults` does.
 """
@@ -22,6 +23,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from fluxgym.engines import local
+from fluxgym.engines.dispatcher import DISPATCHER_ENDED, DispatcherProcess
 from fluxgym.engines.registry import engine_for
 from fluxgym.errors import AlreadyRunning, FluxGymError, NameTaken, SessionError
 from fluxgym.runs.paths import OutputsPaths, RunPaths
@@ -34,32 +36,10 @@ from fluxgym.sessions.start import StartRequest, start
 from tests.support.photos import write_cats
 from tests.support.runs import wait_for
 from tests.support.small_world import small_world, state
+from tests.support.truth_model import Model
 
 NAMES = ("ann", "ben")
 PATIENCE_S = 20.0
-
-
-class Model:
-    """What is true of one run: is its trainer, its supervisor alive; is it in line; how did it end."""
-
-    def __init__(self) -> None:
-        self.exists = self.trainer = self.supervisor = self.queued = self.trainer_frozen = self.supervisor_frozen = False
-        self.pid_removed = self.damaged = self.has_checkpoint = False
-        self.ended = self.thawed_end = "stopped"
-
-    @property
-    def shown(self) -> str:
-        """The status that has to be shown."""
-        if self.damaged:
-            return "unreadable"
-        if self.trainer:
-            return "stopped" if self.pid_removed else "running"
-        return "queued" if self.queued else self.ended
-
-    @property
-    def is_busy(self) -> bool:
-        """Return True if anything of it lives, or waits in line."""
-        return self.trainer or self.supervisor or self.queued
 
 
 def act(applies: Callable[[Model], bool]) -> Callable[[Callable[..., None]], Any]:
@@ -93,6 +73,9 @@ class Truth(RuleBasedStateMachine):
         self.outputs = OutputsPaths(self.world.outputs)
         self.index = SessionIndex(self.world.outputs)
         self.models = {name: Model() for name in NAMES}
+        self.line: list[str] = []  # of waiting runs
+        self.dispatcher = DispatcherProcess(self.outputs)
+        self.is_served = self.is_dispatcher_frozen = False
 
     # -- what is done ------------------------------------------------------------------------------------------------------------
 
@@ -103,7 +86,7 @@ class Truth(RuleBasedStateMachine):
 
     @act(lambda model: not model.exists)
     def start(self, name: str) -> None:
-        """Start a run; dead waiters come back with it."""
+        """Start a run; a dead or frozen dispatcher comes back with it."""
         self._start(name)
 
     def _start(self, name: str) -> None:
@@ -175,7 +158,7 @@ class Truth(RuleBasedStateMachine):
 
     @act(lambda model: model.supervisor)
     def kill_supervisor(self, name: str) -> None:
-        """Kill -9 the supervisor; the trainer continues, and a waiting run keeps its position."""
+        """Kill -9 the supervisor; the trainer continues."""
         model, record = self.models[name], read_record(self.run_of(name))
         os.kill(record.supervisor.pid, signal.SIGKILL)
         wait_for(lambda: not is_alive(record.supervisor))
@@ -189,7 +172,24 @@ class Truth(RuleBasedStateMachine):
         model.trainer_frozen = not model.trainer_frozen
         os.kill(read_record(self.run_of(name)).trainer.pid, signal.SIGSTOP if model.trainer_frozen else signal.SIGCONT)
 
-    @act(lambda model: model.supervisor and not model.queued)
+    @precondition(lambda self: self.line and self.is_served)
+    @rule()
+    def kill_dispatcher(self) -> None:
+        """Kill -9 the dispatcher; waiting runs keep their positions."""
+        os.kill(self._dispatcher_pid(), signal.SIGKILL)
+        wait_for(self.dispatcher.problem)
+        self.is_served = self.is_dispatcher_frozen = False
+
+    @precondition(lambda self: self.line and (self.is_served or self.is_dispatcher_frozen))
+    @rule()
+    def freeze_or_thaw_dispatcher(self) -> None:
+        """SIGSTOP or SIGCONT to the dispatcher."""
+        self.is_served, self.is_dispatcher_frozen = self.is_dispatcher_frozen, self.is_served
+        os.kill(self._dispatcher_pid(), signal.SIGSTOP if self.is_dispatcher_frozen else signal.SIGCONT)
+        wait_for(lambda: bool(self.dispatcher.problem()) == self.is_dispatcher_frozen)
+        self._let_in()
+
+    @act(lambda model: model.supervisor)
     def freeze_or_thaw_supervisor(self, name: str) -> None:
         """SIGSTOP or SIGCONT to the supervisor of a run that has begun."""
         model = self.models[name]
@@ -242,9 +242,10 @@ class Truth(RuleBasedStateMachine):
             if record:
                 wait_for(lambda record=record: not is_alive(record.supervisor) and not is_alive(record.trainer))
                 self._record_at_an_earlier_boot(self.run_of(name))
-            if model.trainer or (model.supervisor and not model.queued):
+            if model.trainer or model.supervisor:
                 model.ended = "stopped"
             model.trainer = model.supervisor = model.trainer_frozen = model.supervisor_frozen = model.pid_removed = False
+        self._kill_dispatcher()
 
     @rule()
     def start_the_app(self) -> None:
@@ -279,6 +280,7 @@ class Truth(RuleBasedStateMachine):
             record = read_record(self.run_of(name)) if model.exists else None
             if record is not None:
                 assert is_alive(record.trainer) == model.trainer
+                assert not (model.queued and is_alive(record.supervisor))
                 if record.trainer and not model.trainer:
                     assert not group_members(record.trainer.pid) or model.supervisor_frozen
 
@@ -296,7 +298,7 @@ class Truth(RuleBasedStateMachine):
 
     def _is_free(self) -> bool:
         """Return True if no process holds the device: neither a trainer nor a supervisor that has not released it."""
-        return not any(model.trainer or (model.supervisor and not model.queued) for model in self.models.values())
+        return not any(model.trainer or model.supervisor for model in self.models.values())
 
     def _request(self, name: str) -> None:
         (self.folder / "hold" / name).touch()
@@ -313,14 +315,16 @@ class Truth(RuleBasedStateMachine):
     def _begins(self, name: str, begin: Callable[[], object]) -> None:
         """Let a run begin, and see it running or in line."""
         free, model, run = self._is_free(), self.models[name], self.run_of(name)
-        before = any(other.queued and other.supervisor for other in self.models.values())
+        model.trainer = model.supervisor = free and not self.line
+        model.queued = not model.trainer
         begin()
-        model.supervisor, model.pid_removed, model.trainer_frozen, model.supervisor_frozen = True, False, False, False
-        model.trainer, model.queued = free and not before, not free or before
+        model.pid_removed = model.trainer_frozen = model.supervisor_frozen = False
         if model.trainer:
             wait_for(lambda: is_alive(read_record(run).trainer))
-        else:
-            wait_for(lambda: json.loads(run.ui_state.read_text())["status"] == "queued")
+            return
+        self.line.append(name)
+        wait_for(lambda: json.loads(run.ui_state.read_text())["status"] == "queued" and not is_alive(read_record(run).supervisor))
+        self._is_served_again()
 
     def _end(self, name: str, how: str) -> None:
         """Note a run's end once its processes have gone, and let the next one in."""
@@ -328,24 +332,37 @@ class Truth(RuleBasedStateMachine):
         wait_for(lambda: not is_alive(read_record(run).supervisor) and not is_alive(read_record(run).trainer), PATIENCE_S)
         model.trainer = model.supervisor = model.queued = model.trainer_frozen = model.supervisor_frozen = model.pid_removed = False
         model.ended = how
+        self.line = [other for other in self.line if other != name]
         self._let_in()
 
     def _let_in(self) -> None:
         """Move the model's next waiting run in when the device has become free."""
-        waiting = [name for name, model in self.models.items() if model.queued and model.supervisor]
-        if self._is_free() and waiting:
-            name = waiting[0]
+        if self._is_free() and self.line and self.is_served:
+            name = self.line.pop(0)
+            model = self.models[name]
             wait_for(lambda: is_alive(read_record(self.run_of(name)).trainer), PATIENCE_S)
-            self.models[name].trainer, self.models[name].queued = True, False
+            model.trainer, model.supervisor, model.queued = True, True, False
+        self.is_served = self.is_served and bool(self.line)  # it ends with the queue
 
     def _revived_by_a_start(self) -> None:
-        """Note that dead waiters come back with any start, and wait until they have."""
-        dead = [name for name, model in self.models.items() if model.queued and not model.supervisor]
+        """Note that a dead or frozen dispatcher comes back with any start."""
         engine_for(self.outputs).reconcile()
-        for name in dead:
-            wait_for(lambda name=name: is_alive(read_record(self.run_of(name)).supervisor), PATIENCE_S)
-            self.models[name].supervisor = True
+        if self.line:
+            self._is_served_again()
+
+    def _is_served_again(self) -> None:
+        wait_for(lambda: not self.dispatcher.problem())
+        self.is_served, self.is_dispatcher_frozen = True, False
         self._let_in()
+
+    def _dispatcher_pid(self) -> int:
+        return int(json.loads(self.dispatcher.lock.with_suffix(".json").read_text())["process"]["pid"])
+
+    def _kill_dispatcher(self) -> None:
+        if self.dispatcher.problem() != DISPATCHER_ENDED:
+            os.kill(self._dispatcher_pid(), signal.SIGKILL)
+            wait_for(lambda: self.dispatcher.problem() == DISPATCHER_ENDED)
+        self.is_served = self.is_dispatcher_frozen = False
 
     def _trainer_gone(self, name: str) -> None:
         record = read_record(self.run_of(name))
@@ -360,6 +377,7 @@ class Truth(RuleBasedStateMachine):
 
     def teardown(self) -> None:
         """End all that lives, and remove the folder."""
+        self._kill_dispatcher()
         for name, model in self.models.items():
             record = read_record(self.run_of(name)) if model.exists else None
             for process in (record.supervisor, record.trainer) if record else ():

@@ -9,9 +9,11 @@ from pathlib import Path
 
 import pytest
 
+from fluxgym.engines.dispatcher import MODULE
 from fluxgym.errors import FluxGymError, StorageError
 from fluxgym.runs.files import file_lock, try_lock
 from fluxgym.runs.paths import OutputsPaths
+from fluxgym.runs.process_identity import is_alive, read_record
 from fluxgym.sessions.control import stop, wait_until_ended
 from fluxgym.sessions.listing import list_sessions
 from fluxgym.sessions.start import StartRequest, start
@@ -31,7 +33,7 @@ def fixture_images(tmp_path):
     return write_cats(tmp_path / "images", count=2, size=64)
 
 
-def test_two_apps_on_one_outputs_folder_restart_a_queued_run_once(world, images, tmp_path, monkeypatch):
+def test_two_apps_on_one_outputs_folder_start_a_queued_run_once(world, images, tmp_path, monkeypatch):
     monkeypatch.setenv("TEST_HOLD", str(tmp_path / "hold"))
     (tmp_path / "hold").mkdir()
     for name in ("first", "second"):
@@ -40,7 +42,8 @@ def test_two_apps_on_one_outputs_folder_restart_a_queued_run_once(world, images,
     outputs = OutputsPaths(world.outputs)
     second = outputs.run("second")
     wait_for(lambda: statuses(world) == {"first": "running", "second": "queued"})
-    subprocess.run(["pkill", "-9", "-f", str(second.folder)], check=True)
+    wait_for(lambda: not is_alive(read_record(second).supervisor))
+    subprocess.run(["pkill", "-9", "-f", f"{MODULE} {world.outputs}"], check=True)
     with ThreadPoolExecutor(2) as pool:
         apps = list(pool.map(lambda _: App(tmp_path, world.models, "--sd-scripts", str(world.sd_scripts)), range(2)))
     try:

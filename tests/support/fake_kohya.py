@@ -19,6 +19,7 @@ from typing import Any
 from tqdm import tqdm
 
 STEP_S = float(os.environ.get("FAKE_STEP_S", "0.02"))
+HOLD_AFTER = int(os.environ.get("FAKE_HOLD_AFTER", "-1"))  # the step after which, and after what is saved there, it waits to be stopped
 log = logging.getLogger()
 
 
@@ -95,6 +96,9 @@ def train(args: argparse.Namespace, batches: int) -> None:
     for epoch in range(first, args.max_train_epochs + 1):
         print(f"\nepoch {epoch}/{args.max_train_epochs}\n")
         for _ in range(batches):
+            while step == HOLD_AFTER:
+                bar.refresh()
+                time.sleep(0.2)
             time.sleep(STEP_S)
             step += 1
             bar.update(1)

@@ -28,13 +28,14 @@ def png_chunk(name: bytes, data: bytes) -> bytes:
     return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
 
 
-def huge_png(width: int, height: int) -> bytes:
-    """Return a black grayscale PNG of any size in few bytes and little memory."""
+def huge_png(width: int, height: int, *, exif: bytes = b"", has_alpha: bool = False) -> bytes:
+    """Return a black PNG of any size in few bytes and little memory: grayscale, or RGBA."""
     packer = zlib.compressobj(9)
-    row = bytes(width + 1)
+    row = bytes((4 if has_alpha else 1) * width + 1)
     pixels = b"".join(packer.compress(row) for _ in range(height)) + packer.flush()
-    header = struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)
-    return b"\x89PNG\r\n\x1a\n" + png_chunk(b"IHDR", header) + png_chunk(b"IDAT", pixels) + png_chunk(b"IEND", b"")
+    header = png_chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 6 if has_alpha else 0, 0, 0, 0))
+    turned = png_chunk(b"eXIf", exif) if exif else b""
+    return b"\x89PNG\r\n\x1a\n" + header + turned + png_chunk(b"IDAT", pixels) + png_chunk(b"IEND", b"")
 
 
 def png_with(chunk: bytes, *, after_pixels: bool = False, size: tuple[int, int] = (90, 60)) -> bytes:
@@ -44,6 +45,39 @@ def png_with(chunk: bytes, *, after_pixels: bool = False, size: tuple[int, int] 
     data = buffer.getvalue()
     start = data.index(b"IEND" if after_pixels else b"IDAT") - 4
     return data[:start] + chunk + data[start:]
+
+
+def slow_jpeg(scans: int = 20_000, side: int = 2000) -> bytes:
+    """Return a progressive JPEG whose last scan is repeated: a few megabytes that take minutes to decode."""
+    buffer = io.BytesIO()
+    Image.linear_gradient("L").resize((side, side)).save(buffer, "JPEG", progressive=True, quality=30)
+    data = buffer.getvalue()
+    start = data.rindex(b"\xff\xda")
+    return data[:start] + data[start:-2] * scans + data[-2:]
+
+
+def tiff(tags: list[tuple[int, int, int, int]], tail: bytes = b"") -> bytes:
+    """Return a TIFF file with one directory of tags (number, type, count, value or offset); `tail` begins at the next byte."""
+    entries = b"".join(struct.pack("<HHII", *tag) for tag in sorted(tags))
+    return b"II*\0\x08\0\0\0" + struct.pack("<H", len(tags)) + entries + bytes(4) + tail
+
+
+def tiff_of_one_huge_tile(side: int = 40_000) -> bytes:
+    """Return a TIFF of 16x16 pixels in one tile that decodes to side x side."""
+    tags = [(256, 3, 1, 16), (257, 3, 1, 16), (258, 3, 1, 8), (259, 3, 1, 8), (262, 3, 1, 1), (277, 3, 1, 1), (322, 4, 1, side),
+            (323, 4, 1, side), (324, 4, 1, 0), (325, 4, 1, 0)]  # fmt: skip
+    packed = zlib.compress(bytes(1 << 20), 9)
+    start = len(tiff(tags))
+    return tiff([*tags[:-2], (324, 4, 1, start), (325, 4, 1, len(packed))], packed)
+
+
+def tiff_of_many_values(count: int = 30_000_000) -> bytes:
+    """Return a TIFF of 16x16 pixels with a tag of so many values, each of which takes an object when the header is read."""
+    tags = [(256, 3, 1, 16), (257, 3, 1, 16), (258, 3, 1, 8), (259, 3, 1, 1), (262, 3, 1, 1), (273, 4, 1, 0), (277, 3, 1, 1), (278, 3, 1, 16),
+            (279, 4, 1, 256), (33550, 3, count, 0)]  # fmt: skip
+    start = len(tiff(tags))
+    placed = [(number, kind, size, {273: start, 33550: start + 256}.get(number, value)) for number, kind, size, value in tags]
+    return tiff(placed, bytes(256) + b"\x39\x30" * count)
 
 
 def exif_of(orientation: int) -> bytes:

@@ -22,6 +22,16 @@ DROP_SCRIPT = """async ([names, contents]) => {
   document.querySelector(".fg-drop").dispatchEvent(new DragEvent("drop", { dataTransfer: transfer, bubbles: true, cancelable: true }));
 }"""
 
+# The answer to one kind of event is held back until window.release is called.
+HOLD_ANSWER = """(kind) => {
+  const send = window.fetch;
+  window.fetch = async (resource, options) => {
+    const answer = await send(resource, options);
+    if (String(options?.body).includes(`"kind":"${kind}"`)) await new Promise((resolve) => { window.release = resolve; });
+    return answer;
+  };
+}"""
+
 
 class App:
     """app.py as a process of its own that can be killed and started again on the same port."""

@@ -9,8 +9,10 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
+from fluxgym.engines.device_queue import Ticket
 from fluxgym.engines.registry import engine_of
 from fluxgym.runs.detached import PROJECT
+from fluxgym.runs.files import write_json
 from fluxgym.runs.launch_spec import LaunchSpec, write_launch_spec
 from fluxgym.runs.paths import RunPaths
 from fluxgym.runs.process_identity import ProcessIdentity, ProcessRecord, identify, write_record
@@ -61,6 +63,12 @@ def record_processes(
     """Record the processes of an attempt, started now unless started_at is given."""
     started_at = started_at or time.time()
     write_record(run, ProcessRecord(run_id=run_id, attempt=attempt, started_at=started_at, supervisor=supervisor, trainer=trainer))
+
+
+def write_ticket(run: RunPaths, position: int = 1) -> None:
+    """Write the ticket by which a run of `make_run` waits in the queue for the CPU."""
+    ticket = Ticket(slug=run.slug, run_id=f"id-{run.slug}", position=position, devices=("cpu",), since=1000.0 + position)
+    write_json(run.ticket, ticket.to_json())
 
 
 def dead_process(run_id: str) -> ProcessIdentity:

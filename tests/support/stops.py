@@ -19,10 +19,11 @@ LIMIT_S = 300
 
 @dataclass(frozen=True)
 class Stop:
-    """A signal, SIGTERM or SIGKILL, that is sent after a number of steps."""
+    """A signal, SIGTERM or SIGKILL, that is sent after a number of steps; before that, the trainer is frozen for some seconds if they are given."""
 
     step: int
     number: int = signal.SIGTERM
+    frozen_s: float = 0.0
 
 
 def write_dataset(path: Path, images: Path, *, repeats: int = 2, batch_size: int = 1, **subset: object) -> Path:
@@ -49,11 +50,20 @@ def run_until(argv: list[str], out: Path, stop: Stop) -> int:
     deadline = time.monotonic() + LIMIT_S
     while process.poll() is None and time.monotonic() < deadline:
         if steps_of(out)[-1:] >= [stop.step]:
-            process.send_signal(stop.number)
+            _send(process, stop)
             break
         time.sleep(0.02)
     process.communicate(timeout=LIMIT_S)
     return process.returncode
+
+
+def _send(process: subprocess.Popen[bytes], stop: Stop) -> None:
+    if stop.frozen_s:
+        process.send_signal(signal.SIGSTOP)
+        time.sleep(stop.frozen_s)
+        process.send_signal(signal.SIGCONT)
+        time.sleep(stop.frozen_s)  # it trains on, and is stopped at a later step
+    process.send_signal(stop.number)
 
 
 def steps_of(out: Path) -> list[int]:

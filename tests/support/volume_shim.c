@@ -1,5 +1,6 @@
 /* A library to preload: makes calls fail for paths under the folders in TEST_VOLUMES (separated by colons), as volumes of pods, WSL2 and network
- * storage do. TEST_REFUSED lists which calls: flock, chmod, fsync, mmap, link. */
+ * storage do. TEST_REFUSED lists which calls: flock, chmod, fsync, mmap, link, write. A write fails with the error TEST_WRITE_ERROR after a process
+ * has written TEST_WRITE_BYTES there; unless the error is EIO, it does not fail inside the space that a file has, as on a disk that is full. */
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <errno.h>
@@ -9,8 +10,10 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/sendfile.h>
 #include <sys/stat.h>
 #include <sys/types.h>
+#include <sys/uio.h>
 #include <unistd.h>
 
 static int is_refused(const char *call, const char *path) {
@@ -102,4 +105,61 @@ void *mmap64(void *address, size_t length, int protection, int flags, int fd, of
         return MAP_FAILED;
     }
     return NEXT(mmap64)(address, length, protection, flags, fd, offset);
+}
+
+static long long written;
+
+static int write_error(int fd, off_t offset, size_t length) {
+    const char *bytes = getenv("TEST_WRITE_BYTES"), *number = getenv("TEST_WRITE_ERROR");
+    struct stat status;
+    if (!bytes || !number || !is_refused_fd("write", fd)) return 0;
+    int has_space = !fstat(fd, &status) && !(fcntl(fd, F_GETFL) & O_APPEND) && offset + (off_t)length <= status.st_size;
+    if (has_space && atoi(number) != EIO) return 0;
+    return __atomic_add_fetch(&written, (long long)length, __ATOMIC_SEQ_CST) > atoll(bytes) ? atoi(number) : 0;
+}
+
+static off_t position(int fd) {
+    int before = errno;
+    off_t offset = lseek(fd, 0, SEEK_CUR);
+    errno = before;
+    return offset < 0 ? 0 : offset;
+}
+
+#define REFUSE_WRITE(fd, offset, length) do { int number = write_error(fd, offset, length); REFUSE(number, number); } while (0)
+
+ssize_t write(int fd, const void *data, size_t length) {
+    REFUSE_WRITE(fd, position(fd), length);
+    return NEXT(write)(fd, data, length);
+}
+
+ssize_t pwrite(int fd, const void *data, size_t length, off_t offset) {
+    REFUSE_WRITE(fd, offset, length);
+    return NEXT(pwrite)(fd, data, length, offset);
+}
+
+ssize_t pwrite64(int fd, const void *data, size_t length, off64_t offset) {
+    REFUSE_WRITE(fd, offset, length);
+    return NEXT(pwrite64)(fd, data, length, offset);
+}
+
+ssize_t writev(int fd, const struct iovec *parts, int count) {
+    size_t length = 0;
+    for (int index = 0; index < count; index++) length += parts[index].iov_len;
+    REFUSE_WRITE(fd, position(fd), length);
+    return NEXT(writev)(fd, parts, count);
+}
+
+ssize_t sendfile(int to, int from, off_t *offset, size_t length) {
+    REFUSE_WRITE(to, position(to), length);
+    return NEXT(sendfile)(to, from, offset, length);
+}
+
+ssize_t sendfile64(int to, int from, off64_t *offset, size_t length) {
+    REFUSE_WRITE(to, position(to), length);
+    return NEXT(sendfile64)(to, from, offset, length);
+}
+
+ssize_t copy_file_range(int from, off64_t *from_offset, int to, off64_t *to_offset, size_t length, unsigned int flags) {
+    REFUSE_WRITE(to, to_offset ? *to_offset : position(to), length);
+    return NEXT(copy_file_range)(from, from_offset, to, to_offset, length, flags);
 }

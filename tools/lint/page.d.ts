@@ -32,8 +32,10 @@ interface DocumentEventMap {
   "fg:reveal": CustomEvent<string>;
   /** The line about the machine. */
   "fg:machine": CustomEvent<string[]>;
-  /** The run that trains. */
-  "fg:running": CustomEvent<import("../../fluxgym/ui/assets/types.js").RunningNow | null>;
+  /** The run whose page is open, as it is known now. */
+  "fg:run": CustomEvent<import("../../fluxgym/ui/assets/types.js").SessionRow>;
+  /** An upload of images begins or has ended. */
+  "fg:uploading": CustomEvent<boolean>;
   /** A new banner. */
   "fg:queue": CustomEvent<import("../../fluxgym/ui/assets/types.js").Banner>;
 }

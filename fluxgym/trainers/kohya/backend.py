@@ -28,6 +28,9 @@ class KohyaBackend:
     name = "kohya"
     title = "a kohya checkout, set by --sd-scripts"
     resumes_exactly = False
+    checks_lease = False
+    pickle_flags: tuple[str, ...] = ("--network_weights", "--base_weights")
+    has_pickled_checkpoints = True
 
     def matches(self, trainer_dir: Path) -> bool:
         """Return True if a folder holds one of the files that only kohya's repository has."""
@@ -78,10 +81,10 @@ class KohyaBackend:
     def _resume_options(self, trainer_dir: Path, folder: Path) -> TrainerOptions:
         """Return the options that resume from a state in the right epoch, which kohya itself miscounts from the second resume on."""
         resume: TrainerOptions = {"--resume": (str(folder),)}
-        found = read_state_folder(folder)
-        if found is None or "--initial_epoch" not in read_flags(trainer_dir).names:
+        checkpoint = read_state_folder(folder)
+        if checkpoint is None or "--initial_epoch" not in read_flags(trainer_dir).names:
             return resume
-        return {**resume, "--initial_epoch": (str(found.epoch + 1),)}
+        return {**resume, "--initial_epoch": (str(checkpoint.epoch + 1),)}
 
 
 def python_of(trainer_dir: Path) -> str:
@@ -96,7 +99,7 @@ def _refused_values(flags: CheckoutFlags, options: TrainerOptions, trainer_dir: 
         if (why := flags.refused_value(flag, values)) is not None:
             row = LABELS.get(flag)
             label, name = (flag.removeprefix("--"), "advanced") if row is None else (row.label, row.name)
-            yield Problem(level=Level.ERROR, message=f"{label}: the trainer in {trainer_dir} {why}", field=name, code=ConfigError.__name__)
+            yield problem_of(ConfigError(f"{label}: the trainer in {trainer_dir} {why}", field=name))
 
 
 def _refused_blocks(chosen: Iterable[tuple[str, str]], names: frozenset[str]) -> Iterator[Problem]:

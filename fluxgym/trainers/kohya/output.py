@@ -80,31 +80,31 @@ class KohyaOutput:
         phase = next((phase for words, phase in PHASES if words in line), None)
         if phase is not None:
             self._enter(phase)
-        if phase == Phase.SAVING and (found := STATE.search(line)):
-            self._update_state((found[1] or b"").decode(), int(found[2] or 0))
-        if found := NUMBERS.search(line.strip()):
-            self._numbers[found[1]] = int(found[2])
+        if phase == Phase.SAVING and (match := STATE.search(line)):
+            self._update_state((match[1] or b"").decode(), int(match[2] or 0))
+        if match := NUMBERS.search(line.strip()):
+            self._numbers[match[1]] = int(match[2])
             self.total_steps = self._numbers.get(b"total optimization steps", 0)
 
     def feed_bar(self, line: bytes) -> None:
         """Read the bar in a line if it is complete; the same bar may be fed twice."""
         if b"%|" not in line or self.phase == Phase.DONE:
             return
-        if line.startswith(b"steps:") and (found := STEPS.match(line)):
+        if line.startswith(b"steps:") and (match := STEPS.match(line)):
             self._enter(Phase.TRAINING)
-            self._update_steps(int(found[1]), int(found[2]))
-            self._update_speed_and_loss(found[3])
-        elif (self.phase in WITH_ITEMS or b"validation steps" in line) and (found := ITEMS.search(line)):
-            self.items = int(found[1]), int(found[2])
+            self._update_steps(int(match[1]), int(match[2]))
+            self._update_speed_and_loss(match[3])
+        elif (self.phase in WITH_ITEMS or b"validation steps" in line) and (match := ITEMS.search(line)):
+            self.items = int(match[1]), int(match[2])
 
     def fields(self) -> dict[str, object]:
         """Return the fields of a line of progress.jsonl, without those that are unknown."""
         done, total = self.items or (None, None)
-        known: dict[str, object] = {"phase": self.phase, "step": self.step}
-        known |= {"total_steps": self.total_steps or None, "epoch": self.epoch or None, "item": done, "num_items": total}
+        fields: dict[str, object] = {"phase": self.phase, "step": self.step}
+        fields |= {"total_steps": self.total_steps or None, "epoch": self.epoch or None, "item": done, "num_items": total}
         if self.phase == Phase.TRAINING:
-            known |= {"loss": self.loss, "s_per_it": self.s_per_it}
-        return {name: value for name, value in known.items() if value is not None}
+            fields |= {"loss": self.loss, "s_per_it": self.s_per_it}
+        return {name: value for name, value in fields.items() if value is not None}
 
     def _enter(self, phase: Phase) -> None:
         if phase != self.phase and self.phase != Phase.DONE:  # kohya draws its last bar once more at the end
@@ -120,24 +120,24 @@ class KohyaOutput:
             self.step, self.items = position, None
 
     def _update_speed_and_loss(self, text: bytes) -> None:
-        if found := RATE.search(text):
-            value = float(found[1])
-            seconds = value if found[2] == b"s/it" else 1 / value if value else 0.0
+        if match := RATE.search(text):
+            value = float(match[1])
+            seconds = value if match[2] == b"s/it" else 1 / value if value else 0.0
             self.s_per_it = round(seconds, 4) or None
-        if found := LOSS.search(text):
-            self.loss = _finite(found[1])
+        if match := LOSS.search(text):
+            self.loss = _finite(match[1])
 
     def _update_epoch(self, line: bytes) -> None:
         """Read the start of an epoch; the first one of an attempt determines how many steps were done before."""
-        found = EPOCH.match(line)
-        if found is None:
+        match = EPOCH.match(line)
+        if match is None:
             return
         self._enter(Phase.TRAINING)
-        self.epoch = int(found[1])
+        self.epoch = int(match[1])
         if self._steps_before is None:
             batches = self._numbers.get(b"num batches per epoch", 0)
             per_epoch = math.ceil(batches / max(1, self._numbers.get(b"gradient accumulation steps", 1)))
-            self._steps_before = max(0, self.epoch - 1) * (per_epoch or math.ceil(self.total_steps / max(1, int(found[2]))))
+            self._steps_before = max(0, self.epoch - 1) * (per_epoch or math.ceil(self.total_steps / max(1, int(match[2]))))
             self.step = min(self._steps_before, self.total_steps)
 
     def _update_state(self, kind: str, number: int) -> None:

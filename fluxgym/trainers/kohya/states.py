@@ -18,7 +18,11 @@ CLOCK_SLACK_S = 2.0
 
 
 def write_position(folder: Path, position: KohyaPosition) -> None:
-    """Write the position into a state folder if the folder exists; raises StorageError if it cannot be written."""
+    """Write the position into a state folder if the folder exists.
+
+    Raises:
+        StorageError: If it cannot be written.
+    """
     if folder.is_dir():
         write_json(folder / KOHYA_POSITION, position.to_json())
 

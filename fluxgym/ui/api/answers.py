@@ -188,13 +188,14 @@ class StartedRun:
 
 @dataclass(frozen=True, kw_only=True)
 class FormAnswer:
-    """The answer to an event of the form (form_events.py). A part that is null says nothing and is left out.
+    """The answer to an event of the form (form_events.py). A part that is null does not change the page and is left out.
 
-    request is the event's number, kept that of the last edit that is saved. patch is {field: [value that was sent, new value]}, source
-    [slug that was sent, new slug] of the run whose images the form shows, "" for the draft's own. Without errors, the event says nothing
-    about the form: only message or notice is shown. details are the lists that belong to errors, by field. steps is left out if it is
-    unknown; images is the number of images that it counts. checking: the trainer has not been asked yet about settings that only it can
-    check, which the event "check" does.
+    request: the number of the event. kept: the number of the last edit that is saved. patch: {field: [value that was sent, new value]}.
+    source: [slug that was sent, new slug] of the run whose images the form shows, "" for the draft's own. steps: left out if unknown.
+    images: the number of images that steps is computed from. errors: if null, the event does not check the form, and only message or
+    notice is shown. time: how long the steps take, "" if that is not known. time_note: what it is based on. details:
+    the lists that belong to errors, by field. checking: the trainer has not checked the settings yet that only it can check, which the
+    event "check" does.
     """
 
     request: int
@@ -216,6 +217,8 @@ class FormAnswer:
     images: int | None = None
     steps: int | None = None
     explain: str | None = None
+    time: str | None = None
+    time_note: str | None = None
     command: str | None = None
     toml: str | None = None
     pressed: bool | None = None

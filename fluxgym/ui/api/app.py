@@ -21,9 +21,8 @@ def api_app(settings: Settings, index: SessionIndex, images: ImageRoutes) -> Fas
     """Return the app; its OpenAPI description is at /fluxgym/api/openapi.json."""
     app = FastAPI(title="FluxGym", version=__version__, docs_url=None, redoc_url=None, openapi_url=f"{API}/openapi.json")
     add_error_handlers(app)
-    sessions = SessionRoutes(settings, index)
-    lists = (BannerRoutes(settings, index), BulkRoutes(settings), CompareRoutes(settings), sessions)
-    for routes in (FileRoutes(settings), *lists, RunRoutes(settings, sessions), images, TemplateRoutes(settings)):
+    lists = (BannerRoutes(settings, index), BulkRoutes(settings), CompareRoutes(settings), SessionRoutes(settings, index))
+    for routes in (FileRoutes(settings), *lists, RunRoutes(settings), images, TemplateRoutes(settings)):
         app.include_router(routes.router)
     app.routes.append(page_assets().route)
     return app

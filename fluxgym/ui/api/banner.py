@@ -13,11 +13,12 @@ from fluxgym.contract.codes import LIVE, Status
 from fluxgym.engines.machine import describe
 from fluxgym.engines.registry import engine_for
 from fluxgym.runs.paths import OutputsPaths
-from fluxgym.sessions.index import Entry, OfEntries, SessionIndex
+from fluxgym.sessions.index import EntriesCache, Entry, SessionIndex
 from fluxgym.sessions.listing import Session, session_of
 from fluxgym.sessions.origin import Origin
+from fluxgym.sessions.status_display import status_word
 from fluxgym.ui.api.responses import UNCHANGED, if_changed, new_router
-from fluxgym.ui.api.session_answers import Banner, BannerCounts, RunningNow, SessionRow
+from fluxgym.ui.api.session_answers import Banner, BannerCounts, LastEnd, RunningNow
 from fluxgym.ui.api.session_rows import SessionRows
 
 MAX_ROWS = 3
@@ -29,14 +30,14 @@ RUNNING = (Status.RUNNING, Status.STARTING)
 class Summary:
     """What follows from all runs, whichever page asks: running in the order of their start, queued and attention newest first.
 
-    attention are those that need it until they were seen. last_end is the time of the latest end.
+    attention are those that need it until they were seen. ended is the run that ended last.
     """
 
     by_slug: dict[str, Entry]
     running: list[Entry]
     queued: list[Entry]
     attention: list[Entry]
-    last_end: float
+    ended: Entry | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,7 +63,7 @@ class BannerRoutes:
         self._outputs = OutputsPaths(settings.outputs)
         self._index = index
         self._rows = SessionRows(settings)
-        self._summary = OfEntries(_summarize)
+        self._summary = EntriesCache(_summarize)
 
     @property
     def router(self) -> APIRouter:
@@ -90,21 +91,17 @@ class BannerRoutes:
             counts=BannerCounts(  # the open run is left out of the rows, and counted if it runs or waits
                 running=len(summary.running), queued=len(summary.queued), attention=len(parts.attention), total=len(entries)
             ),
-            rows=[row for entry in shown if (row := self._row(entry))],
+            rows=[row for entry in shown if (row := self._rows.row_of(self._outputs.run(entry.slug)))],
             waiting=len(parts.queued) - 1 if is_queue_shown else 0,
             waiting_names=[entry.lora_name for entry in parts.queued[1:4]] if is_queue_shown else [],
             more=len(hidden),
             more_attention=sum(entry.needs_attention for entry in hidden),
-            last_end=summary.last_end,
+            last_end=_last_end(summary.ended),
             open_end=summary.by_slug[open].end if open in summary.by_slug else "",
             running=self._running(summary),
             machine=describe(self._settings.outputs),
         )
         return if_changed(answer, version)
-
-    def _row(self, entry: Entry) -> SessionRow | None:
-        session = session_of(self._outputs.run(entry.slug))
-        return self._rows.row(session) if session is not None else None
 
     def _running(self, summary: Summary) -> RunningNow | None:
         """Return the run that trains, the one that was started first if there are several."""
@@ -113,6 +110,14 @@ class BannerRoutes:
         if session is None:
             return None
         return RunningNow(slug=session.slug, lora_name=session.lora_name, percent=_percent(session))
+
+
+def _last_end(entry: Entry | None) -> LastEnd | None:
+    if entry is None:
+        return None
+    return LastEnd(
+        slug=entry.slug, lora_name=entry.lora_name, word=status_word(entry.status, entry.origin, is_stopping=False), at=entry.changed
+    )
 
 
 def _percent(session: Session) -> int | None:
@@ -136,7 +141,11 @@ def _summarize(entries: list[Entry]) -> Summary:
         running=sorted(running, key=lambda entry: (entry.status is Status.STARTING, entry.started)),
         queued=[entry for entry in entries if entry.status is Status.QUEUED],
         attention=[entry for entry in entries if entry.needs_attention],
-        last_end=max((entry.changed for entry in entries if entry.status not in LIVE and entry.origin is Origin.TRAINED), default=0.0),
+        ended=max(
+            (entry for entry in entries if entry.status not in LIVE and entry.origin is Origin.TRAINED),
+            key=lambda entry: entry.changed,
+            default=None,
+        ),
     )
 
 

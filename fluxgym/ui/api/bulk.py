@@ -125,7 +125,7 @@ def _removed_item(run: removed_runs.RemovedRun) -> RemovedItem:
     return RemovedItem(id=run.id, slug=run.slug, removal=run.removal, removed_at=run.removed_at, num_loras=len(run.lora_files))
 
 
-def _contents(run: RunPaths) -> cleanup.Contents | None:
+def _contents(run: RunPaths) -> cleanup.FolderContents | None:
     """Return what a run's folder holds, None if it was deleted meanwhile."""
     try:
         return cleanup.contents(run)

@@ -6,19 +6,17 @@ from fastapi import APIRouter, Query
 
 from fluxgym.app_settings import Settings
 from fluxgym.config.defaults import DEFAULTS
-from fluxgym.config.settings import SETTINGS
 from fluxgym.dataset.folder import ImageFolder
 from fluxgym.errors import SessionError, SessionNotFound
 from fluxgym.runs.files import is_regular
 from fluxgym.runs.paths import OutputsPaths, RunPaths
 from fluxgym.runs.snapshot import RunSnapshot
 from fluxgym.runs.state import State, read_state
-from fluxgym.sessions.figures import AttemptSpans, Figures, figures_of
+from fluxgym.sessions.run_metrics import AttemptSpans, RunMetrics, metrics_of
+from fluxgym.sessions.settings_view import label_of, settings_of, shown_text
 from fluxgym.ui.api.loss_curve import Curves
 from fluxgym.ui.api.responses import new_router
-from fluxgym.ui.api.run_parts import shown
 from fluxgym.ui.api.session_answers import ComparedRun, ComparedSetting, Comparison
-from fluxgym.ui.api.session_rows import SessionRows
 
 MAX_COMPARED = 2
 
@@ -28,7 +26,7 @@ class CompareRoutes:
 
     def __init__(self, settings: Settings) -> None:
         self._outputs = OutputsPaths(settings.outputs)
-        self._rows = SessionRows(settings)
+        self._models = settings.models
         self._curves = Curves()
         self._spans = AttemptSpans()
 
@@ -60,25 +58,20 @@ class CompareRoutes:
 
     def _column(self, run: RunPaths, state: State) -> dict[str, str]:
         """Return the values of a run by label: settings first, then results."""
-        settings = {
-            SETTINGS[name].label: shown(state.get(name, DEFAULTS[name])) for name in SETTINGS if name in DEFAULTS and name != "lora_name"
-        }
-        settings[SETTINGS["base_model"].label] = self._rows.model_title(str(state.get("base_model") or ""))
-        advanced = state.get("advanced")
-        more = advanced.items() if isinstance(advanced, dict) else ()
-        settings |= {SETTINGS[name].label if name in SETTINGS else str(name): shown(value) for name, value in more}
+        values = settings_of(DEFAULTS | state)
+        settings = {label_of(name): shown_text(name, value, self._models) for name, value in values.items() if name != "lora_name"}
         return settings | {"Images": str(len(ImageFolder(run.dataset).names()))} | _results(self._figures(run))
 
-    def _figures(self, run: RunPaths) -> Figures:
+    def _figures(self, run: RunPaths) -> RunMetrics:
         snapshot = RunSnapshot(run, {})
-        return figures_of(snapshot, self._spans.of(snapshot))
+        return metrics_of(snapshot, self._spans.of(snapshot))
 
     def _points(self, run: RunPaths) -> list[tuple[int, float]]:
         changes, _ = self._curves.changes(run.progress, [])
         return [] if changes is None else [*changes.points, *([changes.last] if changes.last else [])]
 
 
-def _results(figures: Figures) -> dict[str, str]:
+def _results(figures: RunMetrics) -> dict[str, str]:
     loss = "" if figures.loss is None else f"{figures.loss:.4f}"
     steps = "" if figures.step is None else f"{figures.step:,}"
     return {"Steps trained": steps, "Last loss": loss, "Duration": _duration(figures.duration_s)}

@@ -222,7 +222,11 @@ class ImageRoutes:
 
 
 def _changes(folder: ImageFolder, names: list[str], change: Callable[[str], str]) -> dict[str, str]:
-    """Return the new captions of images whose caption changes; raises DatasetError if one cannot be a caption."""
+    """Return the new captions of images whose caption changes.
+
+    Raises:
+        DatasetError: If one cannot be a caption.
+    """
     texts = folder.captions().texts
     changed = {name: new for name in names if name in texts and (new := change(texts[name])) != texts[name]}
     for name, text in changed.items():

@@ -7,8 +7,7 @@ import os
 import secrets
 import threading
 from bisect import bisect_left
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, BinaryIO, Generic, TypeVar
 
@@ -16,7 +15,7 @@ from fluxgym.contract.codes import Phase
 from fluxgym.contract.progress import Line
 from fluxgym.contract.regular_files import open_regular
 from fluxgym.runs.progress import lines_in
-from fluxgym.sessions.figures import add_span
+from fluxgym.sessions.run_metrics import NO_RECORD, TrainingRecord, add_span
 from fluxgym.ui.api.run_answers import CurvePoints
 
 MAX_POINTS = 800
@@ -24,22 +23,6 @@ MAX_CURVES = 16
 MAX_LINE_BYTES = 64 << 10
 MAX_READ_BYTES = 64 << 20  # per request; the next one continues
 Value = TypeVar("Value")
-
-
-@dataclass(frozen=True, kw_only=True)
-class TrainingRecord:
-    """What progress.jsonl says about the whole training.
-
-    validation is the validation loss by step, epoch_ends the last step of each epoch, spans the times of the first and the last line of
-    each attempt.
-    """
-
-    validation: Mapping[int, float]
-    epoch_ends: Mapping[int, int]
-    spans: Mapping[int, tuple[float, float]]
-
-
-NO_RECORD = TrainingRecord(validation={}, epoch_ends={}, spans={})
 
 
 class Series(Generic[Value]):

@@ -1,12 +1,12 @@
 """What the page offers for a run: the button of its next step, the items of its menu, what a stop does, and the state of its page."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from fluxgym.contract.codes import LIVE, Phase, Status
 from fluxgym.runs.checkpoints import Checkpoint, num_steps_lost
-from fluxgym.sessions.advice import REPAIR_LABEL
+from fluxgym.sessions.advice import EDIT_LABEL, REPAIR_LABEL
 from fluxgym.sessions.origin import Origin, is_unstarted
 from fluxgym.ui.api.session_answers import MenuItem, NextStep, PageState, StepAction
 
@@ -19,11 +19,9 @@ REPAIR = NextStep(
     text=REPAIR_LABEL,
     help="Restores the settings from the run’s history, or from its command and LoRA. The damaged file is kept",
 )
-START = NextStep(action=StepAction.LOAD, text="Start…", help="Fills the form with its settings and images, to be started from there")
-RETRY = NextStep(action=StepAction.LOAD, text="Retry…", help="Fills the form with its settings; change what failed, then start it")
-START_AGAIN = NextStep(
-    action=StepAction.LOAD, text="Start again…", help="Fills the form with its settings and images; it has no checkpoint to resume from"
-)
+EDIT = NextStep(action=StepAction.LOAD, text=EDIT_LABEL, help="Fills the form with its settings and images, to be started from there")
+EDIT_FAILED = replace(EDIT, help="Fills the form with its settings and images; change what failed, then start it")
+EDIT_STOPPED = replace(EDIT, help="Fills the form with its settings and images; it has no checkpoint to resume from")
 STOP_WHILE_VERIFYING = (
     "The training is done and the LoRA is being checked. Without the check it is not known whether the file is complete; it can be checked "
     "later."
@@ -73,10 +71,10 @@ def next_step(run: RunSituation) -> NextStep:
     if run.resume is not None:
         return NextStep(action=StepAction.RESUME, text=run.resume.label, help=run.resume.help)
     if run.origin is not Origin.TRAINED and run.lora is None:
-        return START
+        return EDIT
     if run.lora is not None and run.status is not Status.FAILED:
         return NextStep(action=StepAction.DOWNLOAD, text="Download", help="The trained LoRA", href=run.lora)
-    return RETRY if run.status is Status.FAILED else START_AGAIN
+    return EDIT_FAILED if run.status is Status.FAILED else EDIT_STOPPED
 
 
 def menu_items(run: RunSituation, step: NextStep) -> list[MenuItem]:

@@ -58,12 +58,13 @@ class SampleMatrix:
 
 @dataclass(frozen=True, kw_only=True)
 class LoraFile:
-    """A LoRA file that can be downloaded; size is text in MB = 10^6 bytes. Unknown numbers are null.
+    """A LoRA file that can be downloaded; path is where it is on the app's machine, size is text in MB = 10^6 bytes. Unknown numbers are null.
 
     checkpoint is the folder of the complete checkpoint that was saved with it, if the run can be resumed from there.
     """
 
     name: str
+    path: str
     url: str
     size: str
     is_final: bool

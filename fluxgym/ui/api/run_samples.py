@@ -6,18 +6,16 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from fluxgym.config.settings import SETTINGS
-from fluxgym.config.values import to_integer
 from fluxgym.contract.regular_files import read_regular
+from fluxgym.planning.sample_times import INTERVAL, SampleInterval, count_of
 from fluxgym.runs.files import is_served
 from fluxgym.runs.paths import RunPaths
 from fluxgym.runs.state import State
-from fluxgym.ui.api.loss_curve import TrainingRecord
+from fluxgym.sessions.run_metrics import TrainingRecord
 from fluxgym.ui.api.run_answers import NextSamples, SampleColumn, SampleMatrix
 
 SAMPLE = re.compile(r"_(?:e(?P<epoch>\d{6})|(?P<step>\d{6,}))_(?P<prompt>\d{2,})_(?P<moment>\d{14})(?:_(?P<seed>\d+))?\.png$")
 MAX_PROMPTS_BYTES = 1 << 20
-INTERVAL = SETTINGS["sample_every_n_steps"].label
 
 
 def sample_matrix(run: RunPaths, state: State, record: TrainingRecord, *, progress: Mapping[str, Any], is_live: bool) -> SampleMatrix:
@@ -62,39 +60,25 @@ def _column(position: Position, images: dict[int, str], indices: list[int], reco
     return SampleColumn(key=key, label=label, step=step, epoch=epoch, images=[images.get(index) for index in indices])
 
 
-def _intervals(state: State) -> tuple[int, int]:
-    """Return every how many steps and every how many epochs the run samples; epochs take precedence. 0 for never."""
-    advanced = state.get("advanced")
-    epochs = _integer(advanced.get("sample_every_n_epochs") if isinstance(advanced, Mapping) else None)
-    return (0 if epochs else _integer(state.get("sample_every_n_steps"))), epochs
-
-
-def _integer(value: Any) -> int:
-    try:
-        return max(0, to_integer(value))
-    except ValueError:
-        return 0
-
-
 def _next(state: State, progress: Mapping[str, Any]) -> NextSamples | None:
     """Return the next sample images, None if there are no more or if it cannot be computed."""
-    steps, epochs = _intervals(state)
+    interval = SampleInterval.of(state)
     step, total = progress.get("step", 0), progress.get("total_steps")
-    if steps and isinstance(step, int) and isinstance(total, int):
-        following = (step // steps + 1) * steps
+    if interval.steps and isinstance(step, int) and isinstance(total, int):
+        following = (step // interval.steps + 1) * interval.steps
         return NextSamples(label=f"Step {following}", step=following) if following <= total else None
-    epoch, last = progress.get("epoch"), _integer(state.get("max_train_epochs"))
-    if epochs and isinstance(epoch, int):  # the number of the epoch that is being trained
-        following = -(-max(1, epoch) // epochs) * epochs
+    epoch, last = progress.get("epoch"), count_of(state.get("max_train_epochs"))
+    if interval.epochs and isinstance(epoch, int):  # the number of the epoch that is being trained
+        following = -(-max(1, epoch) // interval.epochs) * interval.epochs
         return NextSamples(label=f"Epoch {following}", step=None) if following <= last else None
     return None
 
 
 def _interval_text(state: State) -> str:
-    steps, epochs = _intervals(state)
-    if steps:
-        return "Every step" if steps == 1 else f"Every {steps:,} steps"
-    return ("Every epoch" if epochs == 1 else f"Every {epochs:,} epochs") if epochs else ""
+    interval = SampleInterval.of(state)
+    if interval.steps:
+        return "Every step" if interval.steps == 1 else f"Every {interval.steps:,} steps"
+    return ("Every epoch" if interval.epochs == 1 else f"Every {interval.epochs:,} epochs") if interval.epochs else ""
 
 
 def _empty_text(state: State, upcoming: NextSamples | None, *, is_live: bool) -> str:

@@ -1,4 +1,4 @@
-"""Route of a run's page: the session, and those of its parts that changed since the last request."""
+"""Route of a run's page: the session, and the parts of the page that changed since the last request."""
 
 import json
 import os
@@ -12,19 +12,19 @@ from fluxgym.app_settings import Settings
 from fluxgym.contract.codes import LIVE
 from fluxgym.contract.regular_files import open_regular
 from fluxgym.errors import FluxGymError
-from fluxgym.runs.paths import OutputsPaths, RunPaths
-from fluxgym.runs.state import read_state_or_empty
+from fluxgym.runs.paths import OutputsPaths
+from fluxgym.runs.snapshot import RunSnapshot
 from fluxgym.sessions.known_settings import launched_settings
-from fluxgym.sessions.listing import Session, session_of
-from fluxgym.sessions.moments import is_stopping
+from fluxgym.sessions.listing import Session, read_session
 from fluxgym.sessions.origin import origin_of
+from fluxgym.sessions.status_display import is_stopping
 from fluxgym.ui.api import run_parts
 from fluxgym.ui.api.loss_curve import Curves
 from fluxgym.ui.api.responses import JsonObject, fingerprint, new_router
 from fluxgym.ui.api.run_answers import LogPart, RunChanges
 from fluxgym.ui.api.run_ending import ending
 from fluxgym.ui.api.run_samples import sample_matrix
-from fluxgym.ui.api.sessions import SessionRoutes
+from fluxgym.ui.api.session_rows import SessionRows
 
 LOG_BYTES = 65_536
 MISSING = RunChanges(is_missing=True)
@@ -33,10 +33,10 @@ MISSING = RunChanges(is_missing=True)
 class RunRoutes:
     """Route of a run's page."""
 
-    def __init__(self, settings: Settings, sessions: SessionRoutes) -> None:
+    def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._outputs = OutputsPaths(settings.outputs)
-        self._sessions = sessions
+        self._rows = SessionRows(settings)
         self._curves = Curves()
 
     @property
@@ -53,29 +53,29 @@ class RunRoutes:
             run = self._outputs.run(slug)
         except FluxGymError:
             return MISSING
-        session = session_of(run)
-        if session is None:
+        found = read_session(run)
+        if found is None:
             return MISSING
-        parts = self._parts(run, session)
+        parts = self._parts(*found)
         versions = {name: fingerprint(_as_json(part)) for name, part in parts.items()}
         changed = {name: part for name, part in parts.items() if versions[name] != known.get(name)}
         log, log_seen = _log(run.training_log, known.get("log"))
         curve, curve_seen = self._curves.changes(run.progress, known.get("curve"))
         return RunChanges(seen=json.dumps(versions | {"log": log_seen, "curve": curve_seen}), log=log, curve=curve, **changed)
 
-    def _parts(self, run: RunPaths, session: Session) -> dict[str, Any]:
+    def _parts(self, session: Session, snapshot: RunSnapshot) -> dict[str, Any]:
         """Return all parts but for log and curve, which are sent in pieces."""
+        run, state = snapshot.run, snapshot.state
         trains_on = session.status in LIVE and not is_stopping(run, session.status)
-        state = read_state_or_empty(run)
         state = launched_settings(run, state) if session.status in LIVE else state
         record, models = self._curves.record(run.progress), self._settings.models
         return {
-            "session": self._sessions.row(session),
+            "session": self._rows.row(session, snapshot),
             "facts": run_parts.facts(run, state, record, models, session=session),
             "samples": sample_matrix(run, state, record, progress=session.progress, is_live=trains_on),
             "files": run_parts.lora_files(run, record, status=session.status),
-            "settings": run_parts.setting_rows(state, run_parts.parent_state(self._outputs, state), models),
-            "history": run_parts.versions(run, state, status=session.status),
+            "settings": run_parts.setting_rows(run, state, models),
+            "history": run_parts.versions(run, state, models, status=session.status),
             "monitor": run_parts.monitor(run),
             "ending": ending(run, session, origin_of(run, state)),
         }

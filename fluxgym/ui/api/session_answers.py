@@ -184,11 +184,21 @@ class RunningNow:
 
 
 @dataclass(frozen=True, kw_only=True)
+class LastEnd:
+    """The run that ended last, the word of its status, and when; for the title of the browser's tab."""
+
+    slug: str
+    lora_name: str
+    word: str
+    at: float
+
+
+@dataclass(frozen=True, kw_only=True)
 class Banner:
     """The rows of the banner, and the line about the machine.
 
     waiting is the number of queued runs after the one that is shown, more the number of rows that are left out, of which more_attention need
-    attention. last_end is when a run last ended. open_end is the key of the latest end of the run that the page shows.
+    attention. last_end is null if no run has ended. open_end is the key of the latest end of the run that the page shows.
     """
 
     version: str
@@ -198,7 +208,7 @@ class Banner:
     waiting_names: list[str]
     more: int
     more_attention: int
-    last_end: float
+    last_end: LastEnd | None
     open_end: str
     running: RunningNow | None
     machine: list[str]
@@ -215,12 +225,21 @@ class ActionResult:
 
 
 @dataclass(frozen=True, kw_only=True)
+class ChangedValue:
+    """A setting that was changed, with both values as the form shows them."""
+
+    label: str
+    before: str
+    after: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class HistoryVersion:
-    """Earlier settings of a run, how the current ones differ, and whether they can be restored now."""
+    """Earlier settings of a run, what was changed in them at `kept_at`, and whether they can be restored now."""
 
     id: str
     kept_at: float
-    changes: list[str]
+    changes: list[ChangedValue]
     can_restore: bool
 
 

@@ -1,4 +1,4 @@
-"""One run as a row of the page's lists: its status in words, what its date is the time of, its figures, and its next step."""
+"""One run as a row of the page's lists: the word for its status, its date with a word for it, its metrics, and its next step."""
 
 from urllib.parse import quote
 
@@ -8,16 +8,15 @@ from fluxgym.engines.registry import has_process
 from fluxgym.models.catalog import list_models
 from fluxgym.runs.checkpoints import list_complete
 from fluxgym.runs.files import is_regular
-from fluxgym.runs.paths import OutputsPaths, RunPaths
+from fluxgym.runs.paths import RunPaths
 from fluxgym.runs.snapshot import RunSnapshot
-from fluxgym.runs.state import read_state_or_empty
 from fluxgym.sessions.advice import EDIT_LABEL
-from fluxgym.sessions.figures import AttemptSpans, earlier_s, figures_of
-from fluxgym.sessions.listing import Session
-from fluxgym.sessions.moments import began_at, ended_at, is_stopping, status_symbol, status_word
+from fluxgym.sessions.listing import Session, read_session
 from fluxgym.sessions.origin import Origin, is_unstarted, origin_of, parent_of
 from fluxgym.sessions.resume import needs_check, resume_preview
-from fluxgym.trainers.base import backend_of
+from fluxgym.sessions.run_metrics import AttemptSpans, earlier_s, metrics_of
+from fluxgym.sessions.status_display import began_at, ended_at, is_stopping, status_symbol, status_word
+from fluxgym.trainers.base import backend_of_launch
 from fluxgym.ui.api.row_actions import ResumeOffer, RunSituation, kill_text, menu_items, next_step, page_state, stop_text
 from fluxgym.ui.api.session_answers import SessionRow, Shape, StatusWord, StepAction
 
@@ -37,19 +36,21 @@ class SessionRows:
     """Makes the rows of one outputs folder."""
 
     def __init__(self, settings: Settings) -> None:
-        self._outputs = OutputsPaths(settings.outputs)
         self._spans = AttemptSpans()
         self._titles = {model.id: model.short_title for model in list_models(settings.models)}
 
-    def row(self, session: Session) -> SessionRow:
-        """Return a session as a row, with what its buttons need."""
-        run = self._outputs.run(session.slug)
-        state = read_state_or_empty(run)
-        snapshot = RunSnapshot(run, state)
+    def row_of(self, run: RunPaths) -> SessionRow | None:
+        """Return the row of a run, None if its state was removed meanwhile."""
+        found = read_session(run)
+        return None if found is None else self.row(*found)
+
+    def row(self, session: Session, snapshot: RunSnapshot) -> SessionRow:
+        """Return a session as a row, with what its buttons need; the snapshot is the one that the session was made from."""
+        state = snapshot.state
         situation = _situation(snapshot, session)
         origin, is_live, step = situation.origin, situation.is_live, next_step(situation)
         began, spans, record = began_at(snapshot, session, origin), self._spans.of(snapshot), snapshot.process_record
-        figures, attempt = figures_of(snapshot, spans), record.attempt if record is not None else 1
+        figures, attempt = metrics_of(snapshot, spans), record.attempt if record is not None else 1
         return SessionRow(
             **vars(session) | {"started": began.at},
             began=began.word,
@@ -57,7 +58,7 @@ class SessionRows:
             activity=activity_of(session),
             ended=None if is_live else ended_at(snapshot),
             origin=origin,
-            parent=parent_of(state) if origin is not Origin.TRAINED else "",
+            parent=parent_of(snapshot.run, state) if origin is not Origin.TRAINED else "",
             model=self.model_title(str(state.get("base_model") or "")),
             total_steps=figures.total_steps,
             duration_s=None if is_live else figures.duration_s,
@@ -69,7 +70,7 @@ class SessionRows:
             is_live=is_live,
             is_stopping=situation.is_stopping,
             next_step=step,
-            stop_text=_stop_text(run, session, step.action),
+            stop_text=_stop_text(snapshot, session, step.action),
             menu=menu_items(situation, step),
             edit_text=EDIT_LABEL if session.status is not Status.UNREADABLE else None,
             page_state=page_state(session.status, origin),
@@ -90,14 +91,14 @@ def _situation(snapshot: RunSnapshot, session: Session) -> RunSituation:
         is_stopping=is_stopping(run, session.status),
         is_executing=executing,
         lora=f"runs/{quote(run.slug)}/loras/{quote(run.lora.name)}" if is_regular(run.lora) else None,
-        resume=resume_offer(run) if session.status in ENDED and not executing else None,
+        resume=resume_offer(snapshot) if session.status in ENDED and not executing else None,
     )
 
 
-def _stop_text(run: RunPaths, session: Session, action: StepAction) -> str:
+def _stop_text(snapshot: RunSnapshot, session: Session, action: StepAction) -> str:
     """Return what the button of a live run's next step does to its training, "" for other buttons."""
     if action is StepAction.KILL:
-        return kill_text(session.progress, list_complete(run, backend_of(run)))
+        return kill_text(session.progress, list_complete(snapshot.run, backend_of_launch(snapshot.latest_launch)))
     return stop_text(session.progress) if action is StepAction.STOP else ""
 
 
@@ -121,13 +122,13 @@ def activity_of(session: Session) -> str:
     return text if item is None or total is None else f"{text}, {item} of {total}"
 
 
-def resume_offer(run: RunPaths) -> ResumeOffer | None:
+def resume_offer(snapshot: RunSnapshot) -> ResumeOffer | None:
     """Return the label and help of a run's resume button, None if there is nothing to resume."""
-    if needs_check(run):
+    if needs_check(snapshot):
         return ResumeOffer(
             label="Check the result", help="The trainer finished while no supervisor was running. Reads and checks the trained LoRA"
         )
-    found = resume_preview(run)
+    found = resume_preview(snapshot)
     if found is None:
         return None
     return ResumeOffer(label=f"Resume from step {found.step}", help=f"Continues {found.sentence()} ({found.checkpoint})")

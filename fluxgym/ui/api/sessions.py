@@ -18,15 +18,14 @@ from fluxgym.runs.state import read_state
 from fluxgym.sessions import cleanup, history
 from fluxgym.sessions.control import stop
 from fluxgym.sessions.create import duplicate
-from fluxgym.sessions.figures import FigureCache
-from fluxgym.sessions.index import Entry, OfEntries, SessionIndex
-from fluxgym.sessions.listing import Session, session_of
+from fluxgym.sessions.index import EntriesCache, Entry, SessionIndex
 from fluxgym.sessions.origin import is_unstarted
 from fluxgym.sessions.resume import resume, resumed_sentence
+from fluxgym.sessions.run_metrics import MetricsCache
 from fluxgym.sessions.templates import save
 from fluxgym.ui.api.responses import UNCHANGED, UNKNOWN_REQUEST, if_changed, new_router
 from fluxgym.ui.api.run_parts import versions
-from fluxgym.ui.api.session_answers import ActionResult, HistoryPage, ModelChoice, SessionCounts, SessionPage, SessionRow
+from fluxgym.ui.api.session_answers import ActionResult, HistoryPage, ModelChoice, SessionCounts, SessionPage
 from fluxgym.ui.api.session_rows import SessionRows
 
 PAGE_SIZE = 10
@@ -98,8 +97,8 @@ class SessionRoutes:
         self._outputs = OutputsPaths(settings.outputs)
         self._index = index
         self._rows = SessionRows(settings)
-        self._figures = FigureCache(self._outputs)
-        self._counts, self._models = OfEntries(count_entries), OfEntries(models_of)
+        self._figures = MetricsCache(self._outputs)
+        self._counts, self._models = EntriesCache(count_entries), EntriesCache(models_of)
         self._engine = engine_for(self._outputs)
         self._actions = self._build_actions()
 
@@ -117,11 +116,11 @@ class SessionRoutes:
         entries = self._index.entries(everything=not query.version)
         chosen = self._sorted(_filtered(entries, query), query)
         page = min(query.page, max(0, (len(chosen) - 1) // query.page_size))
-        found = [session_of(self._outputs.run(entry.slug)) for entry in chosen[page * query.page_size : (page + 1) * query.page_size]]
+        shown = chosen[page * query.page_size : (page + 1) * query.page_size]
         answer = SessionPage(
             version="",
             counts=replace(self._counts(entries), shown=len(chosen)),
-            rows=[self.row(session) for session in found if session],
+            rows=[row for entry in shown if (row := self._rows.row_of(self._outputs.run(entry.slug)))],
             page=page,
             page_size=query.page_size,
             models=[ModelChoice(id=model, title=self._rows.model_title(model)) for model in self._models(entries)],
@@ -148,10 +147,6 @@ class SessionRoutes:
             Sort.LOSS: lambda entry: figures.of(entry).loss,
             Sort.DURATION: lambda entry: figures.of(entry).duration_s,
         }[sort]
-
-    def row(self, session: Session) -> SessionRow:
-        """Return a session as a row of the list, with what its buttons need."""
-        return self._rows.row(session)
 
     def act(self, slug: str, action: str, request: ActionRequest) -> ActionResult:
         """Do what a button of a run says."""
@@ -181,14 +176,17 @@ class SessionRoutes:
             "resume": self._resume,
             "duplicate": lambda run, request: ActionResult(slug=duplicate(run, request.name[:300]).slug),
             "restore": lambda run, request: ActionResult(changed=history.restore(run, request.version[:200])),
-            "template": lambda run, request: ActionResult(template=save(self._outputs, request.name[:300], read_state(run)).name),
+            "template": lambda run, request: ActionResult(template=self._save_template(run, request)),
         }
+
+    def _save_template(self, run: RunPaths, request: ActionRequest) -> str:
+        return save(self._outputs, request.name[:300], read_state(run), agreed=request.agreed).name
 
     def history(self, slug: str) -> HistoryPage:
         """Return the earlier settings of a run."""
         run = self._existing(slug)
         state = read_state(run)
-        return HistoryPage(versions=versions(run, state, status=status_of(run, state).status))
+        return HistoryPage(versions=versions(run, state, self._settings.models, status=status_of(run, state).status))
 
     def _existing(self, slug: str) -> RunPaths:
         """Return a run whose folder exists; its ui_state.json may be missing, as after Forget."""

@@ -85,7 +85,11 @@ async def _write(stream: AsyncIterator[bytes], path: Path, name: str, limit: int
 
 
 async def _in_time(stream: AsyncIterator[bytes], name: str) -> AsyncIterator[bytes]:
-    """Yield the chunks of a stream; raises DatasetError if none arrives for IDLE_S seconds, so that the temporary file is removed."""
+    """Yield the chunks of a stream.
+
+    Raises:
+        DatasetError: If none arrives for IDLE_S seconds, so that the temporary file is removed.
+    """
     while True:
         try:
             yield await asyncio.wait_for(anext(stream), IDLE_S)
@@ -102,7 +106,11 @@ def _check_disk_space(folder: Path, expected: int) -> None:
 
 
 def _prepare(folder: Path, expected: int) -> Path:
-    """Create the folder and a temporary file in it; raises StorageError if expected bytes do not fit on the disk."""
+    """Create the folder and a temporary file in it.
+
+    Raises:
+        StorageError: If expected bytes do not fit on the disk.
+    """
     try:
         folder.mkdir(parents=True, exist_ok=True)
         _check_disk_space(folder, expected)

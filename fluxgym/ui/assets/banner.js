@@ -102,7 +102,7 @@ class SessionsBanner {
 
   /** Open the banner once, if something runs or has ended since the user last saw it. */
   openIfNew(/** @type {Banner} */ { counts, last_end: lastEnd }) {
-    const isNew = counts.running + counts.queued > 0 || lastEnd > store.listSeenAt();
+    const isNew = counts.running + counts.queued > 0 || (lastEnd?.at ?? 0) > store.listSeenAt();
     if (this.wasOpened || !isNew) return;
     this.wasOpened = true;
     this.view = SHORT;
@@ -138,7 +138,6 @@ class SessionsBanner {
     if (banner.open_end) store.setSeenEnd(open, banner.open_end);
     this.openIfNew(banner);
     emit("fg:machine", banner.machine);
-    emit("fg:running", banner.running);
     emit("fg:queue", banner);
   }
 

@@ -4,7 +4,7 @@ import { errorOf, get } from "./api.js";
 import { chart } from "./chart.js";
 import { lastKnown, rangeOf, smooth, SMOOTHING } from "./curves.js";
 import { fill, h, put } from "./dom.js";
-import { figure, listed, whole } from "./text.js";
+import { listed, lossText, whole } from "./text.js";
 
 /** @import { ComparedRun, Comparison, SessionRow } from "./types.js" */
 
@@ -41,7 +41,7 @@ function lossChart() {
   const step = h("span", { class: "strong" }, "Smoothed loss");
   const labels = [h("span"), h("span")];
   const values = [h("b"), h("b")];
-  const text = (/** @type {number} */ index, /** @type {number} */ at) => figure(lastKnown(data[index + 1], at));
+  const text = (/** @type {number} */ index, /** @type {number} */ at) => lossText(lastKnown(data[index + 1], at));
   const plot = chart({
     label: "Smoothed loss of both runs by step", series: LINES,
     range: () => rangeOf(data.slice(1).flat().filter((value) => value !== null)),

@@ -1,18 +1,9 @@
 // A modal dialog: a question with Cancel, or a text with Close. Escape cancels; the focus is on Cancel, or in the field if there is one,
-// and returns to where it was.
+// and returns to where it was. A question that comes up while another one is answered stands above it.
 
-import { fill, h, put } from "./dom.js";
+import { h, put } from "./dom.js";
 
-/** @type {HTMLDialogElement | null} */
-let box = null;
-
-function dialog() {
-  if (!box) {
-    box = h("dialog", { class: "fg-dialog" });
-    (document.getElementById("fg-app") ?? document.body).append(box);
-  }
-  return box;
-}
+let asked = 0; // questions so far, for ids
 
 /**
  * @typedef {object} Question
@@ -32,9 +23,11 @@ function dialog() {
  * @returns {Promise<{ value: string } | null>}
  */
 export function question({ title, text = "", field = null, body = [], yes = "", danger = false, check = async () => "" }) {
-  const element = dialog();
+  asked += 1;
+  const [titleId, fieldId] = [`fg-dialog-title-${asked}`, `fg-dialog-field-${asked}`];
+  const element = h("dialog", { class: "fg-dialog", "aria-labelledby": titleId });
   return new Promise((resolve) => {
-    const input = field ? h("input", { type: "text", class: "in", id: "fg-dialog-field", value: field.value ?? "", autocomplete: "off" }) : null;
+    const input = field ? h("input", { type: "text", class: "in", id: fieldId, value: field.value ?? "", autocomplete: "off" }) : null;
     const errorLine = h("p", { class: "help bad fg-bad", role: "alert" });
     const agree = yes ? h("button", { type: "submit", class: `btn ${danger ? "danger" : "primary"}` }, yes) : null;
     const cancel = h("button", { type: "button", class: "btn", onclick: () => end(null) }, yes ? "Cancel" : "Close");
@@ -44,19 +37,20 @@ export function question({ title, text = "", field = null, body = [], yes = "", 
       const sentence = await check(input?.value ?? "");
       if (agree) agree.disabled = false;
       put(errorLine, sentence ?? "");
-      if (!sentence) end({ value: input?.value ?? "" });
+      if (sentence) (input ?? cancel).focus();
+      else end({ value: input?.value ?? "" });
     } },
-    h("h2", { id: "fg-dialog-title" }, title), text ? h("p", { class: "soft" }, text) : null, ...body,
-    input ? h("div", { class: "field" }, h("label", { for: "fg-dialog-field" }, field?.label), input) : null, errorLine,
+    h("h2", { id: titleId }, title), text ? h("p", { class: "soft" }, text) : null, ...body,
+    input ? h("div", { class: "field" }, h("label", { for: fieldId }, field?.label), input) : null, errorLine,
     h("div", { class: "line" }, cancel, agree));
     const end = (/** @type {{ value: string } | null} */ answer) => {
-      element.onclose = null;
-      element.close();
+      element.close(); // returns the focus
+      element.remove();
       resolve(answer);
     };
-    element.setAttribute("aria-labelledby", "fg-dialog-title");
-    element.onclose = () => element.open || resolve(null); // the event of an earlier dialog may arrive after this one has opened
-    fill(element, form);
+    element.addEventListener("close", () => end(null)); // by Escape; after a button this changes nothing
+    element.append(form);
+    (document.getElementById("fg-app") ?? document.body).append(element);
     element.showModal();
     (input ?? (danger ? null : /** @type {HTMLElement | null} */ (form.querySelector(".field input"))) ?? cancel).focus();
     input?.select();

@@ -2,7 +2,7 @@
 
 import { attribute, emit, fill, findAll, h, put, redraw } from "./dom.js";
 
-/** @import { Detail, FieldText } from "./types.js" */
+/** @import { Detail, FieldText, FormLine } from "./types.js" */
 
 /** @typedef {Record<string, FieldText>} Table the rows of the settings table by name */
 
@@ -85,7 +85,7 @@ function describe(field, row) {
     : row.flag && h("span", { class: "flag", id: `${field.id}-flag` }, row.flag);
   field.append(help, note, flag || "");
   for (const input of inputs(field)) {
-    attribute(input, "aria-describedby", `${field.id}-error ${field.id}-details ${field.id}-note ${field.id}-help ${field.id}-flag`);
+    attribute(input, "aria-describedby", `${field.id}-error ${field.id}-details ${field.id}-warning ${field.id}-note ${field.id}-help ${field.id}-flag`);
     attribute(input, "autocomplete", "off");
   }
 }
@@ -141,17 +141,31 @@ function showDetails(field, details) {
 }
 
 /**
- * Show what is known below each field: an error with its list, or a note.
- * @param {{ errors: Record<string, string>, details: Record<string, Detail[]>, notes: Record<string, string> }} answer
+ * @param {Element} field
+ * @param {string[]} sentences
  */
-export function showFields({ errors, details, notes }) {
+function showWarnings(field, sentences) {
+  const old = field.querySelector(".fg-warning");
+  const text = sentences.join(" ");
+  if (!text) old?.remove();
+  else if (old) put(old, text);
+  else field.append(h("p", { class: "help warn fg-warning", id: `${field.id}-warning` }, text));
+}
+
+/**
+ * Show what is known below each field: an error with its list, warnings, or a note.
+ * @param {{ errors: Record<string, string>, details: Record<string, Detail[]>, notes: Record<string, string>, lines: FormLine[] }} answer
+ */
+export function showFields({ errors, details, notes, lines }) {
+  const warnings = lines.filter(({ level }) => level === "warning");
   for (const field of findAll(document, "#fg-train .fg-field")) {
     const name = field.id.replace(/^field-/, "");
     showError(field, errors[name] ?? "");
     showDetails(field, (errors[name] && details[name]) || []);
+    showWarnings(field, warnings.filter((line) => line.field === name).map(({ text }) => text));
     const [note] = findAll(field, ".fg-note");
-    const [help] = findAll(field, ".help");
-    if (!note) continue;
+    const help = document.getElementById(`${field.id}-help`);
+    if (!note || !help) continue;
     put(note, notes[name] ?? "");
     note.hidden = !notes[name];
     if (notes[name]) help.hidden = true; // the note says more than the help

@@ -113,6 +113,24 @@ function editAnswered(request) {
   sendEdit();
 }
 
+/** @param {unknown} value */
+const comparable = (value) => JSON.stringify(value === "" || value === undefined ? null : value);
+
+/**
+ * The updates of Gradio's components after an answer: a field changes only if it still has the value that was sent. It must stay synchronous:
+ * otherwise a keystroke could come between reading and writing.
+ * @param {string[]} names
+ * @param {FormAnswer | null} answer
+ * @param {unknown[]} present the fields' values in the order of the names
+ */
+function patched(names, answer, present) {
+  return present.map((value, index) => {
+    const change = answer?.patch?.[names[index]];
+    return change && comparable(value) === comparable(change[0]) ? { __type__: "update", value: change[1] } : { __type__: "update" };
+  });
+}
+Object.assign(globalThis, { fluxgymForm: { patched } }); // for APPLY_PATCH in form.py
+
 let isKept = true; // whether the browser has taken the latest edit
 
 /**
@@ -124,6 +142,13 @@ export function saveUnsent(values) {
   isKept = store.keepUnsent({ page: PAGE, count: edits.count, values, source: state.source, model: state.model, edited_at: state.editedAt });
   emit("fg:edited");
 }
+
+/**
+ * The same for values as Gradio passes them.
+ * @param {string[]} names
+ * @param {(string | boolean)[]} values in the order of the names
+ */
+export const saveUnsentOf = (names, values) => saveUnsent(Object.fromEntries(names.map((name, index) => [name, values[index]])));
 
 /** What is true of the draft: whether the app has everything, and whether this browser would find what is missing after a reload. */
 export const draftState = () => ({ isSaved: edits.confirmed >= edits.count, isKept, canBeFound: store.canFindDraft() });

@@ -7,6 +7,7 @@ import { errorOf, get, path, remove as removing } from "./api.js";
 import { draftState, send } from "./form.js";
 import { newTraining } from "./load_run.js";
 import { popupMenu } from "./popup.js";
+import { askToReplace, REPLACES_TEMPLATE } from "./session_actions.js";
 
 const UNSAVED_MS = 2000; // an answer takes less
 
@@ -23,10 +24,13 @@ async function list() {
 async function save() {
   const done = await question({
     title: "Save these settings as a template", field: { label: "Name of the template", value: "" }, yes: "Save as template",
-    text: "All settings except the LoRA’s name. A template with the same name is replaced.",
+    text: "All settings except the LoRA’s name.",
     check: async (name) => (name.trim() ? "" : "Enter a name."),
   });
-  if (done) send("save_template", { name: done.value });
+  if (!done) return;
+  const name = done.value.trim();
+  const isTaken = templates.includes(name);
+  if (!isTaken || await askToReplace(name)) send("save_template", { name, agreed: isTaken ? [REPLACES_TEMPLATE] : [] });
 }
 
 /** A select of the templates, for a dialog. */

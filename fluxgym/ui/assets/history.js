@@ -1,4 +1,4 @@
-// The earlier settings of a run, newest first, each with what would change and a button that restores it.
+// The earlier settings of a run, newest first, each with what replaced it and a button that restores it.
 
 import { stamp } from "./clock.js";
 import { errorOf } from "./api.js";
@@ -8,6 +8,8 @@ import { fill, find, h, keyed, put, redraw } from "./dom.js";
 /** @import { HistoryVersion } from "./types.js" */
 
 /** @typedef {(version: string) => Promise<Answer<unknown>>} Restore */
+
+const RESTORE = "Restore the old settings";
 
 /**
  * The button of a version, and why it could not be restored.
@@ -21,9 +23,9 @@ function restoring(id, onrestore) {
     const answer = await onrestore(id);
     put(message, errorOf(answer));
     message.hidden = !message.textContent;
-    put(button, answer.value ? "Restored" : "Restore these settings");
+    put(button, answer.value ? "Restored" : RESTORE);
     button.disabled = Boolean(answer.value);
-  } }, "Restore these settings");
+  } }, RESTORE);
   return [button, message];
 }
 
@@ -34,7 +36,7 @@ function restoring(id, onrestore) {
 export function historyList(onrestore) {
   const element = h("ol", { class: "stack versions" });
   const make = (/** @type {HistoryVersion} */ { kept_at: at }) => h("li", { class: "stack tight" },
-    h("p", { class: "small" }, h("b", {}, stamp(at))), h("ul", { class: "small mono" }), h("div", { class: "stack tight" }));
+    h("p", { class: "small" }, h("b", {}, stamp(at))), h("ul", { class: "small" }), h("div", { class: "stack tight" }));
 
   return {
     element,
@@ -44,7 +46,8 @@ export function historyList(onrestore) {
         const list = find(item, "ul");
         const actions = find(item, "div");
         redraw(list, changes, () => {
-          fill(list, changes.length ? changes.map((change) => h("li", {}, change)) : h("li", {}, "Same as the current settings."));
+          const lines = changes.map(({ label, before, after }) => h("li", {}, h("span", { class: "soft" }, `${label}: `), `${before} → ${after}`));
+          fill(list, lines.length ? lines : h("li", {}, "No setting was changed."));
           fill(actions, restoring(id, onrestore));
         });
         actions.hidden = !canRestore;

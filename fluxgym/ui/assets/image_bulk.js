@@ -14,7 +14,7 @@ const captions = (/** @type {number} */ number) => plural(number, "caption");
 /** @import { Answer } from "./api.js" */
 /** @import { ImageCounts } from "./types.js" */
 
-const labelled = (/** @type {string} */ text, /** @type {Element} */ control) => h("label", { class: "field" }, h("span", { class: "label" }, text), control);
+const labeled = (/** @type {string} */ text, /** @type {Element} */ control) => h("label", { class: "field" }, h("span", { class: "label" }, text), control);
 
 /**
  * Send an edit, and offer to undo it. Returns a sentence if it was refused.
@@ -51,7 +51,7 @@ export function bulkBar(grid) {
     const text = h("input", { type: "text", class: "in", autocomplete: "off" });
     const at = h("select", { class: "in" }, h("option", { value: "start" }, "At the start"), h("option", { value: "end" }, "At the end"));
     await question({
-      title: `Add text to ${captions(names.length)}`, body: [labelled("Text", text), labelled("Where", at)], yes: "Add",
+      title: `Add text to ${captions(names.length)}`, body: [labeled("Text", text), labeled("Where", at)], yes: "Add",
       check: () => undoable(() => postEdit("add-text", { names, text: text.value, at: at.value }), ({ changed }) => `Added to ${captions(changed ?? 0)}.`, grid.changed),
     });
   }
@@ -60,7 +60,7 @@ export function bulkBar(grid) {
     const find = h("input", { type: "text", class: "in", autocomplete: "off" });
     const text = h("input", { type: "text", class: "in", autocomplete: "off" });
     await question({
-      title: `Replace in ${captions(names.length)}`, body: [labelled("Find", find), labelled("Replace with", text)], yes: "Replace",
+      title: `Replace in ${captions(names.length)}`, body: [labeled("Find", find), labeled("Replace with", text)], yes: "Replace",
       check: () => undoable(() => postEdit("replace", { names, find: find.value, text: text.value }), ({ changed }) => `Changed ${captions(changed ?? 0)}.`, grid.changed),
     });
   }

@@ -239,9 +239,12 @@ class Images {
   async send(files) {
     this.uploading.clearErrors();
     this.uploading.show("Uploading");
-    const saved = await sendFiles(files, { report: (done, all) => this.uploading.show(`Uploading: ${done} of ${all}`), fail: (sentence) => this.showError(sentence) });
+    emit("fg:uploading", true);
+    const isFirst = !this.page?.count;
+    const { saved, folders } = await sendFiles(files, { report: (done, all) => this.uploading.show(`Uploading: ${done} of ${all}`), fail: (sentence) => this.showError(sentence) });
     this.uploading.show("");
-    if (saved) await this.changed();
+    if (saved) await this.changed(isFirst ? { folders } : {}); // the names of kohya's folders say how often their images are used
+    emit("fg:uploading", false);
   }
 }
 

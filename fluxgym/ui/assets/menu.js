@@ -6,7 +6,7 @@ import { historyList } from "./history.js";
 import { loadIntoForm } from "./load_run.js";
 import { notice } from "./notices.js";
 import { popupMenu } from "./popup.js";
-import { deleteRuns, forget } from "./session_actions.js";
+import { askToReplace, deleteRuns, forget, REPLACES_TEMPLATE } from "./session_actions.js";
 
 /** @import { Act } from "./session_actions.js" */
 /** @import { MenuItem, SessionRow } from "./types.js" */
@@ -59,7 +59,7 @@ async function history(session, act) {
   list.show(versions);
   await question({
     title: `Earlier settings of ${session.lora_name}`,
-    text: versions.length ? "Saved at each resume, restore and replacement. Old → new." : "No earlier versions yet. Each resume, restore and replacement saves one.",
+    text: versions.length ? "What each resume, restore and replacement changed. Old → new." : "No earlier versions yet. Each resume, restore and replacement saves one.",
     body: [list.element],
   });
   act.done();
@@ -86,12 +86,19 @@ async function exporting(session) {
  * @param {Act} act
  */
 async function template(session, act) {
+  let isTaken = false;
   const done = await question({
     title: `Save the settings of ${session.lora_name} as a template`, text: "A template can be applied to the form on the Train page.",
     field: { label: "Name of the template", value: session.lora_name }, yes: "Save as template",
-    check: async (name) => errorOf(await act.request(session, "template", { name })),
+    check: async (name) => {
+      const answer = await act.request(session, "template", { name });
+      isTaken = answer.error?.code === REPLACES_TEMPLATE;
+      return isTaken ? "" : errorOf(answer);
+    },
   });
-  if (done) act.done();
+  if (!done) return;
+  const replace = async () => errorOf(await act.request(session, "template", { name: done.value, agreed: [REPLACES_TEMPLATE] }));
+  if (!isTaken || await askToReplace(done.value, replace)) act.done();
 }
 
 /** @type {(Item | null)[]} null is a line */

@@ -3,10 +3,11 @@
 import { attribute, emit, fill, h, redraw, svg } from "./dom.js";
 import { popupMenu } from "./popup.js";
 import { keepScroll, route } from "./router.js";
+import { shareOf } from "./session_text.js";
 import * as store from "./browser_store.js";
 import { setTheme, startTheme, theme, THEMES } from "./theme.js";
 
-/** @import { RunningNow } from "./types.js" */
+/** @import { Banner, LastEnd, RunningNow, SessionRow } from "./types.js" */
 
 /** @type {Record<string, string>} */
 const PAGES = { train: "Train", runs: "Runs" };
@@ -54,13 +55,59 @@ function showMachine(element, [processor, ...more]) {
 }
 
 /**
- * "33% · my-cat — FluxGym" while a run trains, so that the tab shows the progress.
- * @param {RunningNow | null} running
+ * "33%" while a run trains, null otherwise.
+ * @param {SessionRow} session
  */
-function showTitle(running) {
-  const share = running?.percent === null || running?.percent === undefined ? "" : `${running.percent}% · `;
-  const title = running ? `${share}${running.lora_name} — FluxGym` : "FluxGym";
-  if (document.title !== title) document.title = title;
+function percentOf(session) {
+  const share = session.status === "running" ? shareOf(session) : null;
+  return share === null ? null : `${Math.floor(100 * share)}%`;
+}
+
+/**
+ * The title of the browser's tab. On a run's page it says how that run stands; elsewhere "33% · my-cat" while a run trains, and then
+ * "Completed · my-cat" until the user goes to another page.
+ */
+class TabTitle {
+  /** @type {RunningNow | null} */
+  running = null;
+  /** @type {LastEnd | null} how the run ended that the title named before */
+  news = null;
+  /** @type {SessionRow | null} the run whose page is open */
+  open = null;
+
+  constructor() {
+    document.addEventListener("fg:queue", ({ detail }) => this.receive(detail));
+    document.addEventListener("fg:run", ({ detail }) => {
+      this.open = detail;
+      this.show();
+    });
+    document.addEventListener("fg:route", () => {
+      this.open = null; // until its page has it
+      this.news = null;
+      this.show();
+    });
+  }
+
+  /** @param {Banner} banner */
+  receive({ running, last_end: ended }) {
+    if (this.running && this.running.slug !== running?.slug && this.running.slug === ended?.slug) this.news = ended;
+    this.running = running;
+    this.show();
+  }
+
+  /** How far the run is, or how it stands, and its name; null if there is nothing to say. */
+  get parts() {
+    const { open, running, news } = this;
+    if (open) return [percentOf(open) ?? open.shown.word, open.lora_name];
+    if (running) return [running.percent === null ? null : `${running.percent}%`, running.lora_name];
+    return news && [news.word, news.lora_name];
+  }
+
+  show() {
+    const { parts } = this;
+    const title = parts ? `${parts.filter(Boolean).join(" · ")} — FluxGym` : "FluxGym";
+    if (document.title !== title) document.title = title;
+  }
 }
 
 /**
@@ -94,6 +141,6 @@ export function mount({ element }) {
     if (document.activeElement === document.body || !document.activeElement?.checkVisibility()) focusContent(); // its button is hidden now
   });
   document.addEventListener("fg:machine", (event) => showMachine(machine, event.detail));
-  document.addEventListener("fg:running", (event) => showTitle(event.detail));
+  new TabTitle();
   showPage(links);
 }

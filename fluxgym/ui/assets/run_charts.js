@@ -5,7 +5,7 @@ import { chart } from "./chart.js";
 import { lastKnown, rangeOf, smooth, SMOOTHING } from "./curves.js";
 import { h, put } from "./dom.js";
 import { segmented } from "./segmented.js";
-import { figure, whole } from "./text.js";
+import { figure, lossText, whole } from "./text.js";
 
 /** @import { Curve, Points, Values } from "./curves.js" */
 
@@ -120,7 +120,7 @@ class LossCard {
    */
   texts(index) {
     const [, ...lines] = this.data;
-    return lines.map((values) => figure(lastKnown(values, index)));
+    return lines.map((values) => lossText(lastKnown(values, index)));
   }
 
   /** @param {number} index */

@@ -5,7 +5,7 @@ import { count, duration, now, seconds, shortStamp, span, stamp } from "./clock.
 import { dot } from "./icons.js";
 import { endsAt, setBar, statusWord } from "./session_row.js";
 import { folderName, shareOf } from "./session_text.js";
-import { figure, plural, speed, whole } from "./text.js";
+import { lossText, plural, speed, whole } from "./text.js";
 
 /** @import { RunFacts, SessionRow } from "./types.js" */
 
@@ -65,8 +65,8 @@ function figures(session) {
     const [value, unit] = speed(p.s_per_it);
     list.push({ title: "Speed", value, about: unit });
   }
-  if (typeof p.loss === "number") list.push({ title: live ? "Loss" : "Last loss", value: figure(p.loss) });
-  if (live) list.push({ title: "Monitoring", value: session.monitoring ? "On" : "Off", updated: at });
+  if (typeof p.loss === "number") list.push({ title: live ? "Loss" : "Last loss", value: lossText(p.loss) });
+  if (live && session.status !== "queued") list.push({ title: "Monitoring", value: session.monitoring ? "On" : "Off", updated: at });
   return list;
 }
 

@@ -1,6 +1,6 @@
 // A run's page: header or result, charts, samples, files, log, monitor, settings and history. Each request fetches only what changed.
 
-import { attribute, fill, findAll, focusedIn, h, put, redraw } from "./dom.js";
+import { attribute, emit, fill, findAll, focusedIn, h, put, redraw } from "./dom.js";
 import { get, path, poll } from "./api.js";
 import { checkpointsCard } from "./checkpoints.js";
 import { curveData } from "./curves.js";
@@ -153,6 +153,7 @@ class RunPage {
     attribute(this.none.element, "hidden", "");
     attribute(this.body, "hidden", null);
     if (parts.length) this.show(changed);
+    if (openRun() === this.slug) emit("fg:run", this.session);
   }
 
   /** @param {string | null} name of a run that does not exist */

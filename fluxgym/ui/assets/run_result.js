@@ -2,9 +2,9 @@
 
 import { address } from "./api.js";
 import { duration } from "./clock.js";
+import { copyButton } from "./copy.js";
 import { attribute, fill, h, put, redraw } from "./dom.js";
 import { icon } from "./icons.js";
-import { notice } from "./notices.js";
 import { statusLine } from "./run_header.js";
 import { lossText, plural } from "./text.js";
 
@@ -46,18 +46,9 @@ function sentenceOf({ session, facts, files }, file) {
 /** The trigger word with a button that copies it. Returns {element, show(trigger)}. */
 function triggerLine() {
   const trigger = h("b", { class: "mono" });
-  const copy = h("button", { type: "button", class: "btn s icon quiet", "aria-label": "Copy the trigger word", onclick: async () => {
-    try {
-      await navigator.clipboard.writeText(trigger.textContent ?? "");
-      notice("Copied.");
-    } catch {
-      window.getSelection()?.selectAllChildren(trigger);
-      notice("The browser does not allow copying here. The trigger word is selected; press Ctrl+C.");
-    }
-  } }, icon("copy"));
   const use = h("span", { class: "small soft" });
   const element = h("div", { class: "stack tight" }, h("p", { class: "strong" }, "Use it with the trigger word"),
-    h("div", { class: "line" }, h("span", { class: "trigger" }, trigger, copy), use));
+    h("div", { class: "line" }, h("span", { class: "trigger" }, trigger, copyButton("Copy the trigger word", trigger)), use));
   return {
     element,
     /** @param {RunFacts | null} facts */
@@ -106,21 +97,25 @@ function sampleFigure(onopen) {
   };
 }
 
-/** Download, with the file's name and size. Returns {element, show(file)}. */
+/** Download, with the file's name and size, and where it is on the app's machine. Returns {element, show(file)}. */
 function downloadLine() {
   const link = h("a", { class: "btn primary big" }, icon("download"), "Download LoRA");
   const about = h("span", { class: "small soft" });
+  const path = h("code", {});
+  const where = h("p", { class: "fg-path small soft" }, h("span", {}, "On the machine of the app: ", path), copyButton("Copy the path", path));
   return {
-    element: h("div", { class: "line" }, link, about),
+    element: h("div", { class: "stack tight" }, h("div", { class: "line fg-download" }, link, about), where),
     /** @param {LoraFile | null} file */
     show(file) {
       link.hidden = !file;
+      where.hidden = !file;
       if (!file) {
         put(about, "The LoRA file is not in the run’s folder any more.");
         return;
       }
       attribute(link, "href", address(file.url));
       attribute(link, "download", file.name);
+      put(path, file.path);
       put(about, [file.name, [file.size, nameOf(file)].filter(Boolean).join(", ")].join("\n"));
     },
   };

@@ -71,10 +71,11 @@ export function settingsCard({ onedit }) {
 
 /**
  * @param {MonitorState} monitor
- * @param {boolean} isLive
+ * @param {{ isLive: boolean, isWaiting: boolean }} run
  */
-function monitorText(monitor, isLive) {
+function monitorText(monitor, { isLive, isWaiting }) {
   if (monitor.is_alive) return monitor.pid === null ? "A process watches this run. “Enable monitoring” is off, so lists do not show it." : `✅ Process ${monitor.pid} watches this run.`;
+  if (isWaiting) return "The run waits in the queue, so no process watches it yet.";
   return isLive ? "❌ The process that watched this run has ended." : "The run has ended, so no process watches it.";
 }
 
@@ -89,15 +90,15 @@ export function monitorCard({ onrefresh }) {
   const element = h("details", { class: "card fold" }, h("summary", {}, "Monitor"), h("div", { class: "body stack tight" }, h("div", { class: "line" }, state, h("span", { class: "end" }, refresh)), lines));
   /** @type {MonitorState} */
   let monitor = { is_alive: false, pid: null, lines: [] };
-  let isLive = false;
+  let run = { isLive: false, isWaiting: false };
   element.addEventListener("toggle", () => { lines.scrollTop = lines.scrollHeight; });
   return {
     element,
     /** @param {Changed} next */
     show(next) {
       if (next.monitor) monitor = next.monitor;
-      if (next.session) isLive = next.session.is_live;
-      put(state, monitorText(monitor, isLive));
+      if (next.session) run = { isLive: next.session.is_live, isWaiting: next.session.status === "queued" };
+      put(state, monitorText(monitor, run));
       put(lines, monitor.lines.join("\n"));
       lines.hidden = !monitor.lines.length;
       lines.scrollTop = lines.scrollHeight;

@@ -96,7 +96,7 @@ function showCells(row, session, act) {
   const when = find(date, "span");
   redraw(when, [session.began, session.started, stamp(session.started).slice(0, 10)], () => fill(when, began(session)));
   showDuration(find(duration, "span"), session);
-  attribute(duration, "title", session.attempt > 1 ? `Of attempt ${session.attempt} alone` : null);
+  attribute(duration, "title", session.attempt > 1 ? `All ${session.attempt} attempts together` : null);
   const slot = find(actions, ".fg-buttons");
   redraw(slot, buttonsKey(session), () => fill(slot, stepButton(() => row.session, session, act)));
 }

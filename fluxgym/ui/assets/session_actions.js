@@ -170,22 +170,32 @@ const CONSENTS = {
   TakesOver: { title: "This training ran on another machine", yes: "Take over" },
 };
 
+/** The code of the app's refusal to replace a template that the user did not agree to lose. */
+export const REPLACES_TEMPLATE = "ReplacesTemplate";
+
 /**
- * Send an action, and send it again with the user's consent to what the app asks about.
+ * Ask before a template is replaced.
+ * @param {string} name
+ * @param {() => Promise<string>} [check] what is done then; returns an error or ""
+ */
+export const askToReplace = (name, check = async () => "") =>
+  question({ title: `Replace the template ${name}?`, text: "There is a template of this name. If it is replaced, its settings are lost.", yes: "Replace", danger: true, check });
+
+/**
+ * Send an action, and send it again with the user's consent to what the app asks about; isDeclined is true if the user has refused that.
  * @param {SessionRow} session
  * @param {string} action
  * @param {Omit<ActionRequest, "run_id">} [more]
  */
 async function requestWithConsent(session, action, more = {}) {
-  /** @type {string[]} */
-  const agreed = [];
+  const agreed = [...more.agreed ?? []];
   for (;;) {
     const answer = await request(session, action, { ...more, agreed });
     const code = answer.error?.code ?? "";
     const consent = CONSENTS[code];
     if (answer.value?.notice) notice(answer.value.notice);
-    if (!answer.error || !consent || agreed.includes(code)) return answer;
-    if (!await question({ title: consent.title, text: answer.error.message, yes: consent.yes, danger: true })) return answer;
+    if (!answer.error || !consent || agreed.includes(code)) return { ...answer, isDeclined: false };
+    if (!await question({ title: consent.title, text: answer.error.message, yes: consent.yes, danger: true })) return { ...answer, isDeclined: true };
     agreed.push(code);
   }
 }
@@ -208,13 +218,15 @@ function open(session) {
  */
 async function press(action, session, button) {
   const label = button.textContent ?? "";
-  button.disabled = true;
+  const wasFocused = document.activeElement === button;
+  button.disabled = true; // it loses the focus
   put(button, BUSY[action] ?? label);
   const answer = await requestWithConsent(session, action === "cancel" ? "stop" : action);
   button.disabled = false;
   put(button, label);
+  if (wasFocused && document.activeElement === document.body) button.focus();
   if (answer.offline) notice(`Connection lost. It is not known whether ${session.lora_name} was changed.`);
-  if (answer.error) showError(button, answer.error.message);
+  if (answer.error && !answer.isDeclined) showError(button, answer.error.message);
   if (answer.value && action === "cancel") notice(`${session.lora_name} left the queue. Its settings and images are kept.`);
   if (answer.value && action === "resume") go("run", session.slug);
   emit("fg:changed");

@@ -137,12 +137,12 @@ function yesOrNo(isYes) {
 }
 
 /**
- * Checkpointing and monitoring. That no supervisor watches an ended run is not a fault, so short rows leave it out.
+ * Checkpointing and monitoring. That no supervisor watches a run that has ended or waits is not a fault, so short rows leave it out.
  * @param {SessionRow} session
  */
 function switches(session, { between = " ", isFull = false } = {}) {
   const parts = [{ key: `checkpointing ${session.checkpointing}`, element: [`Checkpointing${between}`, ...yesOrNo(session.checkpointing)] }];
-  if (isFull || session.is_live) parts.push({ key: `monitoring ${session.monitoring}`, element: [`Monitoring${between}`, ...yesOrNo(session.monitoring)] });
+  if (isFull || (session.is_live && session.status !== "queued")) parts.push({ key: `monitoring ${session.monitoring}`, element: [`Monitoring${between}`, ...yesOrNo(session.monitoring)] });
   return parts;
 }
 

@@ -38,10 +38,13 @@ export const plural = (number, one, many) => `${whole(number)} ${word(number, on
 export const listed = (names) => LIST.format(names);
 
 /**
- * A loss, with three digits after the point.
- * @param {number} loss
+ * A loss, with three digits after the point so that its width stays the same; a very small one as "4e-4"; "" for none.
+ * @param {number | null | undefined} loss
  */
-export const lossText = (loss) => loss.toFixed(3);
+export function lossText(loss) {
+  if (loss === null || loss === undefined) return "";
+  return loss !== 0 && Math.abs(loss) < 0.001 ? figure(loss) : loss.toFixed(3);
+}
 
 /**
  * A number with a few significant digits, as an axis or a legend shows it: "0.214", "4e-4", "1,200"; "" for none.

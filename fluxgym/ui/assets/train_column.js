@@ -1,5 +1,6 @@
 // Step 3: what the training costs, what is wrong, Start, what passed, and what will run. The element is the form's Gradio element.
 
+import { copyText } from "./copy.js";
 import { attribute, emit, fill, h, keyed, put, redraw } from "./dom.js";
 import { describeFields, goToField, setChoices, showFields } from "./fields.js";
 import { connect } from "./form.js";
@@ -16,31 +17,35 @@ import { plural, word } from "./text.js";
 /** @import { Ahead } from "./queue.js" */
 /** @import { FormAnswer, FormLine, FormSetup, ImagePage } from "./types.js" */
 
-/** @typedef {FormLine & { label: string }} Line a result of the checks, with the label of its field */
 /** @typedef {{ title: HTMLElement, text: HTMLElement, button: HTMLElement }} StartBar */
 
-const MAX_LINK = 120; // a longer sentence stands only beside its field
+const MAX_LINK = 120; // a longer sentence is shown in full beside its field
 const LEVELS = { ok: ["okc", "good", "Ready"], warning: ["alert", "warn", "Warning"], error: ["badc", "bad", "Error"] };
 
-/** @param {Line["level"]} level */
+/** @param {FormLine["level"]} level */
 function symbol(level) {
   const [name, color, title] = LEVELS[level] ?? LEVELS.warning;
   return [icon(name, `i ${color}`), h("span", { class: "vh" }, `${title}: `)];
 }
 
-/** @param {Line} result */
-function line({ level, text, field, label }) {
+/**
+ * What a sentence says is wrong, without what to do about it: up to the first colon, semicolon or point if it is long.
+ * @param {string} text
+ */
+const gist = (text) => (text.length > MAX_LINK ? text.replace(/[:;.] .*$/s, ".") : text);
+
+/** @param {FormLine} result */
+function line({ level, text, field }) {
   const [mark, title] = symbol(level);
-  const short = text.length > MAX_LINK && label ? `${label}: see what is wrong` : text;
   const link = level === "error" && field;
-  const content = link ? h("button", { type: "button", class: "link", onclick: () => goToField(field) }, short) : text;
+  const content = link ? h("button", { type: "button", class: "link", onclick: () => goToField(field) }, gist(text)) : text;
   return h("li", { class: `fg-line-${level}` }, mark, h("span", {}, title, content));
 }
 
 /**
  * Show lines in a list; unchanged ones stay.
  * @param {Element} list
- * @param {Line[]} lines
+ * @param {FormLine[]} lines
  */
 const showLines = (list, lines) => keyed(list, lines, (one) => JSON.stringify(one), line, () => {});
 
@@ -51,11 +56,7 @@ const showLines = (list, lines) => keyed(list, lines, (one) => JSON.stringify(on
  */
 function codeSection(title, name) {
   const text = h("pre", { class: "log fg-code", tabindex: 0, "aria-label": title }, "");
-  const copy = h("button", { type: "button", class: "btn s fg-copy", onclick: async () => {
-    await navigator.clipboard?.writeText(text.textContent ?? "");
-    put(copy, "Copied");
-    setTimeout(() => put(copy, "Copy"), 1500);
-  } }, "Copy");
+  const copy = h("button", { type: "button", class: "btn s fg-copy", onclick: () => copyText(text) }, "Copy");
   return { element: h("div", { class: "fg-code-box", "data-part": name }, h("div", { class: "line" }, h("h3", { class: "grow" }, title), copy), text), text };
 }
 
@@ -69,7 +70,7 @@ function fold(summary, ...content) {
 
 /**
  * What has to be done before Start: "Fix 1 setting", "Fix 2 things first".
- * @param {Line[]} errors
+ * @param {FormLine[]} errors
  * @param {FormSetup["settings"]} known
  */
 function toFix(errors, known) {
@@ -78,12 +79,13 @@ function toFix(errors, known) {
 }
 
 class TrainColumn {
-  /** @type {Line[]} */
+  /** @type {FormLine[]} */
   errors = [];
   /** @type {Ahead} */
   queue = { ahead: 0, sentence: "" };
   /** @type {number | null} as step 2 counts them, null before it has */
   numImages = null;
+  isUploading = false;
   /** @type {FormShown | null} */
   answer = null;
 
@@ -96,12 +98,15 @@ class TrainColumn {
     this.table = table;
     this.steps = h("p", { class: "headline", id: "fg-expected-steps" });
     this.formula = h("p", { class: "soft", id: "fg-formula" });
+    this.time = h("dd", { id: "fg-time" });
+    this.timeNote = h("p", { class: "small soft" });
+    this.times = h("div", {}, h("dl", { class: "kv" }, h("dt", {}, "Time"), this.time), this.timeNote);
     this.problems = h("ul", { class: "checks fg-lines fg-problems" });
     this.captions = h("div", { class: "note warn", hidden: true });
     this.checking = h("p", { class: "soft", role: "status", hidden: true }, icon("clock"), " The trainer is checking the advanced settings…");
     this.message = h("p", { class: "help bad fg-message", role: "alert" });
     this.taken = takenDialog();
-    fill(element, h("div", { class: "stack" }, h("div", {}, this.steps, this.formula), this.problems, this.captions, this.checking, this.message), this.taken.element);
+    fill(element, h("div", { class: "stack" }, h("div", {}, this.steps, this.formula), this.times, this.problems, this.captions, this.checking, this.message), this.taken.element);
     this.why = h("p", { class: "small soft fg-why", id: "fg-why" });
     this.passedTitle = h("span", {});
     this.passed = h("ul", { class: "checks soft fg-lines" });
@@ -127,30 +132,51 @@ class TrainColumn {
    */
   show(answer) {
     this.answer = answer;
-    const lines = answer.lines.map((one) => ({ ...one, label: this.table[one.field]?.label ?? "" }));
-    this.errors = lines.filter(({ level }) => level === "error");
-    const passed = lines.filter(({ level }) => level === "ok");
-    showLines(this.problems, lines.filter(({ level }) => level !== "ok"));
-    showLines(this.passed, passed);
-    put(this.passedTitle, `${plural(passed.length, "check")} passed`);
-    this.passedFold.hidden = !passed.length;
     put(this.message, answer.message ?? "");
     this.message.hidden = !answer.message;
     put(this.command.text, answer.command);
     put(this.toml.text, answer.toml);
     this.recipe.hidden = !answer.command;
     this.checking.hidden = !answer.checking;
+    this.showChecks(answer);
+  }
+
+  /**
+   * Whether an answer is about the images that step 2 shows: not while an upload, or the answer to it, is under way.
+   * @param {FormShown} answer
+   */
+  isCurrent({ images }) {
+    return !this.isUploading && (this.numImages === null || this.numImages === images);
+  }
+
+  /**
+   * Show what the training costs, what is wrong, Start, and what passed; nothing about images that are not there any more.
+   * @param {FormShown} answer
+   */
+  showChecks(answer) {
+    const isCurrent = this.isCurrent(answer);
+    const lines = answer.lines.filter(({ field }) => isCurrent || field !== "images");
+    const passed = lines.filter(({ level }) => level === "ok");
+    this.errors = lines.filter(({ level }) => level === "error");
+    showLines(this.problems, lines.filter(({ level }) => level !== "ok"));
+    showLines(this.passed, passed);
+    put(this.passedTitle, `${plural(passed.length, "check")} passed`);
+    this.passedFold.hidden = !passed.length;
     this.showCosts(answer);
     this.showStart();
   }
 
   /**
-   * Show the expected steps, unless they count other images than step 2 shows.
+   * Show the expected steps and their time, unless they count other images than step 2 shows.
    * @param {FormShown} answer
    */
-  showCosts({ steps, explain, images }) {
-    const isCurrent = this.numImages === null || this.numImages === images;
+  showCosts(answer) {
+    const { steps, explain, time, time_note: timeNote } = answer;
+    const isCurrent = this.isCurrent(answer);
     const known = typeof steps === "number" && isCurrent;
+    put(this.time, time || "not known yet");
+    put(this.timeNote, timeNote ?? "");
+    this.times.hidden = !known || !timeNote;
     put(this.steps, known ? plural(steps, "step") : "");
     this.steps.hidden = !known;
     put(this.formula, known ? explain : isCurrent ? "The number of steps appears here when there are images and nothing is wrong." : "Counting the images…");
@@ -169,27 +195,28 @@ class TrainColumn {
     const button = document.getElementById("start");
     if (button) setButton(button, label, isBlocked);
     setButton(this.bar.button, label, isBlocked);
-    put(this.bar.title, isBlocked ? reason : this.steps.textContent ?? "");
+    put(this.bar.title, isBlocked ? reason : [this.steps.textContent, this.answer?.time].filter(Boolean).join(" · "));
     put(this.bar.text, isBlocked ? this.errors[0].text : this.queue.sentence || (this.formula.textContent ?? ""));
   }
 
   /**
    * Show captions that are missing, as step 2 counts them.
-   * @param {Pick<ImagePage, "count" | "captioned" | "no_trigger">} counts
+   * @param {Pick<ImagePage, "count" | "captioned">} counts
    */
-  showImages({ count, captioned, no_trigger: noTrigger }) {
+  showImages({ count, captioned }) {
     this.numImages = count;
     const missing = count - captioned;
-    const parts = [];
-    if (missing && this.answer?.trigger) parts.push(`${plural(missing, "image has", "images have")} no caption and ${word(missing, "trains", "train")} on the trigger word alone.`);
-    if (noTrigger) parts.push(`${plural(noTrigger, "caption lacks", "captions lack")} the trigger word.`);
-    const text = parts.join(" ");
+    const text = missing && this.answer?.trigger ? `${plural(missing, "image has", "images have")} no caption and ${word(missing, "trains", "train")} on the trigger word alone.` : "";
     this.captions.hidden = !text;
     redraw(this.captions, text, () => fill(this.captions, icon("alert"), h("p", {}, text, " ",
-      h("button", { type: "button", class: "link", onclick: () => emit("fg:filter", missing ? "no_caption" : "no_trigger") }, `Show ${missing || noTrigger}`))));
-    if (!this.answer) return;
-    this.showCosts(this.answer);
-    this.showStart(); // the bar of a narrow page has the costs too
+      h("button", { type: "button", class: "link", onclick: () => emit("fg:filter", "no_caption") }, `Show ${missing}`))));
+    if (this.answer) this.showChecks(this.answer);
+  }
+
+  /** @param {boolean} isUploading */
+  showUploading(isUploading) {
+    this.isUploading = isUploading;
+    if (this.answer) this.showChecks(this.answer);
   }
 }
 
@@ -231,6 +258,7 @@ export function mount({ element, trigger, props, watch }) {
   const column = new TrainColumn(element, /** @type {HTMLElement} */ (document.getElementById("fg-recipe")), settings);
   document.addEventListener("click", (event) => event.target instanceof Element && event.target.closest("#start") && start());
   document.addEventListener("fg:counts", (event) => column.showImages(event.detail));
+  document.addEventListener("fg:uploading", (event) => column.showUploading(event.detail));
   document.addEventListener("fg:answer", (event) => showOutcome(column, event.detail));
   document.addEventListener("fg:form", (event) => {
     const answer = event.detail;

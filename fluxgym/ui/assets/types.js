@@ -32,7 +32,7 @@
  * The rows of the banner, and the line about the machine.
  *
  * waiting is the number of queued runs after the one that is shown, more the number of rows that are left out, of which more_attention need
- * attention. last_end is when a run last ended. open_end is the key of the latest end of the run that the page shows.
+ * attention. last_end is null if no run has ended. open_end is the key of the latest end of the run that the page shows.
  * @typedef {object} Banner
  * @property {string} version
  * @property {BannerCounts} counts
@@ -41,7 +41,7 @@
  * @property {string[]} waiting_names
  * @property {number} more
  * @property {number} more_attention
- * @property {number} last_end
+ * @property {LastEnd | null} last_end
  * @property {string} open_end
  * @property {RunningNow | null} running
  * @property {string[]} machine
@@ -82,6 +82,14 @@
  * @property {string} label
  * @property {string | boolean} value
  * @property {string | boolean} default
+ */
+
+/**
+ * A setting that was changed, with both values as the form shows them.
+ * @typedef {object} ChangedValue
+ * @property {string} label
+ * @property {string} before
+ * @property {string} after
  */
 
 /**
@@ -175,13 +183,14 @@
  */
 
 /**
- * The answer to an event of the form (form_events.py). A part that is null says nothing and is left out.
+ * The answer to an event of the form (form_events.py). A part that is null does not change the page and is left out.
  *
- * request is the event's number, kept that of the last edit that is saved. patch is {field: [value that was sent, new value]}, source
- * [slug that was sent, new slug] of the run whose images the form shows, "" for the draft's own. Without errors, the event says nothing
- * about the form: only message or notice is shown. details are the lists that belong to errors, by field. steps is left out if it is
- * unknown; images is the number of images that it counts. checking: the trainer has not been asked yet about settings that only it can
- * check, which the event "check" does.
+ * request: the number of the event. kept: the number of the last edit that is saved. patch: {field: [value that was sent, new value]}.
+ * source: [slug that was sent, new slug] of the run whose images the form shows, "" for the draft's own. steps: left out if unknown.
+ * images: the number of images that steps is computed from. errors: if null, the event does not check the form, and only message or
+ * notice is shown. time: how long the steps take, "" if that is not known. time_note: what it is based on. details:
+ * the lists that belong to errors, by field. checking: the trainer has not checked the settings yet that only it can check, which the
+ * event "check" does.
  * @typedef {object} FormAnswer
  * @property {number} request
  * @property {"restore" | "typed" | "model" | "images" | "open" | "fresh" | "apply_template" | "save_template" | "start" | "reset" | "put_back" | "check" | ""} kind
@@ -202,6 +211,8 @@
  * @property {number | null} [images]
  * @property {number | null} [steps]
  * @property {string | null} [explain]
+ * @property {string | null} [time]
+ * @property {string | null} [time_note]
  * @property {string | null} [command]
  * @property {string | null} [toml]
  * @property {boolean | null} [pressed]
@@ -235,11 +246,11 @@
  */
 
 /**
- * Earlier settings of a run, how the current ones differ, and whether they can be restored now.
+ * Earlier settings of a run, what was changed in them at `kept_at`, and whether they can be restored now.
  * @typedef {object} HistoryVersion
  * @property {string} id
  * @property {number} kept_at
- * @property {string[]} changes
+ * @property {ChangedValue[]} changes
  * @property {boolean} can_restore
  */
 
@@ -301,6 +312,15 @@
  */
 
 /**
+ * The run that ended last, the word of its status, and when; for the title of the browser's tab.
+ * @typedef {object} LastEnd
+ * @property {string} slug
+ * @property {string} lora_name
+ * @property {string} word
+ * @property {number} at
+ */
+
+/**
  * How much a check's result matters: an ERROR prevents Start.
  * @typedef {"ok" | "warning" | "error"} Level
  */
@@ -313,11 +333,12 @@
  */
 
 /**
- * A LoRA file that can be downloaded; size is text in MB = 10^6 bytes. Unknown numbers are null.
+ * A LoRA file that can be downloaded; path is where it is on the app's machine, size is text in MB = 10^6 bytes. Unknown numbers are null.
  *
  * checkpoint is the folder of the complete checkpoint that was saved with it, if the run can be resumed from there.
  * @typedef {object} LoraFile
  * @property {string} name
+ * @property {string} path
  * @property {string} url
  * @property {string} size
  * @property {boolean} is_final

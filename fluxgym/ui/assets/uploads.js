@@ -53,7 +53,7 @@ async function walk(entry, files) {
 }
 
 /**
- * The files as {file, name}, sorted. If several folders contain the same name, later images get a number, and each caption gets the name of
+ * The files as {file, folder, name}, sorted. If several folders contain the same name, later images get a number, and each caption gets the name of
  * the image in its folder.
  * @param {Found[]} files
  */
@@ -74,7 +74,7 @@ function named(files) {
   }
   return sorted.map(({ file, folder }) => {
     const stem = stemOf(file.name);
-    return { file, name: (stems.get(`${folder}\n${stem}`) ?? stem) + file.name.slice(stem.length) };
+    return { file, folder, name: (stems.get(`${folder}\n${stem}`) ?? stem) + file.name.slice(stem.length) };
   });
 }
 
@@ -88,7 +88,7 @@ function sendOne({ file, name }) {
 }
 
 /**
- * Send files to the draft, images before captions. Returns how many were saved.
+ * Send files to the draft, images before captions. Returns how many were saved, and the names of the folders that images were in, "" for none.
  * @param {Found[]} files
  * @param {{ report: (done: number, all: number) => void, fail: (sentence: string) => void }} on report is called after each file, fail for one
  *   that was refused
@@ -97,12 +97,17 @@ export async function sendFiles(files, { report, fail }) {
   const queue = named(files);
   let done = 0;
   let saved = 0;
+  /** @type {Set<string>} */
+  const folders = new Set();
   report(done, queue.length);
-  const one = async (/** @type {{ file: File, name: string }} */ next) => {
+  const one = async (/** @type {{ file: File, folder: string, name: string }} */ next) => {
     const answer = await sendOne(next);
     if (answer.offline) fail(`${next.name}: the connection was interrupted; upload it again.`);
     else if (answer.error) fail(answer.error.message);
-    else saved += 1;
+    else {
+      saved += 1;
+      if (!isCaption(next.name)) folders.add(next.folder.split("/").at(-2) ?? "");
+    }
     done += 1;
     report(done, queue.length);
   };
@@ -110,5 +115,5 @@ export async function sendFiles(files, { report, fail }) {
     const worker = async () => { for (let next = part.shift(); next; next = part.shift()) await one(next); };
     await Promise.all(Array.from({ length: AT_ONCE }, worker));
   }
-  return saved;
+  return { saved, folders: [...folders] };
 }

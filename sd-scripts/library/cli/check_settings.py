@@ -13,13 +13,14 @@ from pathlib import Path
 if __name__ == "__main__":
     sys.path.insert(0, str(Path(__file__).parents[2]))
 
+import library  # noqa: F401, makes fluxgym.contract importable
+from fluxgym.contract.packages import CLASS_PACKAGES
 from library.cli.parse import read_flags, to_config
 from library.config import TrainerConfig
 from library.errors import TrainerError
 from library.training.preflight import check_before_loading
 from library.training.settings_check import check_settings
 
-IMPORTABLE = ("torch", "transformers", "diffusers", "bitsandbytes", "prodigyopt", "dadaptation", "schedulefree")
 CLASSES = {"optimizer_type": "optimizer_args", "lr_scheduler_type": "lr_scheduler_args"}
 
 
@@ -58,7 +59,7 @@ def _check_network(config: TrainerConfig) -> None:
 
 def _remove_own_classes(flags: Namespace) -> list[str]:
     """Reset the flags that name a class outside the trainer's own packages, with their arguments, and return their names."""
-    own = [name for name in CLASSES if "." in (given := getattr(flags, name) or "") and given.split(".")[0] not in IMPORTABLE]
+    own = [name for name in CLASSES if "." in (given := getattr(flags, name) or "") and given.split(".")[0] not in CLASS_PACKAGES]
     for name in own:
         setattr(flags, name, "")
         setattr(flags, CLASSES[name], None)

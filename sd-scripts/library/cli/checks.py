@@ -1,4 +1,4 @@
-"""Flags that contradict each other, values that no training can have, and flags that another flag takes the effect from."""
+"""Checks of the flags: contradictions, values that no training can have, and flags without effect because of another flag."""
 
 from argparse import Namespace
 from collections.abc import Iterator
@@ -124,7 +124,7 @@ def _check_thumbnail(image: str | None) -> None:
 
 
 def flags_without_effect(args: Namespace) -> Iterator[tuple[str, str]]:
-    """Yield the flags that were given and that another flag, or its absence, takes the effect from; each with the reason."""
+    """Yield each given flag that has no effect because of another flag or its absence, with the reason."""
     for name in ("train_data_dir", "reg_data_dir", "in_json"):
         if args.dataset_config and getattr(args, name):
             yield f"--{name}", "--dataset_config says where the images are"
@@ -139,7 +139,7 @@ def flags_without_effect(args: Namespace) -> Iterator[tuple[str, str]]:
 
 
 def _overridden(args: Namespace) -> tuple[tuple[str, object, str], ...]:
-    """Return (flag, whether another flag takes its effect, why)."""
+    """Return (flag, true if it has no effect, reason) for the flags that other flags override."""
     draws = args.sample_at_first or args.sample_every_n_steps or args.sample_every_n_epochs
     starts_later = args.initial_step is not None or args.initial_epoch is not None
     is_constant = args.lr_scheduler.startswith("constant") and not args.lr_scheduler_type

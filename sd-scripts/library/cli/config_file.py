@@ -18,16 +18,19 @@ from library.files import disk_errors
 def words_of(path: str, rows: list[dict[str, Any]], unknown: Callable[[str], str]) -> list[str]:
     """Return a file's settings as words of a command line; section names are ignored, as in kohya.
 
-    `unknown` returns the error message for an unknown flag. Raises TrainerError naming the file and the key that cannot be used.
+    `unknown` returns the error message for an unknown flag.
+
+    Raises:
+        TrainerError: Naming the file and the key that cannot be used.
     """
-    known = {row["flag"][2:]: row for row in rows}
+    rows_by_name = {row["flag"][2:]: row for row in rows}
     words: list[str] = []
     for name, value in _settings(path).items():
-        if name not in known:
+        if name not in rows_by_name:
             raise TrainerError(f"--config_file {path}: {unknown('--' + name)}")
         if isinstance(value, dict) or (isinstance(value, list) and any(isinstance(item, (dict, list)) for item in value)):
             raise TrainerError(f"--config_file {path}: {name} must be a text, a number, true, false or a list of them.")
-        words += _words(path, known[name], value)
+        words += _words(path, rows_by_name[name], value)
     return words
 
 
@@ -59,7 +62,11 @@ def _words(path: str, row: dict[str, Any], value: Any) -> list[str]:
 
 
 def write_settings(path: str | None, settings: dict[str, Any]) -> Path:
-    """Write settings to a file that must not exist yet and return its path; raises TrainerError if it exists or cannot be written."""
+    """Write settings to a file that must not exist yet and return its path.
+
+    Raises:
+        TrainerError: If it exists or cannot be written.
+    """
     if not path:
         raise TrainerError("--output_config needs --config_file, the file to write.")
     file = config_path(path)

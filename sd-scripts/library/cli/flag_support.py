@@ -68,7 +68,7 @@ IGNORED = {
     "multires_noise_discount": _NO_SNR,
     "xformers": _ATTENTION,
     "mem_eff_attn": _ATTENTION,
-    "vae_batch_size": "images are encoded one by one: in a batch the last bits would depend on the neighbours, and caches are shared by runs",
+    "vae_batch_size": "images are encoded one by one: in a batch the last bits would depend on the neighbors, and caches are shared by runs",
     "text_encoder_batch_size": "captions are encoded one by one, for the same caches whatever the batch",
     "cache_info": "sizes and captions are read again at each start, which takes a tenth of a second for a thousand images",
     "ddp_timeout": "it only concerns several processes",

@@ -39,9 +39,10 @@ def parse(argv: list[str]) -> TrainerConfig:
 
 
 def read_flags(argv: list[str]) -> Namespace:
-    """Return the flags as given, those of --config_file included; the command line wins.
+    """Return the flags as given, including those of --config_file; the command line wins. Warn of a flag without effect.
 
-    Raises TrainerError for an unknown, unreadable or refused flag; warns of one without effect here.
+    Raises:
+        TrainerError: If a flag is unknown, unreadable or refused.
     """
     args = _read(argv)
     for row in rows():
@@ -83,7 +84,7 @@ def _refuse_values_of_switches(argv: list[str]) -> None:
 
 
 def _is_line_end(word: str) -> bool:
-    """Return True for what a backslash leaves that does not end a line of a shell script any more."""
+    """Return True if a word is left over from a backslash that no longer continues a line of a shell script."""
     return word.strip() in ("", "\\")
 
 
@@ -108,7 +109,11 @@ def write_config(args: Namespace) -> Path:
 
 
 def to_config(args: Namespace) -> TrainerConfig:
-    """Check the flags, settle what one says about another, and return the configuration; raises TrainerError as parse does."""
+    """Check the flags, fill in values that derive from other flags, and return the configuration.
+
+    Raises:
+        TrainerError: As `parse` does.
+    """
     check_flags(args)
     for flag, reason in flags_without_effect(args):
         _warn_no_effect(flag, reason)
@@ -150,7 +155,7 @@ def _convert(hint: Any, value: Any) -> Any:
 
 
 def _settled(args: Namespace) -> dict[str, Any]:
-    """Return all flags with what one says about another filled in."""
+    """Return all flags, with the values that derive from other flags filled in."""
     given = dict(vars(args))
     given["cache_latents"] |= given["cache_latents_to_disk"]
     given["cache_text_encoder_outputs"] |= given["cache_text_encoder_outputs_to_disk"]

@@ -32,7 +32,10 @@ class CaptionContext:
 def read_caption(path: Path | None, subset: Subset) -> str:
     """Return what is trained of a caption file: all its lines, joined by spaces or, with enable_wildcard, as alternatives.
 
-    class_tokens without a file or without words in it. Raises TrainerError if the file's encoding is not known.
+    Without a file, or if it has no words, return class_tokens.
+
+    Raises:
+        TrainerError: If the file's encoding is not known.
     """
     if path is None:
         return subset.class_tokens

@@ -48,7 +48,11 @@ class Batch:
 
 
 def build_dataset(config: TrainerConfig) -> "TrainingData":
-    """Index the images of a training; raises TrainerError naming what is missing or cannot be read."""
+    """Index the images of a training.
+
+    Raises:
+        TrainerError: Naming what is missing or cannot be read.
+    """
     train, held_out = index_images(read_datasets(config.data), config.run.seed)
     if not any(not image.subset.is_reg for image in train):
         raise TrainerError("validation_split holds every image out, so no image is left to train on; hold out fewer.")
@@ -165,18 +169,18 @@ class TrainingData:
 
     def _make(self, members: list[int], draws: list[torch.Generator], context: CaptionContext) -> Batch:
         images = [self._all[index] for index in members]
-        flips = [p.subset.flip_aug and bool(torch.rand((), generator=r) < 0.5) for p, r in zip(images, draws, strict=True)]
-        weights = torch.tensor([self.config.data.prior_loss_weight if p.subset.is_reg else 1.0 for p in images])
+        flips = [image.subset.flip_aug and bool(torch.rand((), generator=draw) < 0.5) for image, draw in zip(images, draws, strict=True)]
+        weights = torch.tensor([self.config.data.prior_loss_weight if image.subset.is_reg else 1.0 for image in images])
         if self.config.data.cache_latents:
-            name, found = "latents", [self._features.latents(*each) for each in zip(members, flips, strict=True)]
+            name, samples = "latents", [self._features.latents(*each) for each in zip(members, flips, strict=True)]
         else:
-            name, found = "pixels", [load_pixels(*each) for each in zip(images, flips, draws, strict=True)]
-        fields: dict[str, Any] = {name: torch.stack([tensor for tensor, _ in found])}
+            name, samples = "pixels", [load_pixels(*each) for each in zip(images, flips, draws, strict=True)]
+        fields: dict[str, Any] = {name: torch.stack([tensor for tensor, _ in samples])}
         width, height = images[0].fit.bucket
-        fields["masks"] = stack_masks([mask for _, mask in found], height // LATENT, width // LATENT)
-        preserves = torch.tensor([bool(p.subset.custom_attributes.get(PRESERVATION)) for p in images])
+        fields["masks"] = stack_masks([mask for _, mask in samples], height // LATENT, width // LATENT)
+        preserves = torch.tensor([bool(image.subset.custom_attributes.get(PRESERVATION)) for image in images])
         fields["preserves"] = preserves if preserves.any() else None
-        captions = [caption_at(p.caption, p.subset, r, context) for p, r in zip(images, draws, strict=True)]
+        captions = [caption_at(image.caption, image.subset, draw, context) for image, draw in zip(images, draws, strict=True)]
         if self.config.data.cache_text_encoder_outputs:
             texts = [self._features.text(index) for index in members]
             fields["text"] = {name: torch.stack([text[name] for text in texts]) for name in texts[0]}

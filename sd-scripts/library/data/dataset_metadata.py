@@ -15,7 +15,7 @@ VALIDATION_FLAGS = ("validation_seed", "validation_split", "max_validation_steps
 def dataset_metadata(given: Mapping[str, Any], images: list[TrainingImage], held_out: list[TrainingImage]) -> dict[str, Any]:
     """Return kohya's datasets, dataset_dirs, tag_frequency, bucket_info and validation figures; tables are JSON texts.
 
-    `given` are the flags, of which the validation ones are included.
+    `given` are the flags; the validation flags among them are included.
     """
     datasets = list({id(p.dataset): p.dataset for p in [*images, *held_out]}.values())
     subsets = [subset for dataset in datasets for subset in dataset.subsets]

@@ -4,13 +4,13 @@ Unknown keys, wrong types and missing folders are errors that name them. Only th
 """
 
 import json
-import re
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from fluxgym.contract.dataset_rules import is_image_name
+from fluxgym.contract.kohya_folders import kohya_folder
 from library.config import DataConfig
 from library.data.schema import (
     DATASET_FIELDS,
@@ -33,7 +33,11 @@ from library.errors import TrainerError, warn
 
 
 def read_datasets(config: DataConfig) -> list[Dataset]:
-    """Return the data sets of a training; raises TrainerError naming file, key and value of a mistake."""
+    """Return the data sets of a training.
+
+    Raises:
+        TrainerError: Naming file, key and value of a mistake.
+    """
     if config.dataset_config is None:
         source = "--in_json" if config.in_json else "--train_data_dir"
         return [_dataset(config.dataset_defaults, {"subsets": _subsets_from_flags(config)}, config, source)]
@@ -88,8 +92,9 @@ def _named_folders(config: DataConfig) -> list[dict[str, Any]]:
         if not Path(root).is_dir():
             raise TrainerError(f"the folder {root} is missing.")
         for folder in sorted(Path(root).iterdir()):
-            if folder.is_dir() and (match := re.fullmatch(r"(\d+)_(.*)", folder.name)):
-                tables.append({"image_dir": str(folder), "num_repeats": int(match[1]), "class_tokens": match[2], "is_reg": is_reg})
+            if folder.is_dir() and (named := kohya_folder(folder.name)):
+                about = {"num_repeats": named.num_repeats, "class_tokens": named.class_tokens, "is_reg": is_reg}
+                tables.append({"image_dir": str(folder), **about})
     if not tables:
         has_images = any(is_image_name(path.name) for path in Path(config.train_data_dir).iterdir())
         hint = " It holds images itself: give the folder above it, or move them into a folder of such a name." if has_images else ""

@@ -47,8 +47,8 @@ class FeatureCache:
 
     def latents(self, index: int, flip: bool) -> tuple[Tensor, Tensor | None]:
         """Return an image's latents (C, h, w) and its mask (h, w), or None without a mask."""
-        found = self._latents.get(self._latent_keys[index, flip])
-        return found["latents"].float(), found.get("mask")
+        tensors = self._latents.get(self._latent_keys[index, flip])
+        return tensors["latents"].float(), tensors.get("mask")
 
     def text(self, index: int) -> dict[str, Tensor]:
         """Return a caption's tensors by the family's names, one row of each."""
@@ -97,7 +97,11 @@ def _content(path: Path) -> str:
 
 
 def _encode(family: ModelFamily, vae: nn.Module, image: TrainingImage, flip: bool) -> dict[str, Tensor]:
-    """Read and encode an image; raises TrainerError (nan) if the VAE's output is not finite."""
+    """Read and encode an image.
+
+    Raises:
+        TrainerError (nan): If the VAE's output is not finite.
+    """
     pixels, mask = load_pixels(image, flip, torch.Generator())
     latents = family.encode_image(vae, pixels[None], None)[0]
     if not latents.isfinite().all():
@@ -144,7 +148,11 @@ class Cache:
         return True
 
     def put(self, key: str, folder: Path, tensors: Tensors) -> None:
-        """Store a result, in memory only if the folder is not writable; raises TrainerError if the disk is full."""
+        """Store a result, in memory only if the folder is not writable.
+
+        Raises:
+            TrainerError: If the disk is full.
+        """
         tensors = {name: tensor.detach().to("cpu").contiguous() for name, tensor in tensors.items()}
         cache = folder / CACHE_FOLDER
         if self.to_disk and self._can_write(cache):
@@ -153,7 +161,11 @@ class Cache:
         self._remember(key, tensors)
 
     def get(self, key: str) -> Tensors:
-        """Return a result that was found or stored; raises TrainerError if its file has been damaged since."""
+        """Return a result that was found or stored.
+
+        Raises:
+            TrainerError: If its file has been damaged since.
+        """
         with self._lock:
             if key in self._memory:
                 self._memory.move_to_end(key)
@@ -216,7 +228,11 @@ def _prepare(cache: Path) -> bool:
 
 
 def _load(path: Path) -> Tensors:
-    """Read a cache file; raises TrainerError or OSError if it differs from what was written. It is not mapped, which some volumes refuse."""
+    """Read a cache file. It is not memory-mapped, which some volumes refuse.
+
+    Raises:
+        TrainerError, OSError: If it differs from what was written.
+    """
     file = WeightFile(path, "the cache file", mapped=False)
     tensors = {name: file.tensor(name) for name in file.names}
     if file.metadata.get("sha256") != _checksum(tensors):

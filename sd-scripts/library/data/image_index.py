@@ -8,8 +8,17 @@ from typing import Any
 
 from fluxgym.contract.buckets import BucketRule, Fit, Size
 from fluxgym.contract.caption_files import pair_captions, trained_text
-from fluxgym.contract.dataset_notes import DatasetLook, content_digest, equal_files, images_in_subfolders, no_images_sentence, notes
+from fluxgym.contract.dataset_notes import (
+    FolderSummary,
+    content_digest,
+    equal_files,
+    images_in_subfolders,
+    no_images_sentence,
+    notes,
+    required_trigger,
+)
 from fluxgym.contract.dataset_rules import IMAGE_EXTENSIONS, held_out_indices, regularization_repeats
+from fluxgym.contract.image_formats import EXTENSIONS_TEXT
 from library.data.captions import read_caption
 from library.data.images import list_images, upright_size
 from library.data.masks import mask_of, masks_by_stem
@@ -40,7 +49,11 @@ Entry = tuple[Path, str]  # an image and its caption
 
 
 def index_images(datasets: list[Dataset], seed: int) -> tuple[list[TrainingImage], list[TrainingImage]]:
-    """Return the images to train on and those held out; raises TrainerError naming what is missing or cannot be read."""
+    """Return the images to train on and those held out.
+
+    Raises:
+        TrainerError: If something is missing or cannot be read; the message names it.
+    """
     train: list[TrainingImage] = []
     held_out: list[TrainingImage] = []
     for dataset in datasets:
@@ -72,12 +85,13 @@ def _of_dataset(dataset: Dataset, seed: int) -> tuple[list[TrainingImage], list[
         if not folders:
             raise TrainerError("every subset is_reg: regularization images go beside images to train on; add a subset without is_reg.")
         elsewhere = [_no_images(Path(each.image_dir)) for each in dataset.subsets if images_in_subfolders(Path(each.image_dir))]
-        raise TrainerError(f"{elsewhere[0]}." if elsewhere else f"there are no images in {folders}; put .png, .jpg or .webp files there.")
+        nothing = f"there are no images in {folders}; put {EXTENSIONS_TEXT} files there."
+        raise TrainerError(f"{elsewhere[0]}." if elsewhere else nothing)
     train += _balanced(regularization, sum(repeats for _, _, repeats in train))
     masks = {s.conditioning_data_dir: masks_by_stem(s.conditioning_data_dir) for s in dataset.subsets if s.conditioning_data_dir}
-    found = [_image(*each, dataset, masks) for each in train], [_image(*each, dataset, masks) for each in held_out]
-    _warn_of_masks_without_an_image(masks, {image.mask_path for images in found for image in images})
-    return found
+    both = [_image(*each, dataset, masks) for each in train], [_image(*each, dataset, masks) for each in held_out]
+    _warn_of_masks_without_an_image(masks, {image.mask_path for images in both for image in images})
+    return both
 
 
 def _warn_of_masks_without_an_image(masks: dict[str, dict[str, Path]], used: set[Path | None]) -> None:
@@ -99,21 +113,21 @@ def _entries(subset: Subset) -> list[Entry]:
     files = {path: folder / pairing.of[path.name] if path.name in pairing.of else None for path in paths}
     entries = [(path, read_caption(files[path], subset)) for path in paths]
     _warn_of_captions(subset, entries, files)
-    look = DatasetLook(
+    summary = FolderSummary(
         captions={path.name: caption for path, caption in entries},
         pairing=pairing,
         equal=equal_files({path.name: path.stat().st_size for path in paths}, lambda name: content_digest(folder / name)),
         subfolders=images_in_subfolders(folder),
     )
-    has_trigger = subset.is_reg or subset.class_tokens in f"{subset.caption_prefix} {subset.caption_suffix}"
-    for sentence in notes(look, extension=subset.caption_extension, trigger="" if has_trigger else subset.class_tokens):
+    trigger = required_trigger("" if subset.is_reg else subset.class_tokens, prefix=subset.caption_prefix, suffix=subset.caption_suffix)
+    for sentence in notes(summary, extension=subset.caption_extension, trigger=trigger):
         warn(f"{folder}: {sentence[0].lower()}{sentence[1:]}".removesuffix("."))
     return entries
 
 
 def _no_images(folder: Path) -> str:
-    found = no_images_sentence(images_in_subfolders(folder))
-    return f"{folder}: {found[0].lower()}{found[1:]}".removesuffix(".") if found else f"there are no images in {folder}"
+    sentence = no_images_sentence(images_in_subfolders(folder))
+    return f"{folder}: {sentence[0].lower()}{sentence[1:]}".removesuffix(".") if sentence else f"there are no images in {folder}"
 
 
 def _warn_of_captions(subset: Subset, entries: list[Entry], files: Mapping[Path, Path | None]) -> None:
@@ -151,7 +165,10 @@ def bucket_rule(dataset: Dataset) -> BucketRule:
 def read_metadata_file(subset: Subset) -> list[tuple[Path, str]]:
     """Return the images of a metadata file with their captions, followed by the tags, sorted by path.
 
-    Sizes in the file are ignored. Raises TrainerError naming the file and the entry if it is not JSON text or names a missing image.
+    Sizes in the file are ignored.
+
+    Raises:
+        TrainerError: Naming the file and the entry if it is not JSON text or names a missing image.
     """
     source = Path(subset.metadata_file)
     try:
@@ -160,8 +177,8 @@ def read_metadata_file(subset: Subset) -> list[tuple[Path, str]]:
         raise TrainerError(f"the metadata_file {source} is not valid JSON: {error}.") from None
     except OSError as error:
         raise TrainerError(f"the metadata_file {source} cannot be read: {error.strerror}.") from None
-    found = [(_metadata_image_path(name, subset), _caption(name, entry, subset)) for name, entry in entries]
-    return sorted(found, key=lambda pair: pair[0])
+    images = [(_metadata_image_path(name, subset), _caption(name, entry, subset)) for name, entry in entries]
+    return sorted(images, key=lambda pair: pair[0])
 
 
 def _metadata_entries(source: Path) -> Iterator[tuple[str, Any]]:

@@ -1,21 +1,21 @@
 """Read images of cameras, phones and the web, and resize them to a bucket.
 
-Images are rotated by EXIF, 16 bits reduced to 8, transparency blended with white, and of animations the first frame is used.
+Images are rotated by EXIF, 16 bits are reduced to 8, and transparency is blended with white. Of an animation, the first frame is used. This
+process never opens an image: a pool of processes with limits of memory and time does (`image_worker`).
 """
 
-import errno
 import math
 from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image, ImageOps
+from PIL import Image
 from torch import Tensor
 
 from fluxgym.contract.buckets import Fit, Size
 from fluxgym.contract.dataset_rules import is_image_name
-from fluxgym.contract.image_formats import UnusableImage
-from fluxgym.contract.image_reader import DECODER_ERRORS, open_image, size_as_seen
+from fluxgym.contract.image_formats import MAX_PIXELS, UnusableImage
+from fluxgym.contract.image_pool import ImagePool, ImageRequest, ImageResult, NoWorker, WorkerProgram
 from library.errors import TrainerError, warn
 
 RESAMPLING = {
@@ -23,13 +23,22 @@ RESAMPLING = {
     "linear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC, "cubic": Image.Resampling.BICUBIC, "area": Image.Resampling.BOX,
     "box": Image.Resampling.BOX,
 }  # fmt: skip
+MAX_HEAD_BYTES = 64 << 10
+WORKER = WorkerProgram(
+    module="library.data.image_worker",
+    folder=Path(__file__).parents[2],
+    time_limit_s=300.0,
+    max_reply_bytes=4 * MAX_PIXELS + MAX_HEAD_BYTES,
+)
+DECODERS = ImagePool(4, WORKER)
 STRIP = 8  # an image this many times larger than its bucket after resizing is cropped before, to limit memory
 
 
 def list_images(folder: str) -> list[Path]:
-    """Return a folder's images in the order of their names; warns of folders with such a name.
+    """Return a folder's images in the order of their names. Warn of folders with an image's name.
 
-    Raises TrainerError for a broken link, as its image is missing.
+    Raises:
+        TrainerError: If an image is a broken link.
     """
     named = sorted(path for path in Path(folder).iterdir() if is_image_name(path.name))
     for path in named:
@@ -41,52 +50,41 @@ def list_images(folder: str) -> list[Path]:
 
 
 def upright_size(path: Path) -> Size:
-    """Return width and height after EXIF rotation, without decoding; raises TrainerError if the file is not an image."""
-    try:
-        with open_image(path, Image) as image:
-            return size_as_seen(image, Image)
-    except DECODER_ERRORS as error:
-        raise _unreadable(path, error) from None
+    """Return width and height after EXIF rotation, without decoding.
+
+    Raises:
+        TrainerError: If the file is not an image.
+    """
+    found = _decode(path, "size")
+    return found.width, found.height
 
 
 def read_image(path: Path) -> Image.Image:
-    """Return an upright RGB image; raises TrainerError naming it if it cannot be read completely."""
-    return _to_rgb(_read_upright(path))
+    """Return an upright RGB image.
+
+    Raises:
+        TrainerError: If it cannot be read completely; the message names it.
+    """
+    return _image("RGB", _decode(path, "rgb"))
 
 
 def read_with_alpha(path: Path) -> tuple[Image.Image, Image.Image]:
     """Return an upright RGB image with its stored colors, and its alpha channel (L; white without one)."""
-    image = _read_upright(path)
-    if not image.has_transparency_data:
-        return _to_rgb(image), Image.new("L", image.size, 255)
-    image = image.convert("RGBA")
+    image = _image("RGBA", _decode(path, "rgba"))
     return image.convert("RGB"), image.getchannel("A")
 
 
-def _read_upright(path: Path) -> Image.Image:
+def _image(mode: str, decoded: ImageResult) -> Image.Image:
+    return Image.frombytes(mode, (decoded.width, decoded.height), decoded.data)
+
+
+def _decode(path: Path, action: str) -> ImageResult:
     try:
-        with open_image(path, Image) as image:
-            image.load()
-            return ImageOps.exif_transpose(image)
-    except DECODER_ERRORS as error:
-        raise _unreadable(path, error) from None
-
-
-def _unreadable(path: Path, error: Exception) -> TrainerError:
-    if isinstance(error, UnusableImage):
-        return TrainerError(f"{path} {error}")
-    if isinstance(error, OSError) and error.errno in (errno.EMFILE, errno.ENFILE, errno.ENOMEM):
-        return TrainerError(f"{path} cannot be opened ({error.strerror}); close other programs, then start again.")
-    return TrainerError(f"{path} cannot be read as an image ({error}); remove it or save it again.")
-
-
-def _to_rgb(image: Image.Image) -> Image.Image:
-    if image.mode in ("I", "I;16", "I;16L", "I;16B", "F"):
-        return Image.fromarray((np.asarray(image, dtype=np.float32) / 257).clip(0, 255).astype(np.uint8)).convert("RGB")
-    if image.has_transparency_data:
-        image = image.convert("RGBA")
-        return Image.alpha_composite(Image.new("RGBA", image.size, "white"), image).convert("RGB")
-    return image.convert("RGB")
+        return DECODERS.run(ImageRequest(action=action, path=str(path.absolute())))
+    except UnusableImage as error:
+        raise TrainerError(f"{path} {error}") from None
+    except NoWorker as error:
+        raise TrainerError(f"{path} cannot be read now ({error.error.strerror}); close other programs, then start again.") from None
 
 
 def resize_and_crop(image: Image.Image, fit: Fit, interpolation: str = "", offset: tuple[float, float] = (0.5, 0.5)) -> Image.Image:

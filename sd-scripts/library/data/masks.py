@@ -27,14 +27,22 @@ def masks_by_stem(folder: str) -> dict[str, Path]:
 
 
 def mask_of(image: Path, masks: dict[str, Path], folder: str) -> Path:
-    """Return the mask with an image's name; raises TrainerError if it is missing."""
+    """Return the mask with an image's name.
+
+    Raises:
+        TrainerError: If it is missing.
+    """
     if image.stem not in masks:
         raise TrainerError(f"{image} has no mask: {folder} does not contain {image.stem}{IMAGE_EXTENSIONS[0]}.")
     return masks[image.stem]
 
 
 def read_mask(path: Path, image: Path, size: Size) -> Image.Image:
-    """Return a mask's red channel (L), as kohya does; raises TrainerError if its aspect ratio differs from the image's."""
+    """Return a mask's red channel (L), as kohya does.
+
+    Raises:
+        TrainerError: If its aspect ratio differs from the image's.
+    """
     mask = read_image(path).getchannel("R")
     if abs(mask.width * size[1] / (mask.height * size[0]) - 1) > ASPECT_TOLERANCE:
         raise TrainerError(

@@ -27,7 +27,10 @@ FACE_IN_NAME = re.compile(r"_(\d+)_(\d+)_(\d+)_(\d+)$")
 def load_pixels(training_image: TrainingImage, flip: bool, random: torch.Generator) -> tuple[Tensor, Tensor | None]:
     """Return an image as (3, H, W) in [-1, 1] and its mask as (H/8, W/8) in [0, 1], or None without one.
 
-    Crops and colors are drawn from `random`, only if the subset enables them. Raises TrainerError naming a file that cannot be read.
+    Crops and colors are drawn from `random`, only if the subset enables them.
+
+    Raises:
+        TrainerError: Naming a file that cannot be read.
     """
     image, mask = _read(training_image)
     fit, offset = _crop(training_image, random)

@@ -1,4 +1,4 @@
-"""Averaged weights: an exponential moving average (--ema_decay) or those of a schedule-free optimizer.
+"""Averaged weights: an exponential moving average (--ema_decay), or the average that a schedule-free optimizer computes.
 
 Saved LoRAs, sample images and validation use the averaged weights; a checkpoint contains the trained weights.
 """
@@ -49,7 +49,11 @@ class Average:
         return {name: tensor.to("cpu", copy=True).contiguous() for name, tensor in self._tensors.items()}
 
     def load(self, tensors: Mapping[str, Tensor] | None) -> None:
-        """Restore a checkpoint's average; raises TrainerError if it has none, or one of another network."""
+        """Restore a checkpoint's average.
+
+        Raises:
+            TrainerError: If it has none, or one of another network.
+        """
         if tensors is None or {name: tensor.shape for name, tensor in tensors.items()} != {n: t.shape for n, t in self._tensors.items()}:
             raise TrainerError("the checkpoint has no running average of these weights; resume it without --ema_decay.")
         for name, tensor in tensors.items():

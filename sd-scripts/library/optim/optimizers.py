@@ -78,21 +78,28 @@ def create_optimizer(config: OptimConfig, groups: list[dict[str, Any]]) -> torch
 
 
 def _class_of(name: str) -> Callable[..., torch.optim.Optimizer]:
-    """Import an optimizer's class; raises TrainerError if it is missing or its step needs a closure."""
+    """Import an optimizer's class.
+
+    Raises:
+        TrainerError: If it is missing or its step needs a closure.
+    """
     module, attribute = OPTIMIZERS.get(name.lower()) or (name.rpartition(".")[0] or "torch.optim", name.rpartition(".")[2])
     try:
-        found = getattr(importlib.import_module(module), attribute, None)
+        optimizer_class = getattr(importlib.import_module(module), attribute, None)
     except ImportError as error:
         package = PACKAGES.get(module.split(".")[0])
         remedy = f"run `pip install {package}`" if package else "install the package that it belongs to"
         raise TrainerError(f"--optimizer_type {name} cannot be imported ({error}); {remedy}.") from None
-    if not (isinstance(found, type) and issubclass(found, torch.optim.Optimizer)) or found is torch.optim.Optimizer:
+    if (
+        not (isinstance(optimizer_class, type) and issubclass(optimizer_class, torch.optim.Optimizer))
+        or optimizer_class is torch.optim.Optimizer
+    ):
         raise TrainerError(f"--optimizer_type {name} is not an optimizer; use one of {', '.join(NAMES)}, or the path of a class.")
-    if found is torch.optim.SparseAdam:
+    if optimizer_class is torch.optim.SparseAdam:
         raise TrainerError(f"--optimizer_type {name} is not supported: it needs sparse gradients, and a LoRA has dense ones.")
-    if inspect.signature(found.step).parameters.get("closure", _OPTIONAL).default is inspect.Parameter.empty:
+    if inspect.signature(optimizer_class.step).parameters.get("closure", _OPTIONAL).default is inspect.Parameter.empty:
         raise TrainerError(f"--optimizer_type {name} is not supported: it computes the loss several times per step.")
-    return found
+    return optimizer_class
 
 
 def _check_own_flags(options: Mapping[str, Any]) -> None:
@@ -111,8 +118,8 @@ def _check_kinds(name: str, make: Callable[..., object], options: Mapping[str, A
         if key not in parameters:
             if takes_any:
                 continue
-            known = ", ".join(each for each in parameters if each not in ("params", "lr"))
-            raise TrainerError(f"--optimizer_args {key}={value} is not an argument of {name}; use one of {known}.")
+            names = ", ".join(each for each in parameters if each not in ("params", "lr"))
+            raise TrainerError(f"--optimizer_args {key}={value} is not an argument of {name}; use one of {names}.")
         if remedy := _other_kind(parameters[key].default, value):
             raise TrainerError(f"--optimizer_args {key}={value} does not fit {name}; write {remedy}.")
 
@@ -135,9 +142,10 @@ def _sets_its_own_rate(options: dict[str, Any]) -> bool:
 
 
 def _check_rates(name: str, groups: list[dict[str, Any]]) -> None:
-    """Check the learning rate of an optimizer that estimates its own, where it is one factor for all parts.
+    """Check the learning rate of an optimizer that estimates its own, for which it is one factor for all parts. Warn of a small factor.
 
-    Raises TrainerError for several factors, and warns about a small factor.
+    Raises:
+        TrainerError: If the parts have different factors.
     """
     rates = {group["lr"] for group in groups if group.get("lr")}
     if not name.lower().startswith(ESTIMATE_THEIR_RATE) or not rates:
@@ -165,8 +173,10 @@ def rates_of(optimizer: torch.optim.Optimizer) -> dict[str, float]:
 
 
 def parse_arguments(flag: str, pairs: Iterable[str]) -> dict[str, Any]:
-    """Parse `key=value` pairs whose values are Python literals; raises TrainerError naming the flag and the first pair that is
-    malformed or has a number beyond MAX_RATE.
+    """Parse `key=value` pairs whose values are Python literals.
+
+    Raises:
+        TrainerError: Naming the flag and the first pair that is malformed or has a number beyond MAX_RATE.
     """
     parsed = {}
     for pair in pairs:

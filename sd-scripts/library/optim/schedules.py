@@ -62,13 +62,13 @@ def _custom_scheduler(config: OptimConfig, optimizer: torch.optim.Optimizer, spe
     """Create the schedule of --lr_scheduler_type: a class of torch.optim.lr_scheduler, or with dots the import path of a class."""
     module, _, attribute = config.lr_scheduler_type.rpartition(".")
     try:
-        found = getattr(importlib.import_module(module or "torch.optim.lr_scheduler"), attribute, None)
+        scheduler_class = getattr(importlib.import_module(module or "torch.optim.lr_scheduler"), attribute, None)
     except ImportError as error:
         raise TrainerError(f"--lr_scheduler_type {config.lr_scheduler_type} cannot be imported: {error}.") from None
-    if not (isinstance(found, type) and issubclass(found, LRScheduler)) or attribute == "ReduceLROnPlateau":
+    if not (isinstance(scheduler_class, type) and issubclass(scheduler_class, LRScheduler)) or attribute == "ReduceLROnPlateau":
         raise TrainerError(f"--lr_scheduler_type {config.lr_scheduler_type} is not a schedule over steps.")
     _refuse_warmup(config, config.lr_scheduler_type)
-    return found(optimizer, **special)
+    return scheduler_class(optimizer, **special)
 
 
 def _adafactor(config: OptimConfig, optimizer: torch.optim.Optimizer) -> LRScheduler:

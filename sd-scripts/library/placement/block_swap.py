@@ -88,7 +88,7 @@ class BlockSwap:
         self._predicted: int | None = None
 
     def fetch(self, index: int) -> Tensors:
-        """Return the device copies of a block, and release those of all blocks but this one and the predicted next one."""
+        """Return the device copies of a block. Release all other copies, except those of the block that is predicted to be next."""
         self._predicted = self._predict_next(index)
         for other in [each for each in self._in_flight if each not in (index, self._predicted)]:
             self._transfer.drop(self._in_flight.pop(other))
@@ -192,10 +192,10 @@ class _Caller(nn.Module):
 @contextmanager
 def _save_references(swap: BlockSwap, index: int, copies: Tensors) -> Iterator[None]:
     """Save a (name, view) reference instead of each swapped tensor; fetch the block again when backward needs it."""
-    known = {tensor.untyped_storage().data_ptr(): (name, tensor.dtype) for name, tensor in copies.items() if tensor.numel()}
+    swapped = {tensor.untyped_storage().data_ptr(): (name, tensor.dtype) for name, tensor in copies.items() if tensor.numel()}
 
     def pack(tensor: Tensor) -> Tensor | View:
-        name, dtype = known.get(tensor.untyped_storage().data_ptr(), (None, None))
+        name, dtype = swapped.get(tensor.untyped_storage().data_ptr(), (None, None))
         if name is None or tensor.dtype != dtype:
             return tensor
         return name, tensor.shape, tensor.stride(), tensor.storage_offset()

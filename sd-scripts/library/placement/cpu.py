@@ -8,7 +8,7 @@ X86_64_NEEDS = ("avx512_f", "avx512_bw", "avx512_vl", "avx512_dq")
 
 
 def multiplies_bfloat16() -> bool:
-    """Return whether this CPU has fast products of bfloat16 matrices."""
+    """Return True if this CPU has fast products of bfloat16 matrices."""
     capabilities = torch.cpu.get_capabilities()
     if capabilities["architecture"] == "x86_64":
         return all(capabilities[name] for name in X86_64_NEEDS)

@@ -24,7 +24,11 @@ NewTransfer = Callable[[torch.device], BlockTransfer]
 
 
 def choose_device() -> torch.device:
-    """Return the GPU with its index if there is one, else the CPU; raises TrainerError when started as one of several processes."""
+    """Return the GPU with its index if there is one, else the CPU.
+
+    Raises:
+        TrainerError: If started as one of several processes.
+    """
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
         raise TrainerError("several processes for one training are not supported yet; start it with --num_processes 1.")
     return with_index("cuda" if torch.cuda.is_available() else "cpu")

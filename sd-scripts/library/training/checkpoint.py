@@ -32,6 +32,7 @@ from fluxgym.contract.regular_files import read_regular
 from library.errors import CheckpointError, TrainerError
 from library.files import complete_folder, write_json
 from library.optim.schedules import resume_scheduler
+from library.optim.state_check import fitting_state
 from library.weights.safetensors_file import open_weights, save_tensors
 from networks.base import TrainedNetwork
 
@@ -111,7 +112,11 @@ def _damaged(folder: Path, fault: str) -> CheckpointError:
 
 
 def read_manifest(folder: Path) -> Manifest:
-    """Return a checkpoint's manifest; raises TrainerError if it is missing or damaged."""
+    """Return a checkpoint's manifest.
+
+    Raises:
+        TrainerError: If it is missing or damaged.
+    """
     try:
         return Manifest.from_json(_read_json(folder, MANIFEST))
     except ValueError:
@@ -131,7 +136,8 @@ def is_complete(folder: Path) -> bool:
 def read_train_state(folder: Path) -> TrainState:
     """Verify a checkpoint and return its state.
 
-    Raises TrainerError if it cannot be used; the message names the latest complete checkpoint in the same folder.
+    Raises:
+        TrainerError: If it cannot be used; the message names the latest complete checkpoint in the same folder.
     """
     if not folder.is_dir():
         raise TrainerError(f"--resume {folder}: there is no such folder.{_alternative(folder)}")
@@ -147,7 +153,11 @@ def read_train_state(folder: Path) -> TrainState:
 
 
 def _parse_state(folder: Path) -> TrainState:
-    """Return the values of a verified checkpoint; raises TrainerError naming the first that is wrong."""
+    """Return the values of a verified checkpoint.
+
+    Raises:
+        TrainerError: Naming the first that is wrong.
+    """
     value = _read_json(folder, TRAIN_STATE)
     if fault := find_state_fault(value, read_manifest(folder)):
         raise _damaged(folder, f"{TRAIN_STATE} {fault}")
@@ -169,7 +179,11 @@ def _alternative(folder: Path) -> str:
 def load_checkpoint(
     folder: Path, network: TrainedNetwork, optimizer: torch.optim.Optimizer, scheduler: LRScheduler
 ) -> dict[str, dict[str, Tensor]]:
-    """Restore a verified checkpoint and return its extra tensors; raises TrainerError if it does not fit the network or the optimizer."""
+    """Restore a verified checkpoint and return its extra tensors.
+
+    Raises:
+        TrainerError: If it does not fit the network or the optimizer.
+    """
     files = read_manifest(folder).files
     try:
         network.load(_tensors(folder / NETWORK), str(folder))
@@ -178,7 +192,9 @@ def load_checkpoint(
         resume_scheduler(scheduler, _read_json(folder, SCHEDULER))
     except UNFIT as error:
         raise CheckpointError(
-            f"the checkpoint {folder} does not fit this optimizer ({error}); resume with the settings that it was made with.", folder.name
+            f"the checkpoint {folder} is damaged, or was made with another optimizer: {OPTIMIZER_JSON} and {OPTIMIZER} do not fit this one "
+            f"({error}).{_alternative(folder)}",
+            folder.name,
         ) from None
     parts = [name for name in files if name.endswith(LORA_ENDING) and name not in (NETWORK, OPTIMIZER)]
     return {Path(name).stem: _tensors(folder / name) for name in parts}
@@ -192,8 +208,12 @@ def _tensors(path: Path) -> dict[str, Tensor]:
 def restore_optimizer(optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> None:
     """Load an optimizer's state without the cast to the weights' dtype that torch and bitsandbytes apply.
 
-    Raises KeyError or ValueError if the state belongs to other parameters.
+    Nothing is loaded if the state does not fit.
+
+    Raises:
+        ValueError, KeyError, TypeError, AttributeError, IndexError: If the state is damaged or belongs to other parameters.
     """
+    state = fitting_state(optimizer, state)
     optimizer.load_state_dict(state)
     parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
     indices = [index for group in state["param_groups"] for index in group["params"]]

@@ -54,18 +54,18 @@ def fixed_settings(config: TrainerConfig, data: TrainingData) -> dict[str, Any]:
 
 def layout_of(images: Iterable[TrainingImage]) -> str:
     """Hash the images of an epoch: names, repeats, sizes, batch sizes. Their content may change."""
-    rows = [[p.path.name, p.num_repeats, *p.fit.bucket, p.subset.is_reg, p.dataset.batch_size] for p in images]
+    rows = [[image.path.name, image.num_repeats, *image.fit.bucket, image.subset.is_reg, image.dataset.batch_size] for image in images]
     return hashlib.sha256(json.dumps(rows).encode()).hexdigest()[:16]
 
 
 def other_settings(config: TrainerConfig, data: TrainingData) -> dict[str, Any]:
     """Return the settings that shape a training and may change at a resume, as JSON values: flags, model contents, data set options."""
     compared_elsewhere = {*MODELS, *DATA_FLAGS}
-    found = {
+    values = {
         name: value for name, value in config.given.items() if not name.startswith(IGNORED_FLAG_PREFIXES) and name not in compared_elsewhere
     }
-    found |= {f"content of --{name}": _content(config.given[name]) for name in MODELS} | _data_options(data.images)
-    shaping = {name: value for name, value in found.items() if value not in (None, False, "", [])}
+    values |= {f"content of --{name}": _content(config.given[name]) for name in MODELS} | _data_options(data.images)
+    shaping = {name: value for name, value in values.items() if value not in (None, False, "", [])}
     as_json: dict[str, Any] = json.loads(json.dumps(shaping, default=str))
     return as_json
 

@@ -167,7 +167,11 @@ class SaveHook(Hook):
         self._save_state(position, step_suffix(position.step))
 
     def at_end(self, position: Position) -> None:
-        """Save the LoRA and read it again; raises TrainerError if nothing was learned or the file does not hold what was trained."""
+        """Save the LoRA and read it again.
+
+        Raises:
+            TrainerError: If nothing was learned or the file does not hold what was trained.
+        """
         self.reporter.enter(Phase.SAVING)
         self.learner.check_learned(position.step)
         if self.config.save_state or self.config.save_state_on_train_end:
@@ -273,24 +277,24 @@ class ValidationHook(Hook):
 
     def compute(self) -> float:
         """Return the loss averaged over held-out images and noise levels; self.check may raise between batches."""
-        found: list[Tensor] = []
+        losses: list[Tensor] = []
         total = min(self.data.num_validation_batches, self.config.max_validation_steps or sys.maxsize)
         with torch.no_grad():
             for index, batch in enumerate(islice(self.data.validation_batches(), total)):
                 self.reporter.progress.enter_part(Phase.VALIDATING, index, total)
                 self.check()
-                found += self._losses(batch, index)
-        return torch.cat(found).double().mean().item()
+                losses += self._losses(batch, index)
+        return torch.cat(losses).double().mean().item()
 
     def _losses(self, batch: Batch, index: int) -> list[Tensor]:
         """Return the losses (B,) at each noise level."""
-        latents, found = self.inputs.mean_latents(batch), []
+        latents, losses = self.inputs.mean_latents(batch), []
         for level, sigma in enumerate(self.sigmas):
             random = generator(self.config.validation_seed, "validation noise", index, level)
             noise = torch.randn(latents.shape, generator=random).to(latents.device)
             sigmas = torch.full((len(latents),), sigma, device=latents.device)
-            found.append(self.loss.at_sigmas(batch, latents, noise, sigmas).cpu())
-        return found
+            losses.append(self.loss.at_sigmas(batch, latents, noise, sigmas).cpu())
+        return losses
 
 
 def _step_of(line: str) -> int | None:

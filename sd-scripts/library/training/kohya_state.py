@@ -52,7 +52,9 @@ def position_of(folder: Path, config: TrainerConfig, steps_per_epoch: int) -> Tr
     """Return the position of a state and print it; --initial_step and --initial_epoch override it.
 
     The position file of FluxGym's supervisor takes precedence, then the scheduler's count, because kohya's own count restarts at each resume.
-    Raises TrainerError if none of them exists.
+
+    Raises:
+        TrainerError: If none of them exists.
     """
     noted, counted = _numbers(folder / KOHYA_POSITION).get("step"), _numbers(folder / TRAIN_STATE).get(KOHYA_STEP)
     scheduled = unpickle(folder / KOHYA_SCHEDULER).get("last_epoch") if (folder / KOHYA_SCHEDULER).is_file() else None
@@ -79,16 +81,20 @@ def position_of(folder: Path, config: TrainerConfig, steps_per_epoch: int) -> Tr
 
 def _numbers(path: Path) -> dict[str, Any]:
     try:
-        found = json.loads(path.read_text(encoding="utf-8-sig"))
+        value = json.loads(path.read_text(encoding="utf-8-sig"))
     except (OSError, ValueError):
         return {}
-    return found if isinstance(found, dict) else {}
+    return value if isinstance(value, dict) else {}
 
 
 def unpickle(path: Path) -> dict[str, Any]:
-    """Read a torch.save file that contains only tensors and plain values; raises TrainerError naming any other content."""
+    """Read a torch.save file that contains only tensors and plain values.
+
+    Raises:
+        TrainerError: If it contains anything else; the message names it.
+    """
     try:
-        found = torch.load(path, map_location="cpu", weights_only=True)
+        state = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         other = re.search(r"GLOBAL ([\w.]+)", str(error))
         content = other[1] if other else "more than tensors and numbers"
@@ -99,13 +105,17 @@ def unpickle(path: Path) -> dict[str, Any]:
         raise TrainerError(
             f"{path} is damaged: {(str(error) or type(error).__name__).splitlines()[0]}.", reason_code=ReasonCode.BAD_MODEL
         ) from None
-    if not isinstance(found, dict):
+    if not isinstance(state, dict):
         raise TrainerError(f"{path} is not a state of kohya's trainer: it contains no dictionary.", reason_code=ReasonCode.BAD_MODEL)
-    return found
+    return state
 
 
 def load_kohya_state(folder: Path, network: TrainedNetwork, optimizer: torch.optim.Optimizer, scheduler: LRScheduler, step: int) -> None:
-    """Restore network and optimizer, and set the scheduler to `step`; raises TrainerError if they do not fit."""
+    """Restore network and optimizer, and set the scheduler to `step`.
+
+    Raises:
+        TrainerError: If they do not fit.
+    """
     if not (folder / NETWORK).is_file():
         raise TrainerError(f"--resume {folder}: it has no {NETWORK}; states with the network as a pickle are not supported.")
     weights, own = open_weights(folder / NETWORK, "the state's network"), network.state_dict()
@@ -126,7 +136,8 @@ def load_kohya_state(folder: Path, network: TrainedNetwork, optimizer: torch.opt
 def _in_our_order(optimizer: torch.optim.Optimizer, saved: dict[str, Any]) -> dict[int, Any]:
     """Return the saved states by our parameter indices: kohya orders groups differently, but parameters within a group identically.
 
-    Raises ValueError if no order of our groups has the saved counts and shapes.
+    Raises:
+        ValueError: If no order of our groups has the saved counts and shapes.
     """
     theirs = [[saved["state"].get(index, {}) for index in group["params"]] for group in saved["param_groups"]]
     ours = [group["params"] for group in optimizer.param_groups]
@@ -148,7 +159,8 @@ def _fits(state: dict[str, Any], parameter: nn.Parameter) -> bool:
 def _groups(optimizer: torch.optim.Optimizer, saved: dict[str, Any]) -> list[dict[str, Any]]:
     """Return our groups with the learned values of the saved groups, such as Prodigy's `d`; flags set all other values.
 
-    Raises KeyError if the saved states belong to another kind of optimizer.
+    Raises:
+        KeyError: If the saved states belong to another kind of optimizer.
     """
     kind = "bitsandbytes" if type(optimizer).__module__.startswith("bitsandbytes") else type(optimizer).__name__
     for state in list(saved["state"].values())[:1]:

@@ -38,7 +38,11 @@ class Learner:
         self._first_digests = network.digests()
 
     def resume(self, folder: Path, step: int) -> None:
-        """Restore a checkpoint of this trainer or of kohya's trainer; raises TrainerError if it does not fit the network or the optimizer."""
+        """Restore a checkpoint of this trainer or of kohya's trainer.
+
+        Raises:
+            TrainerError: If it does not fit the network or the optimizer.
+        """
         parts: dict[str, dict[str, Tensor]] = {}
         if is_kohya_state(folder):
             load_kohya_state(folder, self.network, self.optimizer, self.scheduler, step)

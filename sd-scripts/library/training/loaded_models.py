@@ -15,7 +15,7 @@ from library.models.family import TRANSFORMER, ModelFamily, Part, TextEncoders
 from library.models.registry import find_family
 from library.sampling import PromptTexts
 from library.training.base_model import BaseModel
-from library.training.preflight import Run
+from library.training.preflight import TrainingContext
 from networks.factory import check_fit, trained_parts
 
 
@@ -48,21 +48,21 @@ class _Text:
     train: frozenset[Part]
 
 
-def load_models(run: Run, data: TrainingData) -> LoadedModels:
+def load_models(context: TrainingContext, data: TrainingData) -> LoadedModels:
     """Load the models, and encode the captions, images and prompts that the flags cache.
 
     Raises:
         TrainerError: If a file is missing, damaged, or of another model.
         StopRequested: If a stop was requested meanwhile.
     """
-    config = run.config
-    run.progress.enter(Phase.LOADING)
-    base = BaseModel(find_fitting_family(config), config.model, config.network.base_weights, device=run.device, dtype=run.dtype)
-    text = _load_text(run, data, base)
-    vae = _load_vae(run, data, base)
-    run.progress.enter(Phase.LOADING)
+    config = context.config
+    context.progress.enter(Phase.LOADING)
+    base = BaseModel(find_fitting_family(config), config.model, config.network.base_weights, device=context.device, dtype=context.dtype)
+    text = _load_text(context, data, base)
+    vae = _load_vae(context, data, base)
+    context.progress.enter(Phase.LOADING)
     transformer = base.load_transformer(config.placement)
-    run.stop.check()
+    context.stop.check()
     return LoadedModels(
         family=base.family, transformer=transformer, vae=vae, encoders=text.encoders, prompts=text.prompts, train=text.train
     )
@@ -80,36 +80,39 @@ def find_fitting_family(config: TrainerConfig) -> ModelFamily:
     return family
 
 
-def _load_text(run: Run, data: TrainingData, base: BaseModel) -> _Text:
+def _load_text(context: TrainingContext, data: TrainingData, base: BaseModel) -> _Text:
     """Load the encoders and encode captions and prompts; cached captions free encoders before the transformer is loaded."""
-    encoders, caches = base.load_text_encoders(), run.config.data.cache_text_encoder_outputs
+    encoders, caches = base.load_text_encoders(), context.config.data.cache_text_encoder_outputs
     _warn_of_long_captions(encoders, data)
-    train = trained_parts(run.config.network, base.family.lora_parts) - {TRANSFORMER}
+    train = trained_parts(context.config.network, base.family.lora_parts) - {TRANSFORMER}
     if caches:
-        data.cache_text(base.family, encoders, train, run.on_item)
-    prompts = PromptTexts(base.family, encoders, run.prompts, train)
+        data.cache_text(base.family, encoders, train, context.on_item)
+    prompts = PromptTexts(base.family, encoders, context.prompts, train)
     if caches:
         encoders.release(train)
     text = _Text(prompts=prompts, encoders=encoders if train or not caches else None, train=train)
     del encoders
     _free_memory()
-    run.stop.check()
+    context.stop.check()
     return text
 
 
 def _warn_of_long_captions(encoders: TextEncoders, data: TrainingData) -> None:
-    """Warn of captions of which the text encoders read the first part only; of several lines, of which a step draws one, the longest counts."""
+    """Warn of captions that are longer than the text encoders read; only their first part is trained.
+
+    If a caption has several lines of which each step draws one, its longest line counts.
+    """
     texts = {image.path.name: max(image.caption.splitlines(), key=len, default="") for image in [*data.images, *data.held_out]}
     if sentence := cut_captions_sentence(*encoders.lengths(texts)):
         warn(sentence.removesuffix("."))
 
 
-def _load_vae(run: Run, data: TrainingData, base: BaseModel) -> nn.Module:
+def _load_vae(context: TrainingContext, data: TrainingData, base: BaseModel) -> nn.Module:
     """Load the VAE, and encode the images if latents are cached."""
     vae = base.load_vae()
-    if run.config.data.cache_latents:
-        data.cache_latents(base.family, vae, run.on_item)
-    run.stop.check()
+    if context.config.data.cache_latents:
+        data.cache_latents(base.family, vae, context.on_item)
+    context.stop.check()
     return vae
 
 

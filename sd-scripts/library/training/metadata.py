@@ -79,7 +79,11 @@ def _modelspec(config: TrainerConfig, model: ModelSpec, figures: Mapping[str, An
 
 
 def thumbnail(given: str | None) -> str | None:
-    """Return an image file as a data URL; raises TrainerError if it cannot be read."""
+    """Return an image file as a data URL.
+
+    Raises:
+        TrainerError: If it cannot be read.
+    """
     if not given or given.startswith("data:"):
         return given
     try:

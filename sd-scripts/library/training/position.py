@@ -46,7 +46,11 @@ class Position:
 
 
 def read_checkpoint(config: TrainerConfig, steps_per_epoch: int) -> TrainState | None:
-    """Return the verified state of the checkpoint to resume from, None without --resume; raises TrainerError if it cannot be used."""
+    """Return the verified state of the checkpoint to resume from, None without --resume.
+
+    Raises:
+        TrainerError: If it cannot be used.
+    """
     folder = config.run.resume
     if folder is None:
         return None
@@ -60,7 +64,7 @@ def read_checkpoint(config: TrainerConfig, steps_per_epoch: int) -> TrainState |
 
 
 def check_batch(state: TrainState, num_batches: int, folder: Path | None) -> None:
-    """Raise CheckpointError if a checkpoint is at a batch that an epoch of this training does not have: it would never end."""
+    """Raise CheckpointError if a checkpoint is at a batch that an epoch of this training does not have: the epoch would never end."""
     if folder is not None and state.batch_in_epoch > num_batches:
         raise CheckpointError(
             f"--resume {folder} is damaged: it is at batch {state.batch_in_epoch} of an epoch, which has {num_batches} batches.",
@@ -99,7 +103,11 @@ def start_position(config: TrainerConfig, steps_per_epoch: int, checkpoint: Trai
 
 
 def _start_of(checkpoint: TrainState, config: TrainerConfig) -> StartConfig:
-    """Return the flags of the initial position that a checkpoint records; raises CheckpointError if they cannot be that."""
+    """Return the flags of the initial position that a checkpoint records.
+
+    Raises:
+        CheckpointError: If they are not flags of an initial position.
+    """
     flags = {each.name: type(each.default) for each in fields(StartConfig) if each.default is not None}
     for name, value in checkpoint.begun_by.items():
         if name not in StartConfig.__annotations__ or type(value) is not flags.get(name, int):

@@ -1,4 +1,4 @@
-"""The checks of a training before anything is loaded, and what they find out: the device, the precision, the sample prompts."""
+"""Checks of a training before anything is loaded, and their results: the device, the precision, the sample prompts."""
 
 from contextlib import redirect_stderr
 from dataclasses import dataclass
@@ -21,8 +21,8 @@ from library.training.settings_check import check_settings
 
 
 @dataclass(frozen=True, kw_only=True)
-class Run:
-    """What is known of a training before anything is loaded."""
+class TrainingContext:
+    """What all parts of a training share from before anything is loaded: configuration, prompts, device, precision, progress, stop flag."""
 
     config: TrainerConfig
     prompts: list[SamplePrompt]
@@ -32,13 +32,21 @@ class Run:
     stop: StopFlag
 
     def on_item(self, done: int, total: int) -> None:
-        """Report one more cached item, and stop here if that was requested."""
+        """Report that one more item was cached.
+
+        Raises:
+            StopRequested, Fenced: As StopFlag.check does.
+        """
         self.progress.enter_part(Phase.CACHING, done, total)
         self.stop.check()
 
 
-def check_run(config: TrainerConfig, progress: ProgressLog, stop: StopFlag) -> Run:
-    """Refuse what can be refused before anything is loaded."""
+def check_run(config: TrainerConfig, progress: ProgressLog, stop: StopFlag) -> TrainingContext:
+    """Check a training's settings and files before anything is loaded, and return its context.
+
+    Raises:
+        TrainerError: If they cannot be used.
+    """
     check_settings(config)
     if config.run.deterministic:
         compute_deterministically()
@@ -48,12 +56,12 @@ def check_run(config: TrainerConfig, progress: ProgressLog, stop: StopFlag) -> R
         print("this CPU multiplies bfloat16 matrices slowly; computing in float32", flush=True)
     check_before_loading(config)
     prompts = read_prompts(config.sample.sample_prompts) if config.sample.sample_prompts else []
-    return Run(config=config, prompts=prompts, device=device, dtype=dtype, progress=progress, stop=stop)
+    return TrainingContext(config=config, prompts=prompts, device=device, dtype=dtype, progress=progress, stop=stop)
 
 
 def check_before_loading(config: TrainerConfig) -> None:
     """Raise TrainerError now for a compiler, an optimizer or a schedule that would be refused only after minutes of loading."""
     check_backend(config.placement)
     stand_in = [{"params": [nn.Parameter(torch.zeros(1))], "lr": config.optim.learning_rate, "name": "unet"}]
-    with redirect_stderr(StringIO()):  # the warnings are printed when the real ones are made
+    with redirect_stderr(StringIO()):  # they print their warnings when the training creates them
         create_scheduler(config.optim, create_optimizer(config.optim, stand_in), config.run.max_train_steps)

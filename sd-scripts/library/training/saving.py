@@ -31,7 +31,11 @@ class Saver:
             self.folder.mkdir(parents=True, exist_ok=True)
 
     def save_lora(self, suffix: str, *, epoch: int, step: int) -> Path:
-        """Write `{name}{suffix}.safetensors` atomically, with kohya's metadata; raises TrainerError for NaN or infinity."""
+        """Write `{name}{suffix}.safetensors` atomically, with kohya's metadata.
+
+        Raises:
+            TrainerError: For NaN or infinity.
+        """
         weights = self._weights()
         path = self.folder / lora_name(self.name, suffix)
         _check_numbers(weights, path)  # before an older file of that name is replaced
@@ -48,15 +52,19 @@ class Saver:
         return (self.folder / lora_name(self.name, suffix)).is_file()
 
     def check_lora(self, path: Path) -> None:
-        """Read a saved LoRA and check its tensors; raises TrainerError if the network's tensors are missing or contain NaN or infinity."""
+        """Read a saved LoRA and check its tensors.
+
+        Raises:
+            TrainerError: If the network's tensors are missing or contain NaN or infinity.
+        """
         expected = {name: tensor.shape for name, tensor in self._weights().items()}
         try:
-            found = open_weights(path, "the saved LoRA")
+            tensors = open_weights(path, "the saved LoRA")
         except (TrainerError, OSError) as error:
             raise TrainerError(f"the saved LoRA {path} cannot be read back: {error}", reason_code=ReasonCode.BAD_OUTPUT) from None
-        if {name: tensor.shape for name, tensor in found.items()} != expected:
+        if {name: tensor.shape for name, tensor in tensors.items()} != expected:
             raise TrainerError(f"the saved LoRA {path} does not contain the tensors that were trained.", reason_code=ReasonCode.BAD_OUTPUT)
-        _check_numbers(found, path)
+        _check_numbers(tensors, path)
 
     def save_state(self, suffix: str, parts: CheckpointParts, state: TrainState) -> Path:
         """Write the checkpoint `{name}{suffix}-state` atomically and return its folder."""

@@ -10,6 +10,7 @@ from library.data.dataset_toml import read_datasets
 from library.errors import TrainerError
 from library.sample_prompts import read_prompts
 from library.training.trackers import check_trackers
+from library.weights.header import read_weight_header
 from networks import network_checks
 
 
@@ -38,5 +39,5 @@ def _check_target(config: SaveConfig) -> None:
 def _check_weight_files(config: NetworkConfig) -> None:
     named = [("--network_weights", config.network_weights), *(("--base_weights", each.path) for each in config.base_weights)]
     for flag, path in named:
-        if path and not Path(path).exists():
-            raise TrainerError(f"{flag} {path} is missing.")
+        if path:
+            read_weight_header(Path(path), flag)

@@ -24,7 +24,7 @@ from library.training.learner import Learner
 from library.training.loaded_models import LoadedModels, load_models
 from library.training.metadata import fixed_metadata
 from library.training.position import Position, check_batch, read_checkpoint, start_position, training_length
-from library.training.preflight import Run, check_run
+from library.training.preflight import TrainingContext, check_run
 from library.training.progress_log import ProgressLog
 from library.training.reporting import Console, Reporter
 from library.training.saving import Saver
@@ -38,31 +38,37 @@ from networks.factory import parameter_groups
 def build_trainer(config: TrainerConfig, progress: ProgressLog, stop: StopFlag) -> Trainer:
     """Load everything and return a trainer at its start position.
 
-    Raises TrainerError for a mistake of the user's, as early as it can be seen, and StopRequested.
+    Raises:
+        TrainerError: For a mistake of the user's, as early as it can be seen.
+        StopRequested: If a stop was requested meanwhile.
     """
-    run = check_run(config, progress, stop)
+    context = check_run(config, progress, stop)
     data = build_dataset(config)
-    checkpoint = _find_checkpoint(run, data)
+    checkpoint = _find_checkpoint(context, data)
     position = start_position(config, data.steps_per_epoch, checkpoint)
     progress.step, progress.total_steps = position.step, position.total_steps
-    models = load_models(run, data)
-    return _Setup(run=run, data=data, checkpoint=checkpoint, position=position, models=models).create_trainer()
+    models = load_models(context, data)
+    return _Setup(context=context, data=data, checkpoint=checkpoint, position=position, models=models).create_trainer()
 
 
 def describe_dataset(config: TrainerConfig) -> str:
-    """Return what --debug_dataset prints: the data set in words; raises TrainerError as build_trainer does."""
+    """Return what --debug_dataset prints: the data set in words.
+
+    Raises:
+        TrainerError: As build_trainer does.
+    """
     check_run(config, ProgressLog(None), StopFlag())
     return build_dataset(config).describe()
 
 
-def _find_checkpoint(run: Run, data: TrainingData) -> TrainState | None:
+def _find_checkpoint(context: TrainingContext, data: TrainingData) -> TrainState | None:
     """Return the checkpoint to resume from, if its position means the same under this configuration."""
-    run.progress.total_steps = training_length(run.config, data.steps_per_epoch)[1]
-    clear_leftovers(run.config.save.output_dir, run.config.save.output_name)  # of a kill between two renames
-    state = read_checkpoint(run.config, data.steps_per_epoch)
+    context.progress.total_steps = training_length(context.config, data.steps_per_epoch)[1]
+    clear_leftovers(context.config.save.output_dir, context.config.save.output_name)  # a kill between two renames leaves them
+    state = read_checkpoint(context.config, data.steps_per_epoch)
     if state is not None:
-        check_fixed(state, fixed_settings(run.config, data), str(run.config.run.resume))
-        check_batch(state, data.num_batches_per_epoch, run.config.run.resume)
+        check_fixed(state, fixed_settings(context.config, data), str(context.config.run.resume))
+        check_batch(state, data.num_batches_per_epoch, context.config.run.resume)
     return state
 
 
@@ -70,14 +76,18 @@ def _find_checkpoint(run: Run, data: TrainingData) -> TrainState | None:
 class _Setup:
     """Creates the parts of a trainer from what is loaded; `checkpoint` is what the training resumes from, if it does."""
 
-    run: Run
+    context: TrainingContext
     data: TrainingData
     checkpoint: TrainState | None
     position: Position
     models: LoadedModels
 
     def create_trainer(self) -> Trainer:
-        """Create the trainer; raises TrainerError if the checkpoint, the thumbnail or a tracker cannot be used."""
+        """Create the trainer.
+
+        Raises:
+            TrainerError: If the checkpoint, the thumbnail or a tracker cannot be used.
+        """
         learner = self._create_learner()
         saver = self._create_saver(learner.network)
         if self.checkpoint is not None:
@@ -91,13 +101,13 @@ class _Setup:
             learner=learner,
             hooks=self._create_hooks(learner, saver, reporter, loss),
             reporter=reporter,
-            stop=self.run.stop,
+            stop=self.context.stop,
             position=self.position,
         )
 
     def _create_learner(self) -> Learner:
         """Create the network over the models, its optimizer and its schedule."""
-        optim, seed = self.run.config.optim, self.run.config.run.seed
+        optim, seed = self.context.config.optim, self.context.config.run.seed
         torch.manual_seed(derived_seed(seed, "network"))  # for layers that draw without a generator of their own
         network = self._create_network()
         optimizer = create_optimizer(optim, parameter_groups(optim, network, self.models.family.lora_parts))
@@ -112,16 +122,16 @@ class _Setup:
         )
 
     def _create_network(self) -> TrainedNetwork:
-        config, models = self.run.config, self.models
-        network = factory.create(config.network, models.family.lora_parts, models.by_part(), seed=config.run.seed).to(self.run.device)
+        config, models = self.context.config, self.models
+        network = factory.create(config.network, models.family.lora_parts, models.by_part(), seed=config.run.seed).to(self.context.device)
         return network.to(torch.bfloat16) if config.placement.full_bf16 else network
 
     def _create_saver(self, network: TrainedNetwork) -> Saver:
-        config = self.run.config.save
+        config = self.context.config.save
         return Saver(config, network, self._metadata(), epoch_interval=config.epoch_interval(self.position.num_epochs))
 
     def _metadata(self) -> dict[str, str]:
-        seed, data = self.run.config.run.seed, self.data
+        seed, data = self.context.config.run.seed, self.data
         figures = {
             "training_started_at": time.time(),
             "session_id": str(derived_seed(seed, "session", time.time_ns())),
@@ -133,35 +143,39 @@ class _Setup:
             "resolution": data.resolution,
             **data.metadata(),
         }
-        return fixed_metadata(self.run.config, self.models.family.spec, figures)
+        return fixed_metadata(self.context.config, self.models.family.spec, figures)
 
     def _resume(self, learner: Learner, checkpoint: TrainState) -> None:
-        """Restore the learner; raises TrainerError if the checkpoint does not fit the network or the optimizer."""
-        folder = self.run.config.run.resume
+        """Restore the learner.
+
+        Raises:
+            TrainerError: If the checkpoint does not fit the network or the optimizer.
+        """
+        folder = self.context.config.run.resume
         assert folder is not None
         if not is_kohya_state(folder):
-            print_changed_settings(checkpoint, other_settings(self.run.config, self.data))
+            print_changed_settings(checkpoint, other_settings(self.context.config, self.data))
         learner.resume(folder, checkpoint.step)
         if checkpoint.step == self.position.total_steps:
             print(f"the checkpoint is at step {checkpoint.step} of {checkpoint.step}: nothing is left to train", flush=True)
 
     def _create_reporter(self) -> Reporter:
-        config, position, checkpoint = self.run.config, self.position, self.checkpoint
+        config, position, checkpoint = self.context.config, self.position, self.checkpoint
         folder = checkpoint.log_folder if checkpoint else ""
         trackers = Trackers(config.log, config.given, log_folder=folder, step=position.step)
         losses = checkpoint.losses if checkpoint else []
         console = Console(position.step, position.total_steps, self.data.steps_per_epoch, losses)
-        return Reporter(progress=self.run.progress, console=console, trackers=trackers)
+        return Reporter(progress=self.context.progress, console=console, trackers=trackers)
 
     def _create_loss(self, network: TrainedNetwork) -> FlowMatchingLoss:
-        config, models, device, seed = self.run.config, self.models, self.run.device, self.run.config.run.seed
+        config, models, device, seed = self.context.config, self.models, self.context.device, self.context.config.run.seed
         inputs = BatchInputs(models.family, device=device, seed=seed, vae=models.vae, encoders=models.encoders, train=models.train)
         return FlowMatchingLoss(
-            models.family, models.transformer, network, inputs, config.loss, seed=seed, device=device, dtype=self.run.dtype
+            models.family, models.transformer, network, inputs, config.loss, seed=seed, device=device, dtype=self.context.dtype
         )
 
     def _create_hooks(self, learner: Learner, saver: Saver, reporter: Reporter, loss: FlowMatchingLoss) -> Hooks:
-        config, check = self.run.config, self.run.stop.check
+        config, check = self.context.config, self.context.stop.check
         sample = SampleHook(config=config.sample, sampler=self._create_sampler(), learner=learner, reporter=reporter, check=check)
         save = SaveHook(config=config.save, saver=saver, learner=learner, reporter=reporter, state=self._state_to_record())
         validate = ValidationHook(
@@ -177,22 +191,22 @@ class _Setup:
         return Hooks(step_order=(sample, save, validate), epoch_order=(save, sample, validate))
 
     def _create_sampler(self) -> ImageSampler:
-        config, models = self.run.config, self.models
+        config, models = self.context.config, self.models
         return ImageSampler(
             family=models.family,
             transformer=models.transformer,
             vae=models.vae,
-            prompts=self.run.prompts,
+            prompts=self.context.prompts,
             texts=models.prompts,
             seed=config.run.seed,
-            dtype=self.run.dtype,
+            dtype=self.context.dtype,
             output_dir=config.save.output_dir,
             output_name=config.save.output_name,
         )
 
     def _state_to_record(self) -> TrainState:
         """Return what every checkpoint of this training records, at its start position."""
-        config, position = self.run.config, self.position
+        config, position = self.context.config, self.position
         return TrainState(
             step=position.step,
             epoch=position.epoch,

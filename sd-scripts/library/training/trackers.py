@@ -67,8 +67,8 @@ class Trackers:
 
 def _log_folder(logging_dir: Path, prefix: str, log_folder: str) -> str:
     """Create the run's folder in --logging_dir and return its name: the checkpoint's if it exists, else a new one in kohya's format."""
-    known = Path(log_folder).name
-    name = known if known and (logging_dir / known).is_dir() else prefix + time.strftime("%Y%m%d%H%M%S")
+    recorded = Path(log_folder).name
+    name = recorded if recorded and (logging_dir / recorded).is_dir() else prefix + time.strftime("%Y%m%d%H%M%S")
     with disk_errors(logging_dir):
         (logging_dir / name).mkdir(parents=True, exist_ok=True)
     return name
@@ -128,7 +128,11 @@ def check_trackers(config: LogConfig) -> None:
 
 
 def _kinds(config: LogConfig) -> tuple[str, ...]:
-    """Return the names of the trackers; --logging_dir alone means TensorBoard, as in kohya. Raises TrainerError if its folder is missing."""
+    """Return the names of the trackers; --logging_dir alone means TensorBoard, as in kohya.
+
+    Raises:
+        TrainerError: If its folder is missing.
+    """
     if config.log_with is None:
         return ("tensorboard",) if config.logging_dir else ()
     kinds = TRACKERS if config.log_with == "all" else (config.log_with,)
@@ -138,7 +142,11 @@ def _kinds(config: LogConfig) -> tuple[str, ...]:
 
 
 def _options(config: LogConfig) -> dict[str, dict[str, Any]]:
-    """Read --log_tracker_config, a TOML file with one table per tracker; raises TrainerError if it is malformed."""
+    """Read --log_tracker_config, a TOML file with one table per tracker.
+
+    Raises:
+        TrainerError: If it is malformed.
+    """
     path = config.log_tracker_config
     if path is None:
         return {}

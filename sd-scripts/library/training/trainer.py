@@ -38,7 +38,10 @@ class Trainer:
     def run(self) -> None:
         """Train to the end and save.
 
-        Raises StopRequested after the state was saved for a stop, TrainerError for a user's mistake, and Fenced if another start has the folder.
+        Raises:
+            StopRequested: After the state was saved for a stop.
+            TrainerError: For a user's mistake.
+            Fenced: If another start has the folder.
         """
         try:
             self._train()

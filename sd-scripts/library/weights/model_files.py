@@ -59,8 +59,10 @@ class ModelFiles:
         """Open the model at `path`; error messages call it `what`.
 
         `folders` are the subfolders of a diffusers pipeline that may contain the model. If tensor names start with one of `prefixes`, only
-        these tensors are used, without the prefix. Names of wrapped modules are unwrapped. Raises TrainerError (bad_model) naming what is
-        missing, damaged, or quantized by another program.
+        these tensors are used, without the prefix. Names of wrapped modules are unwrapped.
+
+        Raises:
+            TrainerError (bad_model): Naming what is missing, damaged, or quantized by another program.
         """
         self.path, self.what = Path(path), what
         self._files = [WeightFile(file, what, mapped=mapped) for file in find_files(self.path, what, folders)]
@@ -91,7 +93,11 @@ class ModelFiles:
         return TrainerError(f"{self.what} {self.path} is damaged: {why}. Download it again.", reason_code=ReasonCode.BAD_MODEL)
 
     def shape(self, name: str) -> tuple[int, ...]:
-        """Return a tensor's shape without reading it; raises KeyError for an unknown name."""
+        """Return a tensor's shape without reading it.
+
+        Raises:
+            KeyError: For an unknown name.
+        """
         recipe = self.names[name]
         shapes = [self._stored_shape(part) for part in recipe.names]
         rows = sum(shape[0] for shape in shapes) if shapes[0] else 0
@@ -106,7 +112,8 @@ class ModelFiles:
     def raw(self, name: str) -> tuple[Tensor, Tensor | None]:
         """Return a tensor in its stored dtype and, for scaled float8, its row scales (rows, 1) in float32, else None.
 
-        Raises TrainerError naming a stored tensor that is missing.
+        Raises:
+            TrainerError: Naming a stored tensor that is missing.
         """
         recipe = self.names[name]
         parts = [self._part(part) for part in recipe.names]
@@ -229,7 +236,8 @@ def dequantize(value: Tensor, scale: Tensor | None, dtype: torch.dtype | None) -
 def find_files(path: Path, what: str, folders: Sequence[str] = ()) -> list[Path]:
     """Return the .safetensors files of a model: the file itself, all its shards, or the files in a folder or one of its `folders`.
 
-    Raises TrainerError naming the shard, or the folder's file, that is missing.
+    Raises:
+        TrainerError: Naming the shard, or the folder's file, that is missing.
     """
     if path.is_dir():
         return _files_of_folder(path, what, folders)
@@ -253,12 +261,13 @@ def _files_of_folder(folder: Path, what: str, folders: Sequence[str]) -> list[Pa
         if indices := sorted(directory.glob("*.safetensors.index.json")):
             return _shards(indices[0], what)
         names = ("diffusion_pytorch_model", "model", "*")
-        found = next((files for name in names if (files := sorted(directory.glob(f"{name}.safetensors")))), [])
-        if len(found) == 1:
-            return found
-        if found:
+        matches = next((files for name in names if (files := sorted(directory.glob(f"{name}.safetensors")))), [])
+        if len(matches) == 1:
+            return matches
+        if matches:
             raise TrainerError(
-                f"{what} {directory} contains {len(found)} .safetensors files without an index; name one.", reason_code=ReasonCode.BAD_MODEL
+                f"{what} {directory} contains {len(matches)} .safetensors files without an index; name one.",
+                reason_code=ReasonCode.BAD_MODEL,
             )
     raise TrainerError(
         f"{what} {folder} contains no .safetensors file; choose the folder or the file of the model.", reason_code=ReasonCode.BAD_MODEL

@@ -16,11 +16,11 @@ from torch import Tensor, nn
 
 from fluxgym.contract.codes import ReasonCode
 from fluxgym.contract.files import PARTIAL_ENDING
-from fluxgym.contract.model_kinds import other_format
-from fluxgym.contract.safetensors import Header, HeaderError, HeaderProblem, TensorEntry, read_header
+from fluxgym.contract.safetensors import TensorEntry
 from fluxgym.contract.volumes import try_chmod
 from library.errors import TrainerError, warn
 from library.files import disk_errors, sync
+from library.weights.header import damaged, read_weight_header
 
 DTYPES = {
     "F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16, "F8_E4M3": torch.float8_e4m3fn,
@@ -39,10 +39,11 @@ class WeightFile:
     def __init__(self, path: str | Path, what: str, *, mapped: bool = True) -> None:
         """Read the header of the file at `path`; error messages call it `what`.
 
-        Raises TrainerError (bad_model) if the file is missing, empty, truncated, or not a .safetensors file.
+        Raises:
+            TrainerError (bad_model): If the file is missing, empty, truncated, or not a .safetensors file.
         """
         self.path, self.what, self.mapped = Path(path), what, mapped
-        self._header = self._read_header()
+        self._header = read_weight_header(self.path, what)
         self.metadata, self._entries = self._header.metadata, self._header.tensors
         self._pages: mmap.mmap | None = None
 
@@ -51,35 +52,20 @@ class WeightFile:
         """The names of the tensors, in the header's order."""
         return self._entries.keys()
 
-    def _read_header(self) -> Header:
-        if not self.path.is_file():
-            raise TrainerError(f"{self.what} {self.path} is missing; check the path or download it.", reason_code=ReasonCode.BAD_MODEL)
-        try:
-            size = self.path.stat().st_size
-            with self.path.open("rb") as file:
-                head = file.read(512)
-            if other := other_format(head):
-                raise TrainerError(f"{self.what} {self.path} is {other}.", reason_code=ReasonCode.BAD_MODEL)
-            header = read_header(self.path)
-        except OSError as error:
-            raise TrainerError(f"{self.what} {self.path} cannot be read: {error.strerror}.", reason_code=ReasonCode.BAD_MODEL) from None
-        except HeaderError as error:
-            is_damaged = error.kind is HeaderProblem.DAMAGED
-            raise self.damaged("its header cannot be read" if is_damaged else "it is cut short, or not a .safetensors file") from None
-        if header.file_bytes > size:
-            raise self.damaged(f"it is cut short and has {size} of {header.file_bytes} bytes")
-        return header
-
     def damaged(self, why: str) -> TrainerError:
         """Return the error for a file that cannot be read."""
-        return TrainerError(f"{self.what} {self.path} is damaged: {why}. Download it again.", reason_code=ReasonCode.BAD_MODEL)
+        return damaged(self.path, self.what, why)
 
     def shape(self, name: str) -> tuple[int, ...]:
         """Return a tensor's shape without reading the tensor."""
         return self._entries[name].shape
 
     def dtype(self, name: str) -> torch.dtype:
-        """Return a tensor's dtype without reading the tensor; raises TrainerError for a dtype that PyTorch does not have."""
+        """Return a tensor's dtype without reading the tensor.
+
+        Raises:
+            TrainerError: For a dtype that PyTorch does not have.
+        """
         stored = self._entries[name].dtype
         if stored not in DTYPES:
             raise TrainerError(
@@ -89,7 +75,11 @@ class WeightFile:
         return DTYPES[stored]
 
     def tensor(self, name: str) -> Tensor:
-        """Return a tensor, a view of the mapped file or a copy in memory; raises TrainerError if its size does not fit its shape."""
+        """Return a tensor, a view of the mapped file or a copy in memory.
+
+        Raises:
+            TrainerError: If its size does not fit its shape.
+        """
         entry, dtype = self._entries[name], self.dtype(name)
         count = math.prod(entry.shape)
         if count * dtype.itemsize != entry.end - entry.begin:
@@ -135,7 +125,11 @@ class WeightFile:
 
 
 def open_weights(path: str | Path, what: str) -> dict[str, Tensor]:
-    """Read all tensors of a small .safetensors file into memory; raises TrainerError (bad_model) like WeightFile."""
+    """Read all tensors of a small .safetensors file into memory.
+
+    Raises:
+        TrainerError (bad_model): As WeightFile does.
+    """
     file = WeightFile(path, what, mapped=False)
     return {name: file.tensor(name) for name in file.names}
 
@@ -143,7 +137,8 @@ def open_weights(path: str | Path, what: str) -> dict[str, Tensor]:
 def save_tensors(tensors: Mapping[str, Tensor], path: Path, metadata: Mapping[str, str] | None = None) -> None:
     """Write a .safetensors file atomically; several processes may write the same path.
 
-    Raises TrainerError if the disk is full or the path cannot be written.
+    Raises:
+        TrainerError: If the disk is full or the path cannot be written.
     """
     tmp_path = path.with_name(f"{path.name}.{os.getpid()}{PARTIAL_ENDING}")
     with disk_errors(path):

@@ -35,7 +35,10 @@ class Change:
 def copy_with_changes(source: Path, target: Path, changes: Mapping[str, Change], metadata: Mapping[str, str]) -> None:
     """Copy `source` to `target` with some tensors changed (of the same shapes) and with `metadata` instead of the source's.
 
-    The caller has checked that the source is complete (WeightFile does). Raises TrainerError if the disk is full.
+    The caller has checked that the source is complete, as WeightFile does.
+
+    Raises:
+        TrainerError: If the disk is full.
     """
     header = read_header(source)
     tensors, start = header.tensors, header.data_start

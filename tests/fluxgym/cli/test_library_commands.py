@@ -1,8 +1,10 @@
 """The terminal commands for history, templates, transfer and cleanup: each does its work, and each mistake is reported in one sentence."""
 
+import io
 import json
 import stat
 import sys
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -34,6 +36,28 @@ def fixture_cli(outputs, capsys):
     return call
 
 
+class Terminal(io.StringIO):
+    """A standard input that is a terminal."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.fixture(name="typing")
+def fixture_typing(monkeypatch):
+    """Return a context in which a user types one text at each question; it yields the questions."""
+
+    @contextmanager
+    def typing(text):
+        questions = []
+        with monkeypatch.context() as patched:
+            patched.setattr(sys, "stdin", Terminal())
+            patched.setattr("builtins.input", lambda question: questions.append(question) or text)
+            yield questions
+
+    return typing
+
+
 def test_duplicate_forget_delete(cli, outputs, monkeypatch):
     code, out, _ = cli("duplicate", "My Cat", "Other Cat")
     assert (code, out.splitlines()) == (0, [str(outputs.run("other-cat").folder), 'lora_name: "My Cat" → "Other Cat"'])
@@ -41,7 +65,7 @@ def test_duplicate_forget_delete(cli, outputs, monkeypatch):
     assert outputs.run("my-cat").lora.exists()
     monkeypatch.setattr(sys, "stdin", open("/dev/null"))  # noqa: SIM115
     code, _, err = cli("delete", "other-cat")
-    assert (code, "add --yes" in err, outputs.run("other-cat").folder.exists()) == (2, True, True)
+    assert (code, "Add --yes" in err, outputs.run("other-cat").folder.exists()) == (2, True, True)
     assert cli("delete", "other-cat", "--yes")[0] == 0
     assert not outputs.run("other-cat").folder.exists()
     assert cli("delete", "my-cat", "--yes")[0] == 0  # forgotten above
@@ -50,7 +74,7 @@ def test_duplicate_forget_delete(cli, outputs, monkeypatch):
 
 def test_what_was_forgotten_or_swept_is_listed_with_the_way_back(cli, outputs):
     assert cli("archive")[:2] == (0, "No run was forgotten or replaced.\n")
-    for words in (("forget", "my-cat"), ("sweep", "--older-than", "0")):
+    for words in (("forget", "my-cat"), ("sweep", "--older-than", "0", "--yes")):
         code, _, err = cli(*words)
         assert (code, err) == (0, "To put it back: python -m fluxgym archive restore my-cat\n")
         assert cli("archive")[1].startswith("my-cat: forgotten 20")
@@ -76,19 +100,67 @@ def test_history_and_restore(cli, outputs):
     assert read_state(run)["max_train_epochs"] == 4
 
 
+def test_history_names_what_replaced_each_version(cli, outputs):
+    run = outputs.run("my-cat")
+    for epochs in (8, 16):
+        save_version(run)
+        update_state(run, {"max_train_epochs": epochs})
+    _, out, _ = cli("history", "my-cat")
+    assert [line.strip() for line in out.splitlines() if "→" in line] == ["max_train_epochs: 8 → 16", "max_train_epochs: 4 → 8"]
+
+
 def test_templates(cli):
     assert cli("template", "list")[1] == "There are no templates yet.\n"
     assert cli("template", "save", "faces", "my-cat")[0] == 0
     assert cli("template", "list")[1] == "faces\n"
     state = json.loads(cli("template", "apply", "faces", "dog")[1])
     assert (state["lora_name"], state["max_train_epochs"]) == ("dog", 4)
-    assert cli("template", "delete", "faces")[0] == 0
+    assert cli("template", "delete", "faces", "--yes")[0] == 0
+    assert cli("template", "list")[1] == "There are no templates yet.\n"
+
+
+def epochs_of_template(cli):
+    return json.loads(cli("template", "apply", "faces", "x")[1])["max_train_epochs"]
+
+
+def test_template_is_lost_only_if_the_user_agrees(cli, outputs, typing):
+    cli("template", "save", "faces", "my-cat")
+    make_run(outputs.root, "dog", max_train_epochs=9)
+    for words in (["save", "faces", "dog"], ["delete", "faces"]):
+        code, _, err = cli("template", *words)
+        assert (code, "settings" in err, "Add --yes to do it" in err) == (2, True, True)
+        with typing("no") as questions:
+            assert cli("template", *words)[0] == 1
+        assert "Type yes to" in questions[0]
+    assert epochs_of_template(cli) == 4
+    with typing("yes"):
+        assert cli("template", "save", "faces", "dog")[0] == 0
+    assert epochs_of_template(cli) == 9
+    assert cli("template", "save", "faces", "my-cat", "--yes")[0] == 0
+    assert epochs_of_template(cli) == 4
 
 
 def test_sweep_and_backup(cli, outputs, tmp_path):
     assert cli("backup", str(tmp_path / "x.tar.gz"))[0] == 0
-    assert cli("sweep", "--older-than", "30d")[1] == "my-cat\n"
+    assert cli("sweep", "--older-than", "30d", "--yes")[1] == "my-cat\n"
     assert not outputs.run("my-cat").ui_state.exists()
+    assert cli("sweep", "--older-than", "30d", "--yes")[1] == "No ended run is older than 30 days.\n"
+
+
+def test_sweep_asks_with_the_number_of_runs(cli, outputs, typing):
+    for name in ("a", "b", "c", "d"):
+        make_run(outputs.root, name, timestamp=1000.0)
+    code, out, err = cli("sweep", "--older-than", "30d")
+    assert (code, out) == (2, "")
+    assert "5 ended runs leave the list: " in err
+    assert "and 2 more. All files stay. Add --yes" in err
+    with typing("n") as questions:
+        assert cli("sweep", "--older-than", "30d")[:2] == (1, "Nothing was forgotten.\n")
+    assert "5 ended runs leave the list" in questions[0]
+    assert outputs.run("a").ui_state.exists()
+    with typing("yes"):
+        assert cli("sweep", "--older-than", "30d")[0] == 0
+    assert not outputs.run("a").ui_state.exists()
 
 
 def test_export_and_import(cli, tmp_path):

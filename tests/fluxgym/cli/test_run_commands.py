@@ -16,10 +16,11 @@ from fluxgym import app_settings
 from fluxgym.cli.main import build_parser, main
 from fluxgym.cli.terminal import read_state_file
 from fluxgym.engines.device_queue import Queue
+from fluxgym.engines.devices import acquire_devices
+from fluxgym.engines.dispatcher import DISPATCHER_ENDED, DispatcherProcess
 from fluxgym.runs.launch_spec import DeviceRequest, LaunchSpec, write_launch_spec
 from fluxgym.runs.paths import OutputsPaths, RunPaths
 from fluxgym.runs.process_identity import identify
-from fluxgym.runs.status import SUPERVISOR_ENDED
 from fluxgym.sessions.control import wait_until_ended
 from tests.support.photos import write_cats
 from tests.support.runs import dead_process, make_run, record_processes, wait_for, write_checkpoint
@@ -66,14 +67,30 @@ def test_queue_prints_what_a_run_waits_for_now_not_what_its_state_says(run_cli):
     outputs = OutputsPaths(run_cli.outputs)
     me = identify(os.getpid(), "id-cat")
     for name in ("gone", "cat", "dog"):
-        run = make_run(outputs.root, name, status="queued", reason="Waiting for the CPU; ahead of it: an old run.")
+        run = make_run(outputs.root, name, status="queued", reason="Waiting for the CPU; “an old run” is ahead of it.")
         write_launch_spec(run, LaunchSpec(run_id=f"id-{name}", attempt=1, trainer_dir="/", devices=DeviceRequest(kind="cpu")))
         record_processes(run, f"id-{name}", 1, me if name != "dog" else dead_process("id-dog"), None)
         Queue(outputs).join(run, f"id-{name}", ["cpu"])
     shutil.rmtree(outputs.run("gone").folder)
-    code, out, err = run_cli("queue", "move", "cat", "--to", "3")
+    code, out, err = run_cli("queue")
     assert (code, err) == (0, "")
-    assert out == f"2. dog: {SUPERVISOR_ENDED}\n3. cat: Waiting for the CPU; it is first in this queue.\n"
+    assert out == f"2. cat: Waiting for the CPU; it is next.\n3. dog: {DISPATCHER_ENDED}\n"
+    assert DispatcherProcess(outputs).problem() == DISPATCHER_ENDED  # a list starts nothing
+
+
+def test_queue_starts_the_dispatcher_with_what_it_changes(run_cli):
+    outputs = OutputsPaths(run_cli.outputs)
+    lease = acquire_devices(DeviceRequest(kind="cpu"), outputs.root / "other")
+    for name in ("cat", "dog"):
+        run = make_run(outputs.root, name, status="queued")
+        write_launch_spec(run, LaunchSpec(run_id=f"id-{name}", attempt=1, trainer_dir="/", devices=DeviceRequest(kind="cpu")))
+        Queue(outputs).join(run, f"id-{name}", ["cpu"])
+    out = run_cli("queue", "move", "cat", "--to", "2")[1]
+    waiting = "Waiting for the CPU, which “other” uses; "
+    assert out == f"1. dog: {waiting}it is next.\n2. cat: {waiting}“dog” is ahead of it.\n"
+    assert run_cli("queue", "cancel", "dog")[1] == f"Canceled dog.\n1. cat: {waiting}it is next.\n"
+    assert run_cli("queue", "cancel", "cat")[1] == "Canceled cat.\nNo run is waiting.\n"
+    lease.release()
 
 
 def test_a_row_says_what_its_date_is_and_shows_the_words_of_the_page(run_cli):
@@ -98,6 +115,28 @@ def test_a_row_says_what_its_date_is_and_shows_the_words_of_the_page(run_cli):
         "copy": ("Not started", "Copied"), "import": ("Imported", "Imported"), "undated": ("Completed", "Changed"),
         "adopted": ("Completed", "Adopted"), "torn": ("Cannot be read", "Changed"), "running": ("Stopping", "Started"),
     }  # fmt: skip
+
+
+def test_kohyas_folders_are_checked_and_started_with_their_repeats_and_class(run_cli):
+    write_cats(run_cli.folder / "kohya" / "4_tabby cat", caption="tabby cat")
+    (run_cli.folder / "kohya" / "4_tabby cat" / "cat 3.txt").unlink()
+    words = write_state(run_cli.folder)
+    settings = json.loads((run_cli.folder / "state.json").read_text())
+    (run_cli.folder / "state.json").write_text(
+        json.dumps({name: settings[name] for name in settings if name not in ("num_repeats", "concept_sentence")})
+    )
+    words[-1] = str(run_cli.folder / "kohya")
+    sentence = "The images are in kohya's folder 4_tabby cat, so “Repeat trains per image” is 4.\n"
+    code, out, err = run_cli("preflight", *words)
+    assert (code, err, "16 steps" in out, "4 images" in out) == (0, sentence, True, True)
+    code, out, err = run_cli("start", *words)
+    assert (code, err) == (0, sentence)
+    run = RunPaths(Path(out.strip()))
+    wait_until_ended(run)
+    kept = json.loads(run.ui_state.read_text())
+    assert (kept["num_repeats"], kept["concept_sentence"]) == (4, "tabby cat")
+    assert (run.dataset / "cat 3.txt").read_text() == "tabby cat\n"
+    assert len(list(run.dataset.glob("*.png"))) == 4
 
 
 def test_stop_and_resume_by_either_name(run_cli):

@@ -4,7 +4,7 @@ import pytest
 
 from fluxgym.contract.caption_files import Pairing
 from fluxgym.contract.dataset_notes import (
-    DatasetLook,
+    FolderSummary,
     content_digest,
     cut_captions_sentence,
     equal_files,
@@ -12,13 +12,14 @@ from fluxgym.contract.dataset_notes import (
     listed,
     no_images_sentence,
     notes,
+    required_trigger,
 )
 
 
-def look(captions, **found):
+def summary(captions, **found):
     pairing = {name: found.pop(name) for name in ("unused", "shared", "other_captions", "left_out") if name in found}
     of = {name: name.replace(".png", ".txt") for name in captions}
-    return DatasetLook(captions=captions, pairing=Pairing(of=of, **pairing), **found)
+    return FolderSummary(captions=captions, pairing=Pairing(of=of, **pairing), **found)
 
 
 def sentences(found, trigger=""):
@@ -26,7 +27,7 @@ def sentences(found, trigger=""):
 
 
 def test_a_plain_folder_needs_no_words():
-    assert sentences(look({"a.png": "sks cat", "b.png": ""}), trigger="sks cat") == []
+    assert sentences(summary({"a.png": "sks cat", "b.png": ""}), trigger="sks cat") == []
 
 
 @pytest.mark.parametrize(
@@ -42,13 +43,19 @@ def test_a_plain_folder_needs_no_words():
     ],
 )  # fmt: skip
 def test_each_loss_is_named(found, words):
-    (sentence,) = sentences(look({"a.png": "cat", "a.jpg": "cat"}, **found))
+    (sentence,) = sentences(summary({"a.png": "cat", "a.jpg": "cat"}, **found))
     assert words in sentence
 
 
 def test_captions_without_the_trigger_word_are_counted_and_named():
-    found = look({"a.png": "a photo of SKS Cat", "b.png": "a cat", "c.png": ""})
+    found = summary({"a.png": "a photo of SKS Cat", "b.png": "a cat", "c.png": ""})
     assert sentences(found, trigger="sks cat") == ["1 caption does not contain the trigger word “sks cat”: b.png."]
+
+
+@pytest.mark.parametrize(("prefix", "suffix"), [("a photo of SKS cat, ", ""), ("", ", sks cat")])
+def test_a_trigger_word_that_is_added_to_each_caption_is_required_of_none(prefix, suffix):
+    assert required_trigger(" sks cat ", prefix=prefix, suffix=suffix) == ""
+    assert required_trigger(" sks cat ", prefix="a photo of ", suffix="") == "sks cat"
 
 
 def test_many_names_are_counted():

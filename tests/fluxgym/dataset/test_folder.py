@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from fluxgym.contract.image_formats import FORMATS
 from fluxgym.dataset.folder import CaptionRules, ImageFolder, copy_for_training, copy_into, safe_name, sizes
 from fluxgym.errors import DatasetError
 from tests.support.photos import write_cats
@@ -47,6 +48,16 @@ def test_caption_edit_is_written_immediately_and_an_empty_one_removes_the_file(f
     assert not (folder.path / "a.txt").exists()
     with pytest.raises(DatasetError):
         folder.set_caption("../../etc/passwd", "x")
+
+
+def test_refusals_name_every_image_format_that_is_read(folder, tmp_path):
+    with pytest.raises(DatasetError) as other_file:
+        folder.add(text(tmp_path, "words"), "a.doc")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(DatasetError) as no_image:
+        copy_into(tmp_path / "empty", tmp_path / "copy")
+    for error in (other_file, no_image):
+        assert [each.name for each in FORMATS if each.extensions[0] not in str(error.value)] == []
 
 
 def test_images_of_equal_stems_get_different_names(folder, tmp_path):

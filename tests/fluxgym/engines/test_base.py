@@ -1,6 +1,5 @@
 """The contract of an engine, tested with each engine of the registry; what an engine does in its own way is tested beside it."""
 
-import threading
 import time
 
 import pytest
@@ -13,8 +12,9 @@ from fluxgym.errors import LaunchError, SessionError
 from fluxgym.runs.launch_spec import DeviceRequest, LaunchSpec, write_launch_spec
 from fluxgym.runs.paths import OutputsPaths
 from fluxgym.runs.snapshot import RunSnapshot
+from fluxgym.runs.state import read_state
 from fluxgym.runs.status import EnginePhase
-from tests.support.runs import make_run, wait_for
+from tests.support.runs import make_run
 
 
 @pytest.fixture(name="engine", params=ENGINES)
@@ -92,22 +92,20 @@ def test_a_canceled_run_acquires_nothing(engine, run):
     assert engine.waiting() == ()
 
 
-def test_a_run_waits_for_a_device_in_use_until_it_is_canceled(engine, run, tmp_path):
-    other, canceled, reasons, results = make_run(tmp_path, "dog"), threading.Event(), [], []
+def test_a_run_is_left_waiting_for_a_device_in_use_until_it_is_canceled(engine, run, tmp_path):
+    other, reasons = make_run(tmp_path, "dog"), []
     lease = engine.acquire(run, engine.assign(spec_of("cat"), "1"), is_canceled=lambda: False, waiting=reasons.append)
     spec = engine.assign(spec_of("dog"), "1")
-    wait = threading.Thread(target=lambda: results.append(engine.acquire(other, spec, is_canceled=canceled.is_set, waiting=reasons.append)))
-    wait.start()
-    try:
-        wait_for(lambda: reasons)
-        assert engine.waiting() == ("dog",)
-        assert engine.waiting_since(other) == pytest.approx(time.time(), abs=30)
-        assert "cat" in reasons[0]
-    finally:
-        canceled.set()
-        wait.join(30)
+    write_launch_spec(other, spec)
+    assert engine.acquire(other, spec, is_canceled=lambda: False, waiting=reasons.append) is None
+    assert engine.waiting() == ("dog",)
+    assert engine.waiting_since(other) == pytest.approx(time.time(), abs=30)
+    assert "cat" in reasons[0]
+    assert engine.observe([RunSnapshot(other, read_state(other))])["dog"].phase is EnginePhase.WAITING
+    assert engine.cancel(other, grace_s=1.0)
+    assert read_state(other)["status"] == Status.STOPPED
     lease.release()
-    assert (results, engine.waiting(), engine.waiting_since(other)) == ([None], (), None)
+    assert (engine.waiting(), engine.waiting_since(other)) == ((), None)
 
 
 def test_a_run_without_a_choice_may_take_any_device(engine):

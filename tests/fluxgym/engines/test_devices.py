@@ -87,9 +87,10 @@ def test_all_are_taken_or_none():
     alone.release()
 
 
-def test_the_only_device_needs_no_choice():
-    held = acquire_devices(DeviceRequest(kind="cpu"), OUTPUTS / "ann")
-    assert held.env == {}
+@pytest.mark.parametrize(("ids", "env"), [((), {}), (("2",), {"CUDA_VISIBLE_DEVICES": "2"})])
+def test_the_only_device_is_shown_whatever_its_supervisor_sees(ids, env):
+    held = acquire_devices(DeviceRequest(kind="gpu" if ids else "cpu", ids=ids), OUTPUTS / "ann")
+    assert held.env == env
     held.release()
 
 

@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from dataclasses import replace
 from datetime import datetime
 
@@ -11,6 +12,7 @@ import pytest
 
 from fluxgym.engines.base import Engine
 from fluxgym.engines.device_queue import Queue
+from fluxgym.engines.dispatcher import DISPATCHER_ENDED, DispatcherProcess
 from fluxgym.engines.local import LocalEngine
 from fluxgym.engines.registry import status_of
 from fluxgym.errors import LaunchError, StorageError
@@ -86,6 +88,40 @@ def test_a_restarted_container_says_when_it_was_started_itself(engine, run):
     assert observed(engine, run).reason.startswith("The machine or container restarted at ")
 
 
+QUEUED = [  # stored status, run id of the ticket, supervisor
+    ("queued", "id-cat", DEAD, EnginePhase.WAITING),
+    ("starting", "id-cat", DEAD, EnginePhase.WAITING),
+    ("queued", "id-cat", OWN, EnginePhase.PENDING),
+    ("queued", "of another start", DEAD, EnginePhase.GONE),
+    ("stopped", "id-cat", DEAD, EnginePhase.GONE),
+    ("queued", "id-cat", OTHER_HOST, EnginePhase.WAITING),  # which is silent
+]
+
+
+@pytest.mark.parametrize(("status", "run_id", "supervisor", "phase"), QUEUED)
+def test_a_run_with_a_ticket_of_its_start_and_without_a_process_waits(engine, tmp_path, status, run_id, supervisor, phase):
+    run = make_run(tmp_path, status=status, reason="Waiting for the CPU.")
+    record_processes(run, "id-cat", 1, identity(supervisor), None)
+    Queue(OutputsPaths(tmp_path)).join(run, run_id, ["cpu"])
+    found = engine.observe([RunSnapshot(run, read_state(run))])["cat"]
+    assert found.phase is phase
+    if phase is EnginePhase.WAITING:
+        assert (status_of(run, read_state(run)).status, found.reason) == ("queued", DISPATCHER_ENDED)
+        DispatcherProcess(OutputsPaths(tmp_path)).record()
+        assert status_of(run, read_state(run)).reason == "Waiting for the CPU."
+
+
+def test_a_live_run_of_another_host_that_waits_is_out_of_reach(engine, tmp_path):
+    run = make_run(tmp_path, status="queued")
+    record_processes(run, "id-cat", 1, identity(OTHER_HOST), None)
+    Queue(OutputsPaths(tmp_path)).join(run, "id-cat", ["cpu"])
+    run.lease.write_text("{}")
+    assert status_of(run, read_state(run)).reason == "It waits on another machine, pod."
+    assert engine.abandoned() == ()
+    os.utime(run.lease, (time.time() - 300,) * 2)
+    assert status_of(run, read_state(run)).reason == DISPATCHER_ENDED
+
+
 def test_one_call_observes_many_runs(engine, run, tmp_path):
     other = make_run(tmp_path, "dog")
     record_processes(run, "id-cat", 1, identity(OWN), identity(OWN))
@@ -130,6 +166,15 @@ def test_an_attempt_with_a_live_supervisor_is_not_submitted_again(engine, run):
     assert not run.monitor_log.exists()
 
 
+def test_an_assigned_run_keeps_the_devices_that_its_starter_sees(engine, monkeypatch):
+    spec = LaunchSpec(run_id="id-cat", attempt=1, trainer_dir="/")
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    assert engine.assign(spec, None).env == {}
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    assert engine.assign(spec, None).env == {"CUDA_VISIBLE_DEVICES": ""}
+    assert engine.assign(spec, "0,1").env == {"CUDA_VISIBLE_DEVICES": "0,1"}
+
+
 def test_a_supervisor_that_cannot_start_is_reported_with_the_end_of_its_log(engine, run):
     with pytest.raises(LaunchError, match=r"launch\.json is missing"):  # nothing was written for it
         engine.submit(run, LaunchSpec(run_id="id-cat", attempt=1, trainer_dir="/"))
@@ -155,8 +200,9 @@ def test_a_stop_request_reaches_a_run_on_another_host(engine, run):
 def test_reconcile_removes_tickets_of_runs_that_do_not_wait(engine, run):
     write_launch_spec(run, LaunchSpec(run_id="id-cat", attempt=1, trainer_dir="/"))
     Queue(OutputsPaths(run.folder.parent)).join(run, "id-cat", ["cpu"])
+    run.ui_state.write_text(run.ui_state.read_text().replace("starting", "stopped"))
     assert engine.waiting() == ("cat",)
-    assert engine.reconcile() == ()  # its state is starting, not queued
+    assert engine.reconcile() == ()
     assert engine.waiting() == ()
 
 
@@ -164,13 +210,14 @@ def test_reconcile_keeps_the_ticket_of_a_run_whose_state_cannot_be_read(engine, 
     write_launch_spec(run, LaunchSpec(run_id="id-cat", attempt=1, trainer_dir="/"))
     Queue(OutputsPaths(run.folder.parent)).join(run, "id-cat", ["cpu"])
     run.ui_state.write_text("{")
+    record_processes(run, "id-cat", 1, identity(OWN), None)
     assert engine.reconcile() == ()
     assert engine.waiting() == ("cat",)
 
 
 @pytest.mark.parametrize("damage", ["", "{", None], ids=["empty", "torn", "missing"])
 def test_reconcile_ends_a_waiting_run_whose_launch_spec_is_damaged(engine, tmp_path, caplog, damage):
-    run = make_run(tmp_path, status="queued", reason="Waiting for the CPU; it is first in this queue.")
+    run = make_run(tmp_path, status="queued", reason="Waiting for the CPU; it is next.")
     record_processes(run, "id-cat", 1, dead_process("id-cat"), None)
     Queue(OutputsPaths(tmp_path)).join(run, "id-cat", ["cpu"])
     if damage is not None:

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from fluxgym.models.caption_tokens import DEV, SCHNELL, token_limit, too_long
+from fluxgym.contract.model_kinds import T5_LENGTHS
+from fluxgym.models.caption_tokens import token_limit, too_long
 from fluxgym.models.catalog import CAPTION_LENGTH, FoundFiles
-from library.models.flux1.family import T5_LENGTHS
 from library.models.flux1.text_encoders import load_tokenizers
 from tests.support.source_tree import ROOT
 
@@ -22,23 +22,19 @@ def fixture_files():
     return FoundFiles(**paths)
 
 
-def test_limits_are_the_trainers():
-    assert T5_LENGTHS == {"dev": DEV, "schnell": SCHNELL}
-
-
 def test_the_limit_is_the_trainers_for_the_pocket_model(files):
-    assert token_limit(files, {}) == load_tokenizers(str(files.clip_l), str(files.t5xxl), None, DEV).t5_length
+    assert token_limit(files, {}) == load_tokenizers(str(files.clip_l), str(files.t5xxl), None, T5_LENGTHS["dev"]).t5_length
     assert token_limit(files, {CAPTION_LENGTH: 20}) == 20
 
 
 def test_tokens_are_counted_as_the_trainer_counts_them(files):
     text = "a photo of a cat, sitting on a chair, " * 6
-    tokenizer = load_tokenizers(str(files.clip_l), str(files.t5xxl), None, DEV).t5_tokenizer
+    tokenizer = load_tokenizers(str(files.clip_l), str(files.t5xxl), None, T5_LENGTHS["dev"]).t5_tokenizer
     assert too_long({"a.png": text, "b.png": "a cat"}, files, 48) == {"a.png": len(tokenizer(text)["input_ids"])}
 
 
 def test_without_a_tokenizer_the_words_are_counted(files, tmp_path):
     other = FoundFiles(transformer=files.transformer, clip_l=files.clip_l, t5xxl=tmp_path / "t5.safetensors", ae=files.ae)
     assert too_long({"a.png": "cat " * 900, "b.png": "cat " * 400}, other, 512) == {"a.png": 901}
-    assert token_limit(other, {}) == DEV
+    assert token_limit(other, {}) == T5_LENGTHS["dev"]
     assert Path(other.t5xxl).parent == tmp_path

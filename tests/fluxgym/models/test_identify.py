@@ -38,7 +38,7 @@ def write(path, tensors, *, lost=0):
         (DIFFUSERS, "FLUX.1 schnell in bf16, diffusers' names", {"transformer"}),
         ({CLIP: "F32"}, "a CLIP text encoder", {"clip_l"}),
         ({T5: "F16"}, "a T5 text encoder", {"t5xxl"}),
-        ({AE: "F32"}, "the VAE (ae)", {"ae"}),
+        ({AE: "F32"}, "a VAE", {"ae"}),
         (
             {f"model.diffusion_model.{name}": dtype for name, dtype in DEV.items()}
             | {f"vae.{AE}": "F32", f"text_encoders.t5xxl.transformer.{T5}": "F8_E4M3", f"text_encoders.clip_l.transformer.{CLIP}": "F16"},
@@ -51,6 +51,7 @@ def write(path, tensors, *, lost=0):
 def test_identify_names_the_model_and_its_roles(tensors, words, roles, tmp_path):
     identity = identify(write(tmp_path / "m.safetensors", tensors))
     assert (identity.words, identity.roles, identity.problem) == (words, roles, None)
+    assert identity.version == next((version for version in ("dev", "schnell") if version in words), "")
     assert identity.sentence == f"This is {words}."
 
 

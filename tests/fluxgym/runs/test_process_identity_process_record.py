@@ -2,9 +2,13 @@
 
 import os
 import shutil
+import subprocess
+import sys
 
 import pytest
 
+from fluxgym.contract.files import ATTEMPT_VARIABLE, RUN_ID_VARIABLE
+from fluxgym.contract.lease import RUN_FOLDER_VARIABLE
 from fluxgym.engines.registry import is_executing
 from fluxgym.runs.paths import RunPaths
 from fluxgym.runs.process_identity import identify, read_record
@@ -44,4 +48,36 @@ def test_a_moved_folder_keeps_its_processes_and_so_does_one_seen_through_a_link(
 )
 def test_a_damaged_record_returns_none(run, text):
     run.process.write_text(text)
+    assert read_record(run) is None
+
+
+@pytest.fixture(name="trainer")
+def fixture_trainer(run):
+    """A process with the environment of the run's trainer, named by training.pid."""
+    own = {"FLUXGYM_RUN_FOLDER": str(run.folder), "FLUXGYM_RUN_ID": "id-cat", "FLUXGYM_ATTEMPT": "2"}
+    assert {RUN_FOLDER_VARIABLE, RUN_ID_VARIABLE, ATTEMPT_VARIABLE} == set(own)
+    process = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"], env=os.environ | own)
+    run.training_pid.write_text(f"{process.pid}\n")
+    yield process
+    process.kill()
+    process.wait()
+
+
+BROKEN_TRAINER = '{"run_id": "id-cat", "attempt": 2, "started_at": 5, "supervisor": null, "trainer": {"pid": "x"}}'
+
+
+@pytest.mark.parametrize("text", ["{", "[]", BROKEN_TRAINER])
+def test_trainer_of_a_damaged_record_is_found_by_its_pid_file(run, trainer, text):
+    run.process.write_text(text)
+    record = read_record(run)
+    assert (record.run_id, record.attempt, record.supervisor, record.trainer.pid) == ("id-cat", 2, None, trainer.pid)
+    assert is_executing(run)
+    copy = RunPaths(shutil.copytree(run.folder, run.folder.with_name("copy")))
+    assert not is_executing(copy)  # its training.pid names a trainer of another folder
+    run.training_pid.write_text(f"{os.getpid()}\n")
+    assert not is_executing(run)
+
+
+def test_trainer_without_any_record_is_not_guessed(run, trainer):
+    run.process.unlink()
     assert read_record(run) is None

@@ -9,14 +9,14 @@ import pytest
 from fluxgym.contract.codes import LIVE, Status
 from fluxgym.engines.registry import is_supervised, status_of
 from fluxgym.runs.exit_record import ExitRecord, write_exit_record
-from fluxgym.runs.files import tail
+from fluxgym.runs.files import tail, write_json
 from fluxgym.runs.launch_spec import LaunchSpec, write_launch_spec
 from fluxgym.runs.process_identity import identify
 from fluxgym.runs.snapshot import RunSnapshot
 from fluxgym.runs.state import read_state
 from fluxgym.runs.status import SYMBOLS, EnginePhase, EngineState, SessionStatus, derive_status
 from fluxgym.sessions.listing import list_sessions
-from tests.support.runs import make_run, record_processes, state_of
+from tests.support.runs import make_run, record_processes, state_of, write_ticket
 
 
 def record(run, **changes):
@@ -64,12 +64,11 @@ def test_another_host_that_still_writes_is_running(tmp_path):
 def test_a_run_that_waits_on_another_host_is_queued_there(tmp_path):
     run = make_run(tmp_path, status="queued")
     record(run, boot_id="x", host="pod")
-    run.ticket.parent.mkdir(parents=True)
-    run.ticket.write_text("{}")
+    write_ticket(run)
     run.lease.write_text("{}")
     assert shown(run) == SessionStatus(Status.QUEUED, "", "It waits on another machine, pod.")
     os.utime(run.lease, (time.time() - 300,) * 2)
-    assert "restarts the supervisor" in shown(run).reason
+    assert "the process that starts waiting runs has ended" in shown(run).reason
 
 
 def test_the_guides_remedy_of_removing_training_pid(tmp_path):
@@ -233,9 +232,15 @@ def test_a_run_on_another_host_is_running_while_it_writes(tmp_path, age_s, statu
     assert "another machine, pod" in found.reason
 
 
-def test_a_queued_run_without_a_supervisor_keeps_its_position(tmp_path):
-    def prepare(run):
-        run.ticket.parent.mkdir(parents=True)
-        run.ticket.touch()
+@pytest.mark.parametrize("stored", ["queued", "starting"])
+def test_a_run_with_a_ticket_is_queued_without_a_process(tmp_path, stored):
+    found = derived(tmp_path, EnginePhase.WAITING, stored=stored, reason="Nothing starts it.", prepare=write_ticket)
+    assert found == SessionStatus(Status.QUEUED, "", "Nothing starts it.")
 
-    assert derived(tmp_path, EnginePhase.GONE, stored="queued", prepare=prepare).status is Status.QUEUED
+
+@pytest.mark.parametrize(
+    ("ticket", "stored"), [({"run_id": "of another start"}, "queued"), ([], "queued"), ({"run_id": "id-cat"}, "running")]
+)
+def test_a_ticket_of_another_start_or_a_damaged_one_does_not_count(tmp_path, ticket, stored):
+    found = derived(tmp_path, EnginePhase.GONE, stored=stored, prepare=lambda run: write_json(run.ticket, ticket))
+    assert found.status is Status.STOPPED

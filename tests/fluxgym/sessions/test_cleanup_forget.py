@@ -16,7 +16,7 @@ from fluxgym.runs.process_identity import identify
 from fluxgym.sessions import cleanup as forget_module
 from fluxgym.sessions.cleanup import backup, contents, delete, forget, sweep, sweepable, undo_forget
 from fluxgym.sessions.listing import list_sessions
-from tests.support.runs import make_run, record_processes, wait_for
+from tests.support.runs import make_run, record_processes, wait_for, write_ticket
 
 
 @pytest.fixture(name="run")
@@ -97,8 +97,7 @@ def test_a_live_run_is_not_deleted_or_forgotten(run, do):
 
 def test_a_waiting_run_is_left_alone(tmp_path):
     run = make_run(tmp_path, status="queued")
-    run.ticket.parent.mkdir(parents=True)
-    run.ticket.write_text("{}")
+    write_ticket(run)
     with pytest.raises(AlreadyRunning):
         forget(run)
 

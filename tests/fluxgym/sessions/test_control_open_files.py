@@ -6,14 +6,15 @@ from contextlib import contextmanager
 
 import pytest
 
+from fluxgym.contract.image_pool import ImagePool
 from fluxgym.dataset import images
-from fluxgym.dataset.image_pool import ImagePool
 from fluxgym.dataset.images import check_image, read_size, thumbnail
 from fluxgym.engines.registry import is_executing, status_of
 from fluxgym.errors import NotReadableNow, StorageError
 from fluxgym.runs.checkpoints import list_complete
 from fluxgym.runs.launch_spec import holds_start, write_stop_request
 from fluxgym.runs.process_identity import identify, is_alive
+from fluxgym.runs.snapshot import RunSnapshot
 from fluxgym.runs.state import read_state
 from fluxgym.sessions.control import stop, wait_until_ended
 from fluxgym.sessions.history import repair
@@ -63,7 +64,7 @@ ACTIONS = {
     "is_executing": is_executing,
     "ensure_ended": ensure_ended,
     "checkpoints": lambda run: list_complete(run, backend_of(run)),
-    "preview": resume_preview,
+    "preview": lambda run: resume_preview(RunSnapshot.read(run)),
     "wait": wait_until_ended,
 }
 
@@ -118,7 +119,7 @@ def test_the_supervisor_goes_on_watching(run):
 @pytest.mark.parametrize("read", [check_image, read_size, lambda path: thumbnail(path, 64)])
 def test_an_image_is_not_damaged(read, tmp_path, monkeypatch):
     for name in ("HEADERS", "DECODERS"):
-        monkeypatch.setattr(images, name, ImagePool(1))  # without processes that are there already
+        monkeypatch.setattr(images, name, ImagePool(1, images.WORKER))  # without processes that are there already
     image = write_cats(tmp_path / "images", count=1) / "cat 0.png"
     with no_more_files(), pytest.raises(NotReadableNow):
         read(image)

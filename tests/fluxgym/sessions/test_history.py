@@ -58,7 +58,7 @@ def test_a_diff_names_settings_and_nothing_else():
     before = {"lora_name": "a", "max_train_epochs": 16, "status": "running", "advanced": {"train_batch_size": 2}, "concept_sentence": "x"}
     after = {"lora_name": "a", "max_train_epochs": 20, "status": "stopped", "advanced": {"network_alpha": 4.0}, "concept_sentence": "x\ny"}
     assert diff(before, after) == [
-        'concept_sentence: "x" → "x\\ny"', "max_train_epochs: 16 → 20", "train_batch_size: 2 → not set", "network_alpha: not set → 4.0",
+        'concept_sentence: "x" → "x\\ny"', "max_train_epochs: 16 → 20", "network_alpha: not set → 4.0", "train_batch_size: 2 → not set",
     ]  # fmt: skip
     assert diff(before, before) == []
 

@@ -8,7 +8,7 @@ import pytest
 
 from fluxgym.runs.process_identity import identify
 from fluxgym.sessions import index as index_module
-from fluxgym.sessions.index import OfEntries, SessionIndex
+from fluxgym.sessions.index import EntriesCache, SessionIndex
 from fluxgym.sessions.listing import list_sessions
 from tests.support.runs import make_run, record_processes
 
@@ -114,7 +114,7 @@ def test_a_pipe_at_the_path_of_a_state_blocks_no_reader(tmp_path, runs):
 
 def test_a_value_of_the_entries_is_computed_again_only_after_a_change(tmp_path, runs):
     index, computed = SessionIndex(tmp_path), []
-    names = OfEntries(lambda entries: computed.append(1) or [entry.lora_name for entry in entries])
+    names = EntriesCache(lambda entries: computed.append(1) or [entry.lora_name for entry in entries])
     assert names(index.entries()) == names(index.entries()) == [run.slug for run in reversed(runs)]
     assert len(computed) == 1
     change(runs[2], lora_name="another")

@@ -17,13 +17,13 @@ def fixture_run(tmp_path):
 
 def test_a_run_of_this_machine_is_trained(run):
     assert origin_of(run, read_state(run)) is Origin.TRAINED
-    assert (parent_of(read_state(run)), imported_at(read_state(run))) == ("", None)
+    assert (parent_of(run, read_state(run)), imported_at(read_state(run))) == ("", None)
 
 
 def test_a_copy_is_a_copy_until_it_is_started(run):
     copy = duplicate(run, "second")
     assert origin_of(copy, read_state(copy)) is Origin.COPY
-    assert parent_of(read_state(copy)) == "cat"
+    assert parent_of(copy, read_state(copy)) == "cat"
     copy.training_log.write_text("started")
     assert origin_of(copy, read_state(copy)) is Origin.TRAINED
 
@@ -39,10 +39,25 @@ def test_an_import_records_its_time(run, tmp_path):
 
 @pytest.mark.parametrize(("parent", "origin", "slug"), [
     (None, Origin.TRAINED, ""), ([], Origin.TRAINED, ""), ("x", Origin.TRAINED, ""), ({"slug": 5}, Origin.COPY, ""),
-    ({"slug": "a", "imported_at": "soon"}, Origin.IMPORT, "a"), ({"imported_at": 1e300}, Origin.IMPORT, ""),
+    ({"slug": "a", "imported_at": "soon"}, Origin.IMPORT, ""),
+    ({"slug": "../a", "run_id": "x", "imported_at": "soon"}, Origin.IMPORT, ""), ({"imported_at": 1e300}, Origin.IMPORT, ""),
 ])  # fmt: skip
 def test_what_an_odd_parent_does_not_say_is_left_out(run, parent, origin, slug):
     state = read_state(run) | {"parent": parent}
     assert origin_of(run, state) is origin
     assert imported_at(state) is None
-    assert parent_of(state) == slug
+    assert parent_of(run, state) == slug
+
+
+def test_an_import_does_not_name_itself_or_another_run_of_its_name_as_its_origin(run, tmp_path):
+    export_state(run, tmp_path / "cat.json")
+    elsewhere = OutputsPaths(tmp_path / "elsewhere")
+    (first,) = import_file(tmp_path / "cat.json", elsewhere)
+    (second,) = import_file(tmp_path / "cat.json", elsewhere)
+    assert [(one.slug, parent_of(one, read_state(one))) for one in (first, second)] == [("cat", ""), ("cat-2", "")]
+
+
+def test_an_import_names_the_run_that_was_exported_if_that_is_here(run, tmp_path):
+    export_state(run, tmp_path / "cat.json")
+    (imported,) = import_file(tmp_path / "cat.json", OutputsPaths(tmp_path / "outputs"))
+    assert (imported.slug, parent_of(imported, read_state(imported))) == ("cat-2", "cat")

@@ -19,7 +19,7 @@ from fluxgym.sessions.history import restore, save_version, versions
 from fluxgym.sessions.preconditions import ensure_ended, ensure_not_elsewhere, is_name_available
 from fluxgym.sessions.resume import resume
 from fluxgym.supervisor.lease_keeper import LeaseKeeper
-from tests.support.runs import make_run, record_processes, wait_for
+from tests.support.runs import make_run, record_processes, wait_for, write_ticket
 
 ACTIONS = {
     "forget": forget,
@@ -42,8 +42,7 @@ def lives_elsewhere(run):
 
 def waits(run):
     run.ui_state.write_text(run.ui_state.read_text().replace("running", "queued"))
-    run.ticket.parent.mkdir(parents=True)
-    run.ticket.write_text("{}")
+    write_ticket(run)
 
 
 @pytest.fixture(name="start_orphan")

@@ -6,6 +6,7 @@ import pytest
 
 from fluxgym.runs.exit_record import ExitRecord, write_exit_record
 from fluxgym.runs.launch_spec import LaunchSpec, write_launch_spec
+from fluxgym.runs.snapshot import RunSnapshot
 from fluxgym.runs.state import update_state
 from fluxgym.sessions.resume import resume_preview
 from tests.support.runs import make_run
@@ -22,9 +23,9 @@ def fixture_run(tmp_path):
 
 
 def test_the_sentence(run):
-    assert resume_preview(run).sentence() == "after epoch 4, at step 320 of 960"
+    assert resume_preview(RunSnapshot.read(run)).sentence() == "after epoch 4, at step 320 of 960"
     run.progress.write_text(json.dumps({"attempt": 1, "phase": "training", "step": 321, "loss": 0.1, "s_per_it": 2.0}) + "\n")
-    assert resume_preview(run).sentence() == "after epoch 4, at step 320 of 960, about 21 min left"
+    assert resume_preview(RunSnapshot.read(run)).sentence() == "after epoch 4, at step 320 of 960, about 21 min left"
 
 
 @pytest.mark.parametrize(
@@ -42,25 +43,25 @@ def test_the_sentence_says_in_which_epoch_a_checkpoint_is(run, name, step, epoch
     (run.folder / name / "manifest.json").write_text(json.dumps({"files": {}, "step": step, "epoch": epoch, "total_steps": 128}))
     if step == 128:
         update_state(run, {"max_train_epochs": 32})
-    assert resume_preview(run).sentence() == words
+    assert resume_preview(RunSnapshot.read(run)).sentence() == words
 
 
 def test_epochs_changed_by_hand_change_the_total(run):
     update_state(run, {"max_train_epochs": 20})
-    assert resume_preview(run).total_steps == 1200
+    assert resume_preview(RunSnapshot.read(run)).total_steps == 1200
     update_state(run, {"max_train_epochs": 4})
-    assert resume_preview(run) is None
+    assert resume_preview(RunSnapshot.read(run)) is None
     update_state(run, {"max_train_epochs": "many"})
-    assert resume_preview(run).total_steps == 960
+    assert resume_preview(RunSnapshot.read(run)).total_steps == 960
 
 
 def test_a_completed_run_is_offered_only_when_it_got_more_epochs(run):
     write_exit_record(run, ExitRecord(run_id="id-cat", attempt=1, status="completed", reason_code="", reason="", last_step=960))
-    assert resume_preview(run) is None
+    assert resume_preview(RunSnapshot.read(run)) is None
     update_state(run, {"max_train_epochs": 20})
-    assert (resume_preview(run).step, resume_preview(run).total_steps) == (320, 1200)
+    assert (resume_preview(RunSnapshot.read(run)).step, resume_preview(RunSnapshot.read(run)).total_steps) == (320, 1200)
 
 
 def test_a_run_without_settings_has_no_resume_preview(run):
     run.ui_state.unlink()
-    assert resume_preview(run) is None
+    assert resume_preview(RunSnapshot.read(run)) is None

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from fluxgym.errors import BadName, ConfigError, SessionNotFound
+from fluxgym.errors import BadName, ConfigError, ReplacesTemplate, SessionNotFound
 from fluxgym.runs.paths import OutputsPaths
 from fluxgym.sessions import templates
 
@@ -35,10 +35,19 @@ def test_save_list_apply_delete(outputs):
 
 
 def test_another_name_of_the_same_letters_does_not_replace_a_template(outputs):
-    templates.save(outputs, "A B", {"max_train_epochs": 3})
-    templates.save(outputs, "A B", {"max_train_epochs": 4})  # the same name replaces its own
+    templates.save(outputs, "A B", {"max_train_epochs": 4})
     with pytest.raises(BadName, match="“A B”"):
         templates.save(outputs, "a-b", {"max_train_epochs": 5})
+    assert [template.settings["max_train_epochs"] for template in templates.list_templates(outputs)] == [4]
+
+
+def test_template_is_replaced_only_if_the_user_agrees(outputs):
+    templates.save(outputs, "A B", {"max_train_epochs": 3})
+    templates.save(outputs, "A B", {"max_train_epochs": 3})  # nothing is lost
+    with pytest.raises(ReplacesTemplate, match=r"a template “A B” already\. If it is replaced, its settings are lost"):
+        templates.save(outputs, "A B", {"max_train_epochs": 4})
+    assert [template.settings["max_train_epochs"] for template in templates.list_templates(outputs)] == [3]
+    templates.save(outputs, "A B", {"max_train_epochs": 4}, agreed=["ReplacesTemplate"])
     assert [template.settings["max_train_epochs"] for template in templates.list_templates(outputs)] == [4]
 
 

@@ -1,4 +1,4 @@
-"""Waiting runs without a supervisor: of an earlier version, and from a folder of another installation."""
+"""Waiting runs that nothing would start: without a dispatcher, of an earlier version, and from a folder of another installation."""
 
 import json
 import os
@@ -128,16 +128,25 @@ def test_waiting_run_that_is_not_ours_can_be_canceled_without_executing_anything
     assert not run.process.exists()
 
 
-def test_app_looks_again_while_a_run_waits_on_another_host(world, waits, monkeypatch):
-    """The other host is a container that was replaced: its lease is not renewed any more."""
+class AppEnded(Exception):
+    """Ends what the app repeats."""
+
+
+def test_app_looks_again_while_it_is_open(world, waits, monkeypatch):
+    """The run waits on another host, a container that was replaced: its lease is not renewed any more."""
     run = waits()
     there = replace(identify(os.getpid(), "x"), boot_id="another", host="pod")
     record_processes(run, read_state(run)["run_id"], 1, there, None)
     run.lease.touch()
-    looked = []
+    looked, pause = [], time.sleep
 
     def sleep(seconds):
+        if seconds != 7.5:
+            pause(seconds)
+            return
         looked.append(seconds)
+        if len(looked) > 2:
+            raise AppEnded
         for path in (run.lease, run.training_log, run.monitor_log):
             if path.exists():
                 os.utime(path, (time.time() - 300,) * 2)
@@ -145,6 +154,7 @@ def test_app_looks_again_while_a_run_waits_on_another_host(world, waits, monkeyp
     with monkeypatch.context() as patch:
         patch.setattr(waiting.time, "sleep", sleep)
         patch.setattr(waiting, "RETRY_S", 7.5)
-        keep_restarting_waiting(world)
-    assert 7.5 in looked
+        with pytest.raises(AppEnded):
+            keep_restarting_waiting(world)
+    assert len(looked) == 3
     wait_until_completed(run)

@@ -62,7 +62,7 @@ def test_a_phase_has_a_limit_before_anything_is_known_of_it(run, phase):
 
 
 @pytest.mark.parametrize(("gap_s", "limit_s"), [(1, MIN_LEARNED_S), (30, LEARNED_FACTOR * 30), (200, LEARNED_FACTOR * 200)])
-def test_the_limit_is_learnt_from_the_longest_gap(run, clock, gap_s, limit_s):
+def test_the_limit_is_learned_from_the_longest_gap(run, clock, gap_s, limit_s):
     watch = StallWatch(run, os.getpid())
     says(run, "training")
     silent(clock, watch, 1)

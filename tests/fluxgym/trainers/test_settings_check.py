@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from fluxgym.config.settings import TrainConfig
-from fluxgym.errors import Level
+from fluxgym.errors import ConfigError, Level
 from fluxgym.models.catalog import list_models
 from fluxgym.trainers import settings_check
 from fluxgym.trainers.settings_check import SettingsCheck, needs_trainer
@@ -44,7 +44,7 @@ def fixture_ask(tmp_path):
 )  # fmt: skip
 def test_a_setting_that_the_trainer_refuses_is_an_error_of_its_field(ask, options, field, words):
     (problem,) = ask(**options)
-    assert (problem.level, problem.field, problem.code) == (Level.ERROR, field, "ConfigError")
+    assert (problem.level, problem.field, type(problem.error)) == (Level.ERROR, field, ConfigError)
     assert problem.message.startswith(words)
     assert "--" not in problem.message
     assert "dataset.toml" not in problem.message

@@ -269,6 +269,18 @@ def test_the_examples_proposals_fill_only_what_is_empty(page):
     assert page.send("images")["patch"] == {}
 
 
+def test_kohyas_folders_bring_their_repeats_and_fill_an_empty_trigger(page):
+    page.typed(num_repeats="7")
+    answer = page.send("images", folders=["12_tabby cat"])
+    assert answer["patch"] == {"num_repeats": ["7", "12"], "concept_sentence": ["", "tabby cat"]}
+    assert answer["notice"] == "The images are in kohya's folder 12_tabby cat, so “Repeat trains per image” is 12. It was 7."
+    answer = page.send("images", folders=["3_dog", "4_cat"])
+    assert (answer["patch"], "with different numbers of repeats" in answer["notice"]) == ({}, True)
+    for folders in ([""], ["12_cat", "more"], [], "12_cat", [12]):
+        answer = page.send("images", folders=folders)
+        assert (answer["patch"], answer.get("notice")) == ({}, None)
+
+
 def test_a_template_fills_the_fields_but_not_the_name(page, settings):
     page.typed(lora_name="dog", max_train_epochs="7", network_alpha="3")
     assert page.send("save_template", name="Faces")["notice"] == "Saved as the template Faces."
@@ -278,6 +290,8 @@ def test_a_template_fills_the_fields_but_not_the_name(page, settings):
     assert "template" in page.send("save_template", name="🐱")["message"]
     assert [template.name for template in list_templates(OutputsPaths(settings.outputs))] == ["Faces"]
     page.typed(lora_name="cat", concept_sentence="sks cat", max_train_epochs="16", network_alpha="1")
+    for agreed in ("ReplacesTemplate", [], [1]):  # only a list of texts agrees
+        assert "already" in page.send("save_template", name="Faces", agreed=agreed)["message"]
     answer = page.send("apply_template", name="Faces")
     assert answer["patch"] == {"max_train_epochs": ["16", "7"], "network_alpha": ["1", "3"]}
     assert (page.fields["lora_name"], page.fields["concept_sentence"], answer["draft"]) == ("cat", "sks cat", True)
@@ -286,6 +300,9 @@ def test_a_template_fills_the_fields_but_not_the_name(page, settings):
     assert (missing["patch"], "no template" in missing["message"]) == ({}, True)
     assert page.open()["draft"]
     assert page.fields["max_train_epochs"] == "7"
+    page.typed(max_train_epochs="9")
+    assert "notice" in page.send("save_template", name="Faces", agreed=["ReplacesTemplate"])
+    assert list_templates(OutputsPaths(settings.outputs))[0].settings["max_train_epochs"] == 9
 
 
 def test_a_damaged_list_of_models_leaves_the_form_usable(page, settings):

@@ -5,10 +5,15 @@ import tomllib
 import pytest
 
 from fluxgym.config.defaults import DEFAULTS
+from fluxgym.runs.launch_spec import DeviceRequest, LaunchSpec, write_launch_spec
+from fluxgym.sessions.index import SessionIndex
+from fluxgym.sessions.past_speed import UNKNOWN
 from fluxgym.trainers.settings_check import CHECK_SCRIPT
 from fluxgym.ui.form_reply import Form
 from tests.support.photos import write_cats
+from tests.support.runs import dead_process, make_run, record_processes
 from tests.support.small_world import small_world
+from tests.support.trained_runs import write_line
 
 
 @pytest.fixture
@@ -20,7 +25,7 @@ def settings(tmp_path):
 @pytest.fixture
 def form(settings):
     """Return the form."""
-    return Form(settings)
+    return Form(settings, SessionIndex(settings.outputs))
 
 
 @pytest.fixture
@@ -35,7 +40,9 @@ def state(form, **changes):
 
 
 def test_reply_has_steps_checks_command_and_toml(form, images, settings):
-    answer = form.reply(state(form, num_repeats=4, max_train_epochs=3, concept_sentence='a "quoted" cat'), {}, images).answer
+    answer = form.reply(
+        state(form, num_repeats=4, max_train_epochs=3, concept_sentence='a "quoted" cat', sample_every_n_steps=0), {}, images
+    ).answer
     assert answer["errors"] == {}
     (warning,) = [line["text"] for line in answer["lines"] if line["level"] != "ok"]
     assert warning.startswith('4 captions do not contain the trigger word “a "quoted" cat”')
@@ -44,6 +51,14 @@ def test_reply_has_steps_checks_command_and_toml(form, images, settings):
     assert answer["steps"] == 6  # 4 images x 4, the same number of regularization images, 16 per step, 3 epochs
     assert "--output_name my-cat" in answer["command"]
     assert tomllib.loads(answer["toml"])["datasets"][0]["subsets"][0]["class_tokens"] == 'a "quoted" cat'
+
+
+@pytest.mark.parametrize(("prefix", "required"), [("a zqx dog, ", ""), ("a photo, ", "zqx dog")])
+def test_a_trigger_word_in_the_prefix_of_all_captions_is_looked_for_in_none(form, images, prefix, required):
+    values = state(form, concept_sentence="zqx dog", advanced=form.defaults("pocket")["advanced"] | {"caption_prefix": prefix})
+    answer = form.reply(values, {}, images).answer
+    assert answer["trigger"] == required  # what the images' cards, counts and filter look for
+    assert any("trigger word" in line["text"] for line in answer["lines"]) is bool(required)
 
 
 def test_reply_reports_an_empty_name_only_after_start(form, images):
@@ -141,3 +156,18 @@ def test_what_the_trainer_refuses_is_beside_other_flags(form, images, settings):
 def test_a_sample_prompt_that_the_trainer_refuses_is_beside_its_field(form, images):
     answer = form.reply(state(form, sample_prompts="a cat\na cat --seed 42", sample_every_n_steps=5), {}, images).answer
     assert answer["errors"] == {"sample_prompts": "Sample prompt 2: --seed is not supported in sample prompts; use --d."}
+
+
+def test_the_time_is_not_known_without_an_earlier_run_and_estimated_from_one(form, images, settings):
+    known = form.reply(state(form, num_repeats=4, max_train_epochs=3), {}, images).answer
+    assert (known["time"], known["time_note"]) == ("", UNKNOWN)
+    trained = make_run(settings.outputs, "earlier", status="completed", **form.defaults("pocket") | {"lora_name": "earlier"})
+    write_launch_spec(trained, LaunchSpec(run_id="id-earlier", attempt=1, trainer_dir="x", devices=DeviceRequest(kind="cpu")))
+    record_processes(trained, "id-earlier", 1, None, dead_process("id-earlier"))
+    write_line(trained, time=1000.0, phase="training", step=8, total_steps=8, loss=0.1, s_per_it=20.0)
+    fresh = Form(settings, SessionIndex(settings.outputs))
+    found = fresh.reply(state(form, num_repeats=4, max_train_epochs=3), {}, images).answer
+    assert found["steps"] == 6
+    assert found["time"] == "about 2 min"
+    assert found["time_note"].startswith("At the speed of an earlier run with these settings")
+    assert fresh.reply(state(form, max_train_epochs=0), {}, images).answer["time_note"] == ""

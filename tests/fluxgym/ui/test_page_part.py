@@ -1,6 +1,8 @@
 """The page's scripts fit together: each import exists and is used, each export is used, and each event has a sender and a listener."""
 
 import re
+import subprocess
+import sys
 
 import gradio
 import pytest
@@ -12,7 +14,7 @@ from fluxgym.ui.api.assets import page_assets
 from fluxgym.ui.api.images import ImageRoutes
 from fluxgym.ui.form import NAMES
 from fluxgym.ui.form_events import FormEvents
-from fluxgym.ui.page import ASSETS, IMAGES, SAVE_UNSENT, STYLES, build_page, head, sent_form
+from fluxgym.ui.page import ASSETS, IMAGES, STYLES, build_page, head, save_unsent, sent_form
 from tests.support.small_world import small_world
 
 SCRIPTS = {path.name: path.read_text() for path in sorted(ASSETS.glob("*.js"))}
@@ -81,7 +83,7 @@ def test_no_script_parses_text_as_html():
 
 
 def test_what_is_typed_travels_by_name_and_every_script_and_style_is_fetched_beforehand():
-    assert all(f'"{name}"' in SAVE_UNSENT for name in NAMES)
+    assert all(f'"{name}"' in save_unsent() for name in NAMES)
     assert all(f"/prefix{page_assets().folder}/{name}" in head("/prefix") for name in SCRIPTS if name != "types.js")
     assert all((ASSETS / name).read_text() in head() for name in STYLES)
 
@@ -118,3 +120,12 @@ def test_no_script_decides_by_a_list_of_statuses():
 @pytest.mark.parametrize(("data", "form"), [({"form": {"request": 1}}, {"request": 1}), ({}, None), (None, None), (3, None), ([], None)])
 def test_an_event_without_a_form_is_empty(data, form):
     assert sent_form(gradio.EventData(None, data)) == form
+
+
+def test_the_import_of_the_page_reads_no_script():
+    program = (
+        "import sys\nnames = []\nsys.addaudithook(lambda event, args: names.append(str(args[0])) if event == 'open' else None)\n"
+        "import fluxgym.ui.page\nprint([name for name in names if name.endswith(('.js', '.svg', '.css')) and '/ui/assets/' in name])"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"

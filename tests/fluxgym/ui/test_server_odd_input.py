@@ -7,7 +7,7 @@ from urllib.parse import quote
 
 import pytest
 from fastapi.routing import iter_route_contexts
-from starlette.routing import BaseRoute, Mount
+from starlette.routing import Mount
 
 from fluxgym.config.settings import SETTINGS
 from fluxgym.ui.api.responses import API
@@ -17,6 +17,7 @@ from fluxgym.ui.server import make_server
 from tests.support.api import app_client, error
 from tests.support.drafts import new_draft_id
 from tests.support.photos import write_cats
+from tests.support.routes import walk
 from tests.support.runs import make_run
 from tests.support.small_world import small_world, write_safetensors
 
@@ -52,16 +53,6 @@ STATES_SHOWN = (
     "compare?slug=cat&slug=dog",
     "sweep?days=0",
 )
-
-
-def walk(routes: list[BaseRoute], prefix: str = "") -> list[tuple[str, str]]:
-    found = []
-    for route in iter_route_contexts(routes):
-        if isinstance(route.original_route, Mount):
-            found += walk(route.original_route.routes, prefix + route.original_route.path)
-        else:
-            found += [(method, prefix + str(route.path)) for method in sorted(route.methods)]
-    return found
 
 
 @pytest.fixture(scope="module")

@@ -71,7 +71,7 @@ def test_sigma_draws_from_the_schedulers_levels(scheme):
         u = even()
     expected = levels[np.clip((u * 1000).astype(int), 0, 999)]
     drawn = draw(timestep_sampling="sigma", weighting_scheme=scheme, discrete_flow_shift=k, logit_mean=0.3, logit_std=0.8)
-    assert np.mean(np.abs(drawn - expected) > 1e-6) < 0.002  # float32 may round an index to its neighbour
+    assert np.mean(np.abs(drawn - expected) > 1e-6) < 0.002  # float32 may round an index to its neighbor
 
 
 def test_timestep_bounds_limit_the_levels():

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from fluxgym.contract.limits import MAX_SWAPPED
+from fluxgym.contract.model_kinds import T5_LENGTHS
 from library.config import ModelConfig, RateFlag
 from library.errors import TrainerError
 from library.models.family import (
@@ -30,7 +31,6 @@ from library.models.flux1.vae import VAE, Z_CHANNELS, load_vae
 from library.models.noise_shift import resolution_mu, shifted
 from library.weights.model_files import fingerprint
 
-T5_LENGTHS = {"dev": 512, "schnell": 256}  # tokens per caption that each version was trained with
 SAMPLING_DEFAULTS = {"dev": SamplingDefaults(steps=50, guidance=3.5), "schnell": SamplingDefaults(steps=4, guidance=3.5)}
 SPECS = {
     version: ModelSpec(

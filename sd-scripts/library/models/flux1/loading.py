@@ -21,7 +21,11 @@ CLIP_HEAD_DIM = 64
 
 
 def open_flux(path: str, *, mapped: bool = True) -> tuple[ModelFiles, FluxParams]:
-    """Read a FLUX transformer's headers only: the open files and its dimensions; raises TrainerError as load_flux does."""
+    """Read a FLUX transformer's headers only: the open files and its dimensions.
+
+    Raises:
+        TrainerError: As load_flux does.
+    """
     file = ModelFiles(path, "the FLUX model", folders=("transformer",), prefixes=FILE_PREFIXES[FLUX_PREFIX], mapped=mapped)
     file.translate(LAYER_NAMES.recipes(file.stored_names()))
     try:
@@ -61,7 +65,9 @@ def load_flux(
     """Load a FLUX transformer, tensor by tensor, with `dtype` (None keeps the file's) on `device`, which may be a function of the name.
 
     `prepare` gets the empty model before it is filled and returns how some of its tensors are stored; see quantization.py.
-    Raises TrainerError (bad_model) when a file is missing, truncated, or not a FLUX transformer, naming what is wrong.
+
+    Raises:
+        TrainerError (bad_model): If a file is missing, truncated, or not a FLUX transformer, naming what is wrong.
     """
     file, params = open_flux(path, mapped=mapped)
     model = empty_flux(params)
@@ -84,7 +90,11 @@ class ClipTextEncoder(nn.Module):
 
 
 def open_clip_l(path: str, *, mapped: bool = True) -> tuple[ModelFiles, ClipTextEncoder]:
-    """Read CLIP-L's headers only: the open files, and the model without weights on the meta device; raises TrainerError as load_clip_l does."""
+    """Read CLIP-L's headers only: the open files, and the model without weights on the meta device.
+
+    Raises:
+        TrainerError: As load_clip_l does.
+    """
     file = ModelFiles(path, "the CLIP-L text encoder", folders=("text_encoder",), prefixes=FILE_PREFIXES[CLIP_PREFIX], mapped=mapped)
     file.translate(clip_recipes(file.stored_names()))
     try:
@@ -107,14 +117,22 @@ def open_clip_l(path: str, *, mapped: bool = True) -> tuple[ModelFiles, ClipText
 
 
 def load_clip_l(path: str, *, dtype: torch.dtype | None, device: torch.device | str, mapped: bool = True) -> ClipTextEncoder:
-    """Load CLIP-L; raises TrainerError (bad_model) when it is missing, damaged, or another model."""
+    """Load CLIP-L.
+
+    Raises:
+        TrainerError (bad_model): If it is missing, damaged, or another model.
+    """
     file, model = open_clip_l(path, mapped=mapped)
     file.load_into(model, dtype=dtype, device=device)
     return model.to(device).eval().requires_grad_(False)
 
 
 def open_t5(path: str, *, mapped: bool = True) -> tuple[ModelFiles, T5EncoderModel]:
-    """Read T5's headers only: the open files, and the model without weights on the meta device; raises TrainerError as load_t5 does."""
+    """Read T5's headers only: the open files, and the model without weights on the meta device.
+
+    Raises:
+        TrainerError: As load_t5 does.
+    """
     file = ModelFiles(path, "the T5 text encoder", folders=("text_encoder_2",), prefixes=FILE_PREFIXES[T5_PREFIX], mapped=mapped)
     if "shared.weight" not in file.names and "encoder.embed_tokens.weight" in file.names:
         file.translate(

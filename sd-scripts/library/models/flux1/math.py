@@ -18,7 +18,8 @@ def pack_latents(latents_BCHW: Tensor) -> Tensor:
     (B, C, H, W) with even H and W -> (B, H/2 * W/2, 4*C). Tokens run row-major over patches; inside a token the order
     is channel, row, column, as in BFL's reference. Dtype and device are kept.
 
-    Raises ValueError if H or W is odd: cropping would shift the image against its position ids.
+    Raises:
+        ValueError: If H or W is odd: cropping would shift the image against its position ids.
     """
     B, C, H, W = latents_BCHW.shape
     if H % 2 or W % 2:
@@ -110,7 +111,7 @@ class _NormedAndRotated(torch.autograd.Function):
 
 
 def _as_pairs(x: Tensor) -> Tensor:
-    """(..., D) float32, contiguous -> (..., D/2) complex numbers in the same memory: neighbouring channels are rotated together."""
+    """(..., D) float32, contiguous -> (..., D/2) complex numbers in the same memory: adjacent channels are rotated together."""
     return torch.view_as_complex(x.unflatten(-1, (-1, 2)))
 
 
@@ -127,6 +128,6 @@ def gated_sum(x_BSC: Tensor, gate_B1C: Tensor, y_BSC: Tensor) -> Tensor:
 def attention(q_BhSD: Tensor, k_BhSD: Tensor, v_BhSD: Tensor, mask: Tensor | None = None) -> Tensor:
     """Attend: three of (B, h, S, D) -> (B, S, h*D). mask (B, 1, 1, S) is True where a key may be seen."""
     if v_BhSD.device.type == "cpu":
-        v_BhSD = v_BhSD.contiguous()  # its kernel takes a tenth longer where a head's rows lie apart
+        v_BhSD = v_BhSD.contiguous()  # its kernel takes a tenth longer where a head's rows are not contiguous
     out_BhSD = F.scaled_dot_product_attention(q_BhSD, k_BhSD, v_BhSD, attn_mask=mask)
     return out_BhSD.transpose(1, 2).flatten(2)

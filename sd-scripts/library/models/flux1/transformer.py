@@ -47,7 +47,11 @@ class FluxParams:
 
 
 def params_from_shapes(shapes: Mapping[str, tuple[int, ...]]) -> FluxParams:
-    """Read the dimensions off a BFL state dict's shapes; raises KeyError if a tensor that determines them is missing."""
+    """Read the dimensions off a BFL state dict's shapes.
+
+    Raises:
+        KeyError: If a tensor that determines them is missing.
+    """
     hidden_size, in_channels = shapes["img_in.weight"]
 
     def count(kind: str) -> int:

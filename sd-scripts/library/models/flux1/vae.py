@@ -1,6 +1,6 @@
 """FLUX's VAE (variational auto-encoder) with BFL's parameter names, and its loading; its widths and depths are read from the tensors' shapes.
 
-Pixels in [-1, 1] become latents of 16 channels at an eighth of the size, already shifted and scaled as the transformer wants them.
+Pixels in [-1, 1] become latents of 16 channels at an eighth of the size, already shifted and scaled as the transformer expects them.
 Shape suffixes: B batch, C channels, H W height and width, in pixels or latents as stated.
 """
 
@@ -18,8 +18,8 @@ from library.errors import TrainerError
 from library.models.flux1.layer_names import vae_recipes
 from library.weights.model_files import ModelFiles
 
-SCALE, SHIFT = 0.3611, 0.1159  # of FLUX.1's latents; no file contains them
-Z_CHANNELS = 16  # of FLUX's latents; those of Stable Diffusion have 4
+SCALE, SHIFT = 0.3611, 0.1159  # shift and scale of FLUX.1's latents; no file contains them
+Z_CHANNELS = 16  # channels of FLUX's latents; Stable Diffusion's have 4
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,9 +37,13 @@ class VAEParams:
 
 
 def params_from_shapes(shapes: Mapping[str, tuple[int, ...]]) -> VAEParams:
-    """Read the dimensions off a BFL state dict's shapes; raises KeyError when a tensor that gives them is missing."""
-    found = [re.match(r"encoder\.down\.(\d+)\.block\.(\d+)\.conv1\.weight", key) for key in shapes]
-    blocks = [(int(match[1]), int(match[2])) for match in found if match]
+    """Read the dimensions off a BFL state dict's shapes.
+
+    Raises:
+        KeyError: If a tensor that gives them is missing.
+    """
+    matches = [re.match(r"encoder\.down\.(\d+)\.block\.(\d+)\.conv1\.weight", key) for key in shapes]
+    blocks = [(int(match[1]), int(match[2])) for match in matches if match]
     levels = range(1 + max((level for level, _ in blocks), default=-1))
     return VAEParams(
         channels=tuple(shapes[f"encoder.down.{level}.block.0.conv1.weight"][0] for level in levels),
@@ -236,7 +240,8 @@ class VAE(nn.Module):
 def load_vae(path: str, *, dtype: torch.dtype | None, device: torch.device | str, mapped: bool = True) -> VAE:
     """Load FLUX's VAE under BFL's or diffusers' names, a file or a folder.
 
-    Raises TrainerError (bad_model) when it is missing, damaged, or something else.
+    Raises:
+        TrainerError (bad_model): If it is missing, damaged, or something else.
     """
     file = ModelFiles(path, "the VAE (ae)", folders=("vae",), prefixes=("vae.", "first_stage_model."), mapped=mapped)
     file.translate(vae_recipes(file.stored_names()))

@@ -12,7 +12,8 @@ from fluxgym.sessions.create import duplicate
 from fluxgym.sessions.index import SessionIndex
 from fluxgym.ui.api.banner import BannerRoutes
 from tests.support.api import router_client, value
-from tests.support.runs import make_run, record_processes
+from tests.support.opened_files import opened_files
+from tests.support.runs import make_run, order_of, record_processes, write_checkpoint, write_ticket
 from tests.support.small_world import small_world
 
 
@@ -51,10 +52,7 @@ def run_now(run, **line):
 
 def wait_in_queue(settings, name, position):
     run = make(settings, name, "queued", run_id=f"id-{name}")
-    run.ticket.parent.mkdir(parents=True, exist_ok=True)
-    run.ticket.write_text(
-        json.dumps({"slug": name, "run_id": f"id-{name}", "place": position, "devices": ["cpu"], "since": 1000.0 + position})
-    )
+    write_ticket(run, position)
     return run
 
 
@@ -62,7 +60,7 @@ def test_no_runs(client):
     answer = banner(client)
     assert answer["rows"] == []
     assert answer["counts"] == {"running": 0, "queued": 0, "attention": 0, "total": 0}
-    assert (answer["running"], answer["last_end"]) == (None, 0)
+    assert (answer["running"], answer["last_end"]) == (None, None)
     assert answer["machine"]
 
 
@@ -147,3 +145,26 @@ def test_the_open_run_is_left_out_of_the_rows_but_counted(client, settings):
     answer = banner(client, open="cat")
     assert slugs(answer) == []
     assert answer["counts"]["running"] == 1
+
+
+def test_the_last_end_is_that_of_the_run_that_ended_last_and_says_how(client, settings):
+    for name, status, ended in (("first", "completed", 1000.0), ("last", "failed", 3000.0), ("middle", "stopped", 2000.0)):
+        run = make(settings, name, status)
+        os.utime(run.ui_state, (ended, ended))
+    duplicate(make(settings, "other", "stopped"), "a copy")
+    os.utime(settings.outputs / "other" / "ui_state.json", (500.0, 500.0))
+    assert banner(client)["last_end"] == {"slug": "last", "lora_name": "last", "word": "Failed", "at": 3000.0}
+
+
+def test_each_row_reads_launch_json_once(client, settings):
+    for number, status in enumerate(("stopped", "failed", "completed")):
+        run = make(settings, f"run-{number}", status, max_train_epochs=4)
+        order_of(run, "")
+        write_checkpoint(run, f"run-{number}-step00000020-state", 20)
+    banner(client)
+    with opened_files() as names:
+        answer = banner(client)
+    assert len(answer["rows"]) == 3
+    assert sorted(path for path in names if path.endswith("launch.json")) == [
+        f"{settings.outputs}/run-{number}/.run/launch.json" for number in range(3)
+    ]

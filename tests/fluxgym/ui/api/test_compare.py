@@ -32,7 +32,7 @@ def test_settings_and_results_of_two_runs(client, settings):
     found = {row["label"]: row for row in answer["settings"]}
     assert found["Learning rate"] == {"label": "Learning rate", "values": ["1e-4", "2e-4"], "differs": True}
     assert found["Seed"]["differs"] is False
-    assert found["network_dropout"]["values"] == ["0.1", ""]
+    assert found["--network_dropout"]["values"] == ["0.1", ""]
     assert found["Last loss"]["values"] == ["0.5000", ""]
     assert [run["points"] for run in answer["runs"]] == [[[1, 0.25], [2, 0.5]], []]
 

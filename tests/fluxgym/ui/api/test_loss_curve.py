@@ -4,8 +4,9 @@ import json
 
 import pytest
 
+from fluxgym.sessions.run_metrics import NO_RECORD
 from fluxgym.ui.api import loss_curve as curve_module
-from fluxgym.ui.api.loss_curve import MAX_CURVES, MAX_POINTS, NO_POINTS, NO_RECORD, Curves
+from fluxgym.ui.api.loss_curve import MAX_CURVES, MAX_POINTS, NO_POINTS, Curves
 from fluxgym.ui.api.run_answers import CurvePoints
 from tests.support.curves import read_curve
 

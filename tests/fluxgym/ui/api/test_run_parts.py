@@ -4,16 +4,14 @@ import os
 
 import pytest
 
-from fluxgym.config.settings import SETTINGS
 from fluxgym.contract.codes import Status
 from fluxgym.runs.exit_record import ExitRecord, write_exit_record
-from fluxgym.runs.paths import OutputsPaths
 from fluxgym.runs.process_identity import identify
 from fluxgym.runs.state import read_state, update_state
 from fluxgym.sessions.history import save_version
 from fluxgym.sessions.listing import session_of
+from fluxgym.sessions.run_metrics import NO_RECORD, TrainingRecord
 from fluxgym.ui.api import run_parts
-from fluxgym.ui.api.loss_curve import NO_RECORD, TrainingRecord
 from tests.support.photos import write_cats
 from tests.support.runs import dead_process, make_run, record_processes, write_checkpoint
 from tests.support.small_world import small_world, write_safetensors
@@ -88,36 +86,23 @@ def names(run, record=RECORD, status=Status.COMPLETED):
     return run_parts.lora_files(run, record, status=status)
 
 
-def test_lora_files_have_epoch_step_and_validation_loss_where_known(run):
-    for name in ("cat.safetensors", "cat-000001.safetensors", "cat-step00000040.safetensors", "cat-000009.safetensors"):
-        write_safetensors(run.folder / name, 2_500_000)
-    end(run)
-    found = {file.name: (file.epoch, file.step, file.val_loss, file.is_final) for file in names(run).files}
-    assert found == {
-        "cat.safetensors": (3, 60, 0.25, True), "cat-step00000040.safetensors": (None, 40, 0.2, False),
-        "cat-000001.safetensors": (1, 20, 0.3, False), "cat-000009.safetensors": (9, None, None, False),
-    }  # fmt: skip
-    assert list(found)[:3] == ["cat.safetensors", "cat-step00000040.safetensors", "cat-000001.safetensors"]
-    assert names(run).files[0].size == "2.5 MB"
-    assert names(run).files[0].url == "runs/cat/loras/cat.safetensors"
+def test_lora_files_have_address_path_and_size(run):
+    write_safetensors(run.lora, 2_500_000)
+    (file,) = names(run).files
+    assert (file.name, file.size, file.url) == ("cat.safetensors", "2.5 MB", "runs/cat/loras/cat.safetensors")
+    assert file.path == str(run.folder / "cat.safetensors")
 
 
-def test_best_file_has_the_lowest_validation_loss(run):
+@pytest.mark.parametrize(
+    ("record", "best", "why"), [(RECORD, "cat-000002.safetensors", "0.200"), (NO_RECORD, "cat.safetensors", "last epoch")]
+)
+def test_the_best_file_of_a_completed_run_says_why(run, record, best, why):
     for name in ("cat.safetensors", "cat-000001.safetensors", "cat-000002.safetensors"):
         write_safetensors(run.folder / name)
     end(run)
-    assert names(run).best == "cat-000002.safetensors"
-    assert "0.200" in names(run).why
-    assert (names(run, status=Status.STOPPED).best, names(run, status=Status.STOPPED).why) == (None, "")
-
-
-def test_best_file_without_validation_is_the_trained_model(run):
-    for name in ("cat.safetensors", "cat-000001.safetensors"):
-        write_safetensors(run.folder / name)
-    found = names(run, NO_RECORD)
-    assert found.best == "cat.safetensors"
-    assert "last epoch" in found.why
-    assert (found.files[0].epoch, found.files[0].step) == (None, None)
+    assert names(run, record).best == best
+    assert why in names(run, record).why
+    assert (names(run, record, Status.STOPPED).best, names(run, record, Status.STOPPED).why) == (None, "")
 
 
 def test_run_without_files_has_no_best_one(run):
@@ -125,75 +110,45 @@ def test_run_without_files_has_no_best_one(run):
     assert (names(run).best, names(run).why) == (None, "")
 
 
-def test_a_stopped_run_can_be_resumed_from_its_earlier_checkpoints(run):
-    for step in (20, 40):
-        write_safetensors(run.folder / f"cat-step{step:08d}.safetensors")
-        write_checkpoint(run, f"cat-step{step:08d}-state", step)
-    found = {file.step: file.checkpoint for file in names(run, status=Status.STOPPED).files}
-    assert found == {20: "cat-step00000020-state", 40: None}  # the newest is what Resume takes
-    assert {file.checkpoint for file in names(run, status=Status.RUNNING).files} == {None}
-
-
-def rows(run, settings, parent=None):
-    """Return value, default and the parent's value by the setting's label."""
-    found = run_parts.setting_rows(read_state(run), parent, settings.models)
-    return {row.name: (row.value, row.default, row.parent) for row in found}
-
-
-def test_settings_name_the_models_default_where_the_value_differs(run, settings):
-    update_state(run, {"max_train_epochs": 32, "num_repeats": 7, "seed": 1, "advanced": {"network_alpha": 16, "max_grad_norm": 0.5}})
-    found = rows(run, settings)
-    assert found["max_train_epochs"] == ("32", None, None)  # the pocket model's default, not FluxGym's 16
-    assert found["num_repeats"] == ("7", "10", None)
-    assert found["seed"] == ("1", "42", None)
-    assert found["network_alpha"] == ("16", None, None)
-    assert found["max_grad_norm"] == ("0.5", "1.0", None)
-    assert found["concept_sentence"][1] is None
-
-
-def test_settings_name_what_differs_from_the_parent(run, settings):
-    update_state(run, {"seed": 42, "num_repeats": 10})
-    found = rows(run, settings, {"seed": 7, "num_repeats": 10, "lora_name": "dog"})
-    assert found["seed"] == ("42", None, "7")
-    assert found["num_repeats"] == ("10", None, None)
-    assert found["lora_name"][2] is None
-
-
-def test_settings_have_the_labels_of_the_form_and_a_damaged_state_has_none(run, settings):
-    update_state(run, {"seed": 1})
-    found = run_parts.setting_rows(read_state(run), None, settings.models)
-    assert {row.name: row.label for row in found}["seed"] == SETTINGS["seed"].label
-    assert run_parts.setting_rows({}, None, settings.models) == []
-
-
 @pytest.mark.parametrize("parent", [None, "dog", {}, {"slug": 7}, {"slug": ""}, {"slug": "../x"}, {"slug": "gone"}])
-def test_parent_that_is_missing_is_ignored(settings, parent):
-    assert run_parts.parent_state(OutputsPaths(settings.outputs), {"parent": parent}) is None
+def test_parent_that_is_missing_is_ignored(run, parent):
+    assert run_parts.parent_state(run, {"parent": parent}) is None
 
 
-def test_history_has_the_changes_since_each_version(run):
-    update_state(run, {"max_train_epochs": 4})
-    save_version(run)
-    update_state(run, {"max_train_epochs": 9})
-    save_version(run)
-    found = run_parts.versions(run, read_state(run), status=Status.STOPPED)
-    assert [(version.changes, version.can_restore) for version in found] == [([], False), (["max_train_epochs: 4 → 9"], True)]
+def test_settings_of_a_copy_name_the_values_of_its_parent(run, settings):
+    update_state(make_run(settings.outputs, "dog", seed=7), {"run_id": "x"})
+    update_state(run, {"seed": 8, "parent": {"slug": "dog", "run_id": "x"}})
+    assert {row.label: row.parent for row in run_parts.setting_rows(run, read_state(run), settings.models)}["Seed"] == "7"
+
+
+def test_history_has_what_replaced_each_version(run, settings):
+    for changes in ({"max_train_epochs": 9}, {"max_train_epochs": 16, "enable_checkpointing": False}, {}):
+        save_version(run)
+        update_state(run, changes)
+    found = run_parts.versions(run, read_state(run), settings.models, status=Status.STOPPED)
+    shown = [[(change.label, change.before, change.after) for change in version.changes] for version in found]
+    assert shown == [
+        [],
+        [("Max train epochs", "9", "16"), ("Enable checkpointing", "not set", "off")],
+        [("Max train epochs", "1", "9")],
+    ]
+    assert [version.can_restore for version in found] == [False, True, True]
 
 
 @pytest.mark.parametrize("status", Status)
-def test_earlier_settings_of_a_run_that_stopped_or_failed_can_be_restored(run, status):
+def test_earlier_settings_of_a_run_that_stopped_or_failed_can_be_restored(run, settings, status):
     save_version(run)
     update_state(run, {"max_train_epochs": 9})
-    (version,) = run_parts.versions(run, read_state(run), status=status)
+    (version,) = run_parts.versions(run, read_state(run), settings.models, status=status)
     assert version.can_restore is (status in (Status.STOPPED, Status.FAILED))
 
 
-def test_earlier_settings_cannot_be_restored_while_a_process_of_the_run_is_alive(run):
+def test_earlier_settings_cannot_be_restored_while_a_process_of_the_run_is_alive(run, settings):
     save_version(run)
     update_state(run, {"max_train_epochs": 9})
     me = identify(os.getpid(), "id-cat")
     record_processes(run, "id-cat", 1, me, me)
-    (version,) = run_parts.versions(run, read_state(run), status=Status.STOPPED)
+    (version,) = run_parts.versions(run, read_state(run), settings.models, status=Status.STOPPED)
     assert not version.can_restore
 
 

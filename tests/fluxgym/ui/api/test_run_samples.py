@@ -3,7 +3,7 @@
 import pytest
 from PIL import Image
 
-from fluxgym.ui.api.loss_curve import NO_RECORD, TrainingRecord
+from fluxgym.sessions.run_metrics import NO_RECORD, TrainingRecord
 from fluxgym.ui.api.run_samples import sample_matrix
 from tests.support.runs import make_run
 

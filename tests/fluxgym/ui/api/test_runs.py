@@ -10,12 +10,10 @@ from fluxgym.planning.plan import plan
 from fluxgym.runs.launch_spec import write_launch_spec
 from fluxgym.runs.process_identity import identify
 from fluxgym.runs.state import update_state
-from fluxgym.sessions.index import SessionIndex
 from fluxgym.trainers.options import train_sh
 from fluxgym.ui.api.run_answers import RunChanges
 from fluxgym.ui.api.run_parts import MONITOR_LINES
 from fluxgym.ui.api.runs import LOG_BYTES, RunRoutes
-from fluxgym.ui.api.sessions import SessionRoutes
 from tests.support.api import router_client, value
 from tests.support.photos import write_cats
 from tests.support.runs import dead_process, make_run, record_processes
@@ -39,7 +37,7 @@ def run(settings):
 @pytest.fixture
 def client(settings):
     """Return a client of the route."""
-    return router_client([RunRoutes(settings, SessionRoutes(settings, SessionIndex(settings.outputs))).router])
+    return router_client([RunRoutes(settings).router])
 
 
 @pytest.fixture

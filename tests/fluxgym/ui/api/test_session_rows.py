@@ -9,7 +9,7 @@ import pytest
 from fluxgym.contract.codes import Phase, Status
 from fluxgym.runs.paths import OutputsPaths
 from fluxgym.sessions.listing import session_of
-from fluxgym.sessions.moments import STATUS_WORDS
+from fluxgym.sessions.status_display import STATUS_WORDS
 from fluxgym.sessions.transfer import Export, export_archive, import_file
 from fluxgym.supervisor.finalize import record_outcome
 from fluxgym.supervisor.supervisor import CANCELED
@@ -25,7 +25,7 @@ def settings(tmp_path):
 
 
 def row_of(settings, run):
-    return SessionRows(settings).row(session_of(run))
+    return SessionRows(settings).row_of(run)
 
 
 def test_a_run_that_waited_started_when_its_trainer_did(settings):

@@ -9,6 +9,7 @@ import pytest
 from fluxgym.contract.codes import Status
 from fluxgym.errors import NamesCode
 from fluxgym.runs.process_identity import identify
+from fluxgym.runs.snapshot import RunSnapshot
 from fluxgym.runs.state import read_state, update_state
 from fluxgym.sessions.history import save_version
 from fluxgym.sessions.index import SessionIndex
@@ -164,14 +165,14 @@ def test_figures_of_the_progress_are_sent_as_they_are_and_unknown_ones_are_left_
 
 def test_resume_is_offered_where_it_can_be_done(client, settings):
     run = stopped(settings, "cat")
-    assert resume_preview(run) is None
+    assert resume_preview(RunSnapshot.read(run)) is None
     write_checkpoint(run, 4)
     (row,) = rows(client)
     step = row["next_step"]
     assert (step["action"], step["text"]) == ("resume", "Resume from step 4")
     assert step["help"] == "Continues in epoch 1, at step 4 of 10 (cat-step00000004-state)"
     write_checkpoint(run, 10)
-    assert resume_preview(run) is None
+    assert resume_preview(RunSnapshot.read(run)) is None
 
 
 def test_resume_is_refused_with_a_code_to_which_the_user_can_agree(client, settings, monkeypatch):
@@ -244,7 +245,7 @@ def test_the_menu_does_what_it_says(client, settings):
     save_version(run)
     update_state(run, {"max_train_epochs": 8})
     (version,) = value(client.get("sessions/cat/history"))["versions"]
-    assert version["changes"] == ["max_train_epochs: 4 → 8"]
+    assert version["changes"] == [{"label": "Max train epochs", "before": "4", "after": "8"}]
     assert value(act("restore", version=version["id"])) == nothing | {"changed": ["max_train_epochs: 8 → 4"]}
     assert "does not wait" in error(act("next"), 409)
     assert value(act("forget")) == nothing

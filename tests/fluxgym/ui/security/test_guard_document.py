@@ -23,8 +23,8 @@ def section(title: str) -> str:
 
 
 def test_headers_of_proxies_are_all_named():
-    (line,) = [line for line in SECURITY.splitlines() if "begins with one of" in line]
-    assert re.findall(r"`([\w-]+)`", line) == list(PROXY_HEADERS)
+    (item,) = [item for item in SECURITY.split("\n- ") if "begins with one of" in item]
+    assert re.findall(r"`([\w-]+)`", item) == list(PROXY_HEADERS)
 
 
 def test_routes_are_those_that_the_guard_lets_through():

@@ -1,47 +1,20 @@
 """Every route of the whole app, from its route table: without a token, from another site or for another host, no request reaches one."""
 
-import re
-import tempfile
-from pathlib import Path
-
 import pytest
-from fastapi.routing import iter_route_contexts
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse
-from starlette.routing import BaseRoute, Mount
 from starlette.testclient import TestClient
 
 from fluxgym.ui.api.responses import API
 from fluxgym.ui.security.guard import Guard, is_known_route
 from fluxgym.ui.security.request_body import MAX_MESSAGE_BYTES
 from fluxgym.ui.security.token_auth import TokenAuth
-from fluxgym.ui.server import make_server
 from tests.support.api import BASE_URL, LOCAL
-from tests.support.small_world import small_world
+from tests.support.routes import all_routes
 
 TOKEN = "a long secret"
 CROSS_SITE = {"sec-fetch-site": "cross-site", "sec-fetch-mode": "cors", "sec-fetch-dest": "empty"}
 JSON = {"content-type": "application/json"}
-
-
-def walk(routes: list[BaseRoute], prefix: str = "") -> list[tuple[str, str]]:
-    """Return (method, path) of every route below, those of mounted applications too; a kind of route that is not known fails."""
-    found = []
-    for route in iter_route_contexts(routes):
-        path, methods = getattr(route, "path", None), getattr(route, "methods", None)
-        if isinstance(route.original_route, Mount):
-            found += walk(route.original_route.routes, prefix + route.original_route.path)
-        else:
-            assert path is not None and methods, f"{route.original_route!r} has no path or no methods; this test does not know what it is"
-            found += [(method, prefix + path) for method in sorted(methods)]
-    return found
-
-
-def all_routes() -> list[tuple[str, str]]:
-    """Return (method, path) of every route of the app, with values in place of the parameters."""
-    with tempfile.TemporaryDirectory() as folder:
-        server = make_server(small_world(Path(folder)))
-    return sorted({(method, re.sub(r"\{\w+(:\w+)?\}", "x", path)) for method, path in walk(server.app.routes)})
 
 
 ROUTES = all_routes()

@@ -36,7 +36,7 @@ def test_general_is_inherited_and_overruled(write):
 @pytest.mark.parametrize(
     ("text", "named"),
     [
-        ("[[datasets]]\nresolution = 64\ncolour = 1\n" + SUBSET_TOML, "colour"),
+        ("[[datasets]]\nresolution = 64\nhue = 1\n" + SUBSET_TOML, "hue"),
         ("[[datasets]]\nresolution = 64\n" + SUBSET_TOML + "num_repeat = 1\n", "num_repeat"),
         ("[[datasets]]\nresolution = 64\n" + SUBSET_TOML + 'num_repeats = "ten"\n', "num_repeats"),
         ("[[datasets]]\nresolution = 64\n" + SUBSET_TOML + "num_repeats = 0\n", "num_repeats"),

@@ -5,6 +5,7 @@ import json
 import pytest
 
 from fluxgym.contract.dataset_rules import held_out_indices
+from fluxgym.contract.image_formats import FORMATS
 from library.data.dataset_toml import read_datasets
 from library.data.image_index import index_images
 from library.data.schema import Dataset, Subset
@@ -141,3 +142,9 @@ def test_an_empty_folder_with_kohyas_subfolder_says_what_is_there(cats, tmp_path
     cats.rename(tmp_path / "all" / "10_my cat")
     with pytest.raises(TrainerError, match=r"10 images in 10_my cat.* 10 repeats per image and the trigger word “my cat”"):
         find(tmp_path / "all")
+
+
+def test_an_empty_folder_is_refused_with_every_image_format_that_is_read(tmp_path):
+    with pytest.raises(TrainerError, match="no images") as error:
+        find(tmp_path)
+    assert [each.name for each in FORMATS if each.extensions[0] not in str(error.value)] == []

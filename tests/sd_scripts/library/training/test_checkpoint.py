@@ -5,7 +5,7 @@ from dataclasses import asdict, replace
 
 import pytest
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from torch.optim.lr_scheduler import LambdaLR
 
 from fluxgym.contract.checkpoint_manifest import digest
@@ -192,6 +192,79 @@ def test_tensors_that_the_manifest_does_not_list_are_not_loaded(folder):
 @pytest.mark.parametrize(("name", "value"), [("optimizer.json", []), ("optimizer.json", {"str:state": 7}), ("scheduler.json", 7)])
 def test_an_optimizer_or_schedule_of_another_kind_is_refused_in_one_sentence(folder, name, value):
     tamper(folder, name, lambda _: value)
-    with pytest.raises(CheckpointError, match="does not fit this optimizer") as caught:
+    with pytest.raises(CheckpointError, match="do not fit this one") as caught:
         load_checkpoint(folder, *training())
     assert caught.value.checkpoint == "a-state"
+
+
+def tamper_tensors(folder, change):
+    """Change one tensor of an optimizer's state, the first whose name ends as one of the changes says, with the right hash in the manifest."""
+    tensors = load_file(folder / "optimizer.safetensors")
+    ending, changed = change
+    name = next(each for each in tensors if each.endswith(ending))
+    tensors[name] = changed(tensors[name])
+    save_file(tensors, folder / "optimizer.safetensors")
+    tamper(folder, "train_state.json", lambda state: state)  # writes the manifest again
+    manifest = json.loads((folder / MANIFEST).read_text())
+    manifest["files"]["optimizer.safetensors"] = asdict(digest(folder / "optimizer.safetensors"))
+    (folder / MANIFEST).write_text(json.dumps(manifest))
+
+
+def with_value(number):
+    def change(tensor):
+        changed = tensor.clone()
+        changed.view(-1)[0] = number
+        return changed
+
+    return change
+
+
+ROW = ("/exp_avg_sq_row", lambda tensor: tensor[:-1].contiguous())
+TAMPERED = {
+    "AdamW, shape": ("AdamW", ("/exp_avg", lambda tensor: tensor[:1].contiguous()), r"exp_avg of parameter \d+ has the shape"),
+    "AdamW, NaN": ("AdamW", ("/exp_avg", with_value(float("nan"))), "has NaN or infinity"),
+    "AdamW, negative": ("AdamW", ("/exp_avg_sq", with_value(-1.0)), "exp_avg_sq of parameter 0 is negative"),
+    "AdamW, step": ("AdamW", ("/step", lambda tensor: torch.tensor(-3.0)), "step of parameter 0 is -3"),
+    "AdamW, kind": ("AdamW", ("/exp_avg", lambda tensor: tensor.to(torch.int32)), r"is of the type torch\.int32"),
+    "8-bit, shape": ("AdamW8bit", ("/state1", lambda tensor: tensor[:1].contiguous()), "state1 of parameter"),
+    "8-bit, kind": ("AdamW8bit", ("/state1", lambda tensor: tensor.float()), r"is of the type torch\.float32"),
+    "8-bit, scale": ("AdamW8bit", ("/absmax1", with_value(float("inf"))), "absmax1 of parameter"),
+    "Adafactor, row": ("Adafactor", ROW, "exp_avg_sq_row of parameter"),
+    "Prodigy, start": ("Prodigy", ("/p0", lambda tensor: torch.zeros(3)), r"p0 of parameter \d+ has the shape \(3,\)"),
+    "schedule-free, average": ("AdamWScheduleFree", ("/z", lambda tensor: tensor[:1].contiguous()), "z of parameter"),
+}
+
+
+@pytest.mark.parametrize("case", TAMPERED)
+def test_tampered_state_of_an_optimizer_is_refused_with_the_one_before(case, tmp_path):
+    kind, change, words = TAMPERED[case]
+    parted = training(kind)
+    go_on(*parted, 0, 2)
+    for name, step in (("a-state", 3), ("b-state", 5)):
+        save_checkpoint(tmp_path / name, parts(*parted), replace(STATE, step=step))
+    tamper_tensors(tmp_path / "b-state", change)
+    assert read_train_state(tmp_path / "b-state").step == 5  # its hashes are right
+    with pytest.raises(CheckpointError, match=rf"optimizer\.safetensors do not fit .*{words}.* Resume from .*a-state, which is") as caught:
+        load_checkpoint(tmp_path / "b-state", *training(kind))
+    assert caught.value.checkpoint == "b-state"
+    load_checkpoint(tmp_path / "a-state", *training(kind))
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda state: state["str:state"]["int:0"].pop("str:exp_avg"), "exp_avg of parameter 0 is missing"),
+        (lambda state: state["str:param_groups"][0].update({"str:lr": float("nan")}), "lr is nan"),
+        (lambda state: state["str:param_groups"][0].update({"str:betas": [0.9]}), "betas is"),
+        (lambda state: state["str:param_groups"][0].update({"str:eps": "1"}), "eps is 1"),
+        (lambda state: state["str:state"]["int:0"].update({"str:step": 10**400}), "step of parameter 0 is 1000"),
+    ],
+)
+def test_tampered_numbers_of_an_optimizer_are_refused(folder, change, words):
+    def changed(state):
+        change(state)
+        return state
+
+    tamper(folder, "optimizer.json", changed)
+    with pytest.raises(CheckpointError, match=words):
+        load_checkpoint(folder, *training())

@@ -1,6 +1,8 @@
 """What is refused before PyTorch is imported; test_flux_train_network.py shows that it is not."""
 
 import pytest
+import torch
+from safetensors.torch import save as safetensors
 
 from library.errors import TrainerError
 from library.training.settings_check import check_settings
@@ -29,6 +31,27 @@ def test_a_folder_at_the_path_of_the_lora_is_named(config_of, tmp_path):
     (tmp_path / "out" / "cat.safetensors").mkdir(parents=True)
     with pytest.raises(TrainerError, match="is a folder, so no LoRA can be saved there"):
         check_settings(config_of())
+
+
+WEIGHTS = {
+    "missing": (None, "is missing"),
+    "pickle": (b"PK\x03\x04" + bytes(600), "is "),
+    "page": (b"<!DOCTYPE html><html></html>", "is a web page"),
+    "header": (b"\x08" + bytes(7) + b"not json", "is damaged: its header cannot be read"),
+    "cut": (safetensors({"x": torch.zeros(100)})[:-40], "is cut short and has"),
+}
+
+
+@pytest.mark.parametrize("kind", WEIGHTS)
+@pytest.mark.parametrize("flag", ["network_weights", "base_weights"])
+def test_weights_are_checked_by_their_header(flag, kind, config_of, tmp_path):
+    content, words = WEIGHTS[kind]
+    path = tmp_path / "w.safetensors"
+    if content is not None:
+        path.write_bytes(content)
+    given = {"network_weights": str(path)} if flag == "network_weights" else {"base_weights": [str(path)], "base_weights_multiplier": [1.0]}
+    with pytest.raises(TrainerError, match=rf"--{flag} \S+w\.safetensors .*{words}"):
+        check_settings(config_of(**given))
 
 
 @pytest.mark.parametrize(

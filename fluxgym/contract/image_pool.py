@@ -1,4 +1,7 @@
-"""A small pool of processes that decode images (`image_worker`). They start on demand, and end when they are idle or take too long."""
+"""A small pool of processes that decode images (`image_worker`). They start on demand, and end when they are idle or take too long.
+
+App and trainer each have their own program for it, whose limits are their own; what goes wrong is said in the same sentences.
+"""
 
 import json
 import os
@@ -11,34 +14,49 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from time import monotonic
-from typing import Literal
 
 from fluxgym.contract.image_formats import UnusableImage
-from fluxgym.errors import DatasetError
-from fluxgym.runs.detached import PROJECT
-from fluxgym.runs.files import raise_if_exhausted
 
 IDLE_S = 20.0
-TIME_LIMIT_S = 90.0  # also for a machine that trains meanwhile; a worker's CPU time has a limit of its own
 END_S = 5.0
-MAX_REPLY_BYTES = 4 << 20
 CHUNK_BYTES = 64 << 10
 KEPT_VARIABLES = ("HOME", "LANG", "LC_ALL", "LD_LIBRARY_PATH", "PYTHONPATH", "PYTHONHOME")  # not PATH: a decoder starts no program
 FEW_ARENAS = {"MALLOC_ARENA_MAX": "2"}  # glibc reserves address space for each thread, which the worker's limit counts
 
 
+class NoWorker(Exception):
+    """No process can be started; error says why."""
+
+    def __init__(self, error: OSError) -> None:
+        super().__init__(str(error))
+        self.error = error
+
+
+@dataclass(frozen=True, kw_only=True)
+class WorkerProgram:
+    """The program of a pool's workers: a module and the folder that it is imported from.
+
+    time_limit_s is how long a request may take, also on a machine that trains meanwhile; the program limits its CPU time itself.
+    """
+
+    module: str
+    folder: Path
+    time_limit_s: float
+    max_reply_bytes: int
+
+
 @dataclass(frozen=True, kw_only=True)
 class ImageRequest:
-    """What a worker does with one file; side is the largest side of a thumbnail in pixels."""
+    """What a worker does with one file, named by its absolute path; side is the largest side of a thumbnail in pixels."""
 
-    action: Literal["size", "check", "thumbnail"]
+    action: str
     path: str
     side: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)
 class ImageResult:
-    """An image's size as seen and, if requested, its thumbnail; or why there is none, with is_usable False if the worker must end."""
+    """An image's size as seen and the requested data; or why there is none, with is_usable False if the worker must end."""
 
     width: int = 0
     height: int = 0
@@ -54,15 +72,15 @@ class _WorkerEnded(Exception):
 class _Worker:
     """One process. Not thread-safe."""
 
-    def __init__(self) -> None:
+    def __init__(self, program: WorkerProgram) -> None:
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "fluxgym.dataset.image_worker"], cwd=PROJECT, bufsize=0, start_new_session=True,
+            [sys.executable, "-m", program.module], cwd=program.folder, bufsize=0, start_new_session=True,
             env={name: os.environ[name] for name in KEPT_VARIABLES if name in os.environ} | FEW_ARENAS,
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
         )  # fmt: skip
         assert self._process.stdin is not None and self._process.stdout is not None
         self._input, self._output = self._process.stdin, self._process.stdout
-        self._received = b""
+        self._received, self._max_reply_bytes = bytearray(), program.max_reply_bytes
         self.pid = self._process.pid
 
     def is_alive(self) -> bool:
@@ -84,13 +102,17 @@ class _Worker:
         head, _, self._received = self._received.partition(b"\n")
         reply = json.loads(head)
         self._receive(lambda: len(self._received) >= reply["num_bytes"], deadline)
-        data, self._received = self._received, b""
+        data, self._received = bytes(self._received), bytearray()
         return ImageResult(
             width=reply["width"], height=reply["height"], data=data, refusal=reply["refusal"], is_usable=not reply["is_exhausted"]
         )
 
     def _receive(self, is_complete: Callable[[], bool], deadline: float) -> None:
-        """Read until is_complete; raises TimeoutError, _WorkerEnded, or ValueError if too much arrives."""
+        """Read until is_complete.
+
+        Raises:
+            TimeoutError, _WorkerEnded,, ValueError: If too much arrives.
+        """
         with selectors.PollSelector() as selector:  # needs no open file of its own
             selector.register(self._output, selectors.EVENT_READ)
             while not is_complete():
@@ -100,7 +122,7 @@ class _Worker:
                 if not chunk:
                     raise _WorkerEnded
                 self._received += chunk
-                if len(self._received) > MAX_REPLY_BYTES:
+                if len(self._received) > self._max_reply_bytes:
                     raise ValueError("the reply is too long")
 
     def end(self) -> int:
@@ -136,8 +158,8 @@ def _how_it_ended(code: int) -> str:
 class ImagePool:
     """At most `size` workers. Thread-safe; more requests wait for a free worker."""
 
-    def __init__(self, size: int, *, idle_s: float = IDLE_S, time_limit_s: float = TIME_LIMIT_S) -> None:
-        self._idle_s, self.time_limit_s = idle_s, time_limit_s
+    def __init__(self, size: int, program: WorkerProgram, *, idle_s: float = IDLE_S) -> None:
+        self._program, self._idle_s, self.time_limit_s = program, idle_s, program.time_limit_s
         self._slots = threading.BoundedSemaphore(size)
         self._changed = threading.Condition()
         self._idle: list[tuple[float, _Worker]] = []  # since when each has been idle, the longest first
@@ -149,7 +171,7 @@ class ImagePool:
 
         Raises:
             UnusableImage: If the image is not read, or its worker died. The message continues the file's name.
-            DatasetError: If no process can be started.
+            NoWorker: If no process can be started.
         """
         with self._slots:
             worker = self._acquire()
@@ -163,7 +185,7 @@ class ImagePool:
         return result
 
     def pids(self, *, busy_only: bool = False) -> set[int]:
-        """Return the ids of the processes that exist, or of those that have a request."""
+        """Return the process ids of the workers; with busy_only, of those that process a request."""
         with self._changed:
             idle = [] if busy_only else [worker for _, worker in self._idle]
             return {worker.pid for worker in (*self._busy, *idle)}
@@ -177,10 +199,9 @@ class ImagePool:
                     return worker
                 worker.end()
         try:
-            worker = _Worker()
+            worker = _Worker(self._program)
         except OSError as error:
-            raise_if_exhausted(error, Path(sys.executable))
-            raise DatasetError(f"Images cannot be checked now ({error.strerror}); try again in a moment.", field="images") from None
+            raise NoWorker(error) from None
         with self._changed:
             self._busy.add(worker)
         return worker

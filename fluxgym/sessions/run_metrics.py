@@ -1,6 +1,7 @@
-"""Start, steps, last loss and duration of runs. Those of an ended run are read once, so that ten thousand runs can be sorted by them.
+"""Metrics of runs: start, steps, last loss and duration.
 
-The duration of a run is that of all its attempts together, wherever it is shown.
+The files of an ended run are read once, so that ten thousand runs can be sorted by these metrics. The duration of a run is the sum over
+its attempts.
 """
 
 import os
@@ -14,7 +15,6 @@ from fluxgym.contract.codes import LIVE
 from fluxgym.contract.progress import Line, is_number
 from fluxgym.contract.regular_files import open_regular
 from fluxgym.runs.exit_record import ExitRecord
-from fluxgym.runs.launch_spec import read_launch_spec
 from fluxgym.runs.paths import OutputsPaths
 from fluxgym.runs.progress import lines_in, read_first
 from fluxgym.runs.snapshot import RunSnapshot
@@ -22,8 +22,8 @@ from fluxgym.sessions.index import Entry
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Figures:
-    """What a run has reached; a figure is None if it is not known. duration_s is that of all attempts that have ended."""
+class RunMetrics:
+    """The metrics of a run, None where unknown. duration_s is the sum over the attempts that have ended."""
 
     step: int | None = None
     total_steps: int | None = None
@@ -31,18 +31,34 @@ class Figures:
     duration_s: float | None = None
 
 
+@dataclass(frozen=True, kw_only=True)
+class TrainingRecord:
+    """What progress.jsonl says about the whole training.
+
+    validation is the validation loss by step, epoch_ends the last step of each epoch, spans the times of the first and the last line of
+    each attempt.
+    """
+
+    validation: Mapping[int, float]
+    epoch_ends: Mapping[int, int]
+    spans: Mapping[int, tuple[float, float]]
+
+
+NO_RECORD = TrainingRecord(validation={}, epoch_ends={}, spans={})
+
+
 Spans = Mapping[int, tuple[float, float]]  # attempt -> times of its first and its last progress line
 
 
 class AttemptSpans:
-    """When the attempts of runs began and ended, by their progress.jsonl; appended lines are read once. Thread-safe."""
+    """Reads from progress.jsonl when the attempts of runs began and ended; only appended lines are read again. Thread-safe."""
 
     def __init__(self) -> None:
-        self._kept: dict[Path, tuple[int, int, dict[int, tuple[float, float]]]] = {}  # inode, bytes that were read, spans
+        self._cached: dict[Path, tuple[int, int, dict[int, tuple[float, float]]]] = {}  # inode, bytes that were read, spans
         self._lock = threading.Lock()
 
     def of(self, snapshot: RunSnapshot) -> Spans:
-        """Return the spans of a run; of a run that was never resumed only the ends of the file are read."""
+        """Return the spans of a run. For a run that was never resumed, only the start and the end of the file are read."""
         first, last = read_first(snapshot.run.progress), snapshot.last_lines[0]
         if first is None or last is None:
             return {}
@@ -52,7 +68,7 @@ class AttemptSpans:
             return dict(self._read(snapshot.run.progress))
 
     def _read(self, path: Path) -> dict[int, tuple[float, float]]:
-        inode, offset, spans = self._kept.get(path, (0, 0, {}))
+        inode, offset, spans = self._cached.get(path, (0, 0, {}))
         try:
             with open_regular(path) as file:
                 status = os.fstat(file.fileno())
@@ -65,7 +81,7 @@ class AttemptSpans:
         complete = data[: data.rfind(b"\n") + 1]
         for line in lines_in(complete.splitlines()):
             spans = add_span(spans, line)
-        self._kept[path] = status.st_ino, offset + len(complete), spans
+        self._cached[path] = status.st_ino, offset + len(complete), spans
         return spans
 
 
@@ -79,30 +95,30 @@ def add_span(spans: dict[int, tuple[float, float]], line: Line) -> dict[int, tup
 
 
 def total_s(spans: Spans, end: ExitRecord | None) -> float | None:
-    """Return the seconds of all attempts together; the last one includes the check of its result. None if that is not known."""
-    known = dict(spans)
+    """Return the seconds of all attempts together, None if unknown. The last attempt includes the verification of its LoRA."""
+    all_spans = dict(spans)
     if end is not None and end.ended_at:
-        first, last = known.get(end.attempt, (end.started_at, end.ended_at))
+        first, last = all_spans.get(end.attempt, (end.started_at, end.ended_at))
         if (began := end.started_at or first) is not None:
-            known[end.attempt] = began, max(last, end.ended_at)
-    total = sum(last - first for first, last in known.values())
-    return total if known and total >= 0 else None
+            all_spans[end.attempt] = began, max(last, end.ended_at)
+    total = sum(last - first for first, last in all_spans.values())
+    return total if all_spans and total >= 0 else None
 
 
 def earlier_s(spans: Spans, attempt: int) -> float:
-    """Return the seconds of the attempts before one."""
+    """Return the seconds of all attempts before the given one."""
     return sum(last - first for number, (first, last) in spans.items() if number < attempt)
 
 
-def figures_of(snapshot: RunSnapshot, spans: Spans) -> Figures:
-    """Return the figures of a run from progress.jsonl, exit.json and launch.json."""
+def metrics_of(snapshot: RunSnapshot, spans: Spans) -> RunMetrics:
+    """Return the metrics of a run from progress.jsonl, exit.json and launch.json."""
     last, last_with_loss = snapshot.last_lines
-    spec = read_launch_spec(snapshot.run) if last is None else None
-    known: dict[str, Any] = (last_with_loss or {}) | (last or {})
-    return Figures(
-        step=_integer(known.get("step")),
-        total_steps=_integer(known.get("total_steps")) or (spec.expected_steps if spec is not None else None),
-        loss=float(known["loss"]) if is_number(known.get("loss")) else None,
+    spec = snapshot.latest_launch if last is None else None
+    fields: dict[str, Any] = (last_with_loss or {}) | (last or {})
+    return RunMetrics(
+        step=_integer(fields.get("step")),
+        total_steps=_integer(fields.get("total_steps")) or (spec.expected_steps if spec is not None else None),
+        loss=float(fields["loss"]) if is_number(fields.get("loss")) else None,
         duration_s=total_s(spans, snapshot.exit_record),
     )
 
@@ -110,7 +126,7 @@ def figures_of(snapshot: RunSnapshot, spans: Spans) -> Figures:
 def first_start(snapshot: RunSnapshot) -> float | None:
     """Return when the first trainer of a run was started, in seconds since the epoch.
 
-    None if none was: the run waits, or it was canceled while it waited. Its supervisor then is recorded without a trainer.
+    Return None if no trainer was started: the run waits, or was canceled while it waited.
     """
     record, end = snapshot.process_record, snapshot.exit_record
     if record is not None and record.attempt == 1 and record.trainer is not None:
@@ -125,23 +141,23 @@ def _integer(value: Any) -> int | None:
     return value if isinstance(value, int) and not isinstance(value, bool) else None
 
 
-class FigureCache:
-    """The figures of one outputs folder, read again when a run's entry in the index has changed or while it lives. Thread-safe."""
+class MetricsCache:
+    """The metrics of one outputs folder, read again if a run's entry in the index has changed or while the run is live. Thread-safe."""
 
     def __init__(self, outputs: OutputsPaths) -> None:
         self._outputs = outputs
-        self._kept: dict[str, tuple[Entry, Figures]] = {}
+        self._cached: dict[str, tuple[Entry, RunMetrics]] = {}
         self._spans = AttemptSpans()
         self._lock = threading.Lock()
 
-    def of(self, entry: Entry) -> Figures:
-        """Return the figures of a run of the index."""
+    def of(self, entry: Entry) -> RunMetrics:
+        """Return the metrics of a run of the index."""
         with self._lock:
-            kept = self._kept.get(entry.slug)
-        if kept is not None and kept[0] is entry and entry.status not in LIVE:
-            return kept[1]
+            cached = self._cached.get(entry.slug)
+        if cached is not None and cached[0] is entry and entry.status not in LIVE:
+            return cached[1]
         snapshot = RunSnapshot(self._outputs.run(entry.slug), {})
-        figures = figures_of(snapshot, self._spans.of(snapshot))  # without the lock, so that no request waits while another run is read
+        metrics = metrics_of(snapshot, self._spans.of(snapshot))  # without the lock, so that no request waits while another run is read
         with self._lock:
-            self._kept[entry.slug] = (entry, figures)
-        return figures
+            self._cached[entry.slug] = (entry, metrics)
+        return metrics

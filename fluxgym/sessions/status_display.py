@@ -1,7 +1,4 @@
-"""What is shown of a run's status and time: the word of its status, what its date is the time of, and when it ended.
-
-A time is only called the start of a training if it is one.
-"""
+"""How a run's status and times are shown: the word of the status, the label of its date, and when it ended."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -15,20 +12,19 @@ from fluxgym.runs.paths import RunPaths
 from fluxgym.runs.snapshot import RunSnapshot
 from fluxgym.runs.state import State, timestamp_of
 from fluxgym.runs.status import SYMBOLS
-from fluxgym.sessions.figures import first_start
 from fluxgym.sessions.listing import Session
 from fluxgym.sessions.origin import Origin, adopted_at, imported_at, is_unstarted
+from fluxgym.sessions.run_metrics import first_start
 
 
 @dataclass(frozen=True, kw_only=True)
-class Moment:
-    """A time in seconds since the epoch, and what it is the time of."""
+class LabeledTime:
+    """A time in seconds since the epoch, with a word for what happened then, such as “Started” or “Imported”."""
 
     word: str
     at: float
 
 
-# The word of each status.
 STATUS_WORDS: Mapping[Status, str] = {
     Status.RUNNING: "Running", Status.STARTING: "Starting", Status.QUEUED: "Queued", Status.STOPPED: "Stopped",
     Status.COMPLETED: "Completed", Status.FAILED: "Failed", Status.UNREADABLE: "Cannot be read",
@@ -54,33 +50,33 @@ def is_stopping(run: RunPaths, status: Status) -> bool:
     return status in LIVE and run.stop.exists()
 
 
-def began_at(snapshot: RunSnapshot, session: Session, origin: Origin) -> Moment:
-    """Return the time of a row's date, and its word: a time is only called the start of a training if it is."""
+def began_at(snapshot: RunSnapshot, session: Session, origin: Origin) -> LabeledTime:
+    """Return the time of a row's date with its word, which is “Started” only if a training was started then."""
     run, state = snapshot.run, snapshot.state
     if session.status is Status.UNREADABLE:
-        return Moment(word="Changed", at=session.started)
+        return LabeledTime(word="Changed", at=session.started)
     first, record = first_start(snapshot), snapshot.process_record
     if session.status is Status.QUEUED:
         since = engine_of(run).waiting_since(run)
-        return Moment(word="Queued", at=session.started if since is None else since)
+        return LabeledTime(word="Queued", at=session.started if since is None else since)
     if origin is Origin.COPY:
-        return Moment(word="Copied", at=session.started)
+        return LabeledTime(word="Copied", at=session.started)
     if origin is Origin.IMPORT:
         arrived = _import_time(run, state)
         is_trained = is_regular(run.lora) and session.started < arrived - 1  # a state without a time gets the time of its import
-        return Moment(word="Trained", at=session.started) if is_trained else Moment(word="Imported", at=arrived)
+        return LabeledTime(word="Trained", at=session.started) if is_trained else LabeledTime(word="Imported", at=arrived)
     if first is None and record is None and (adopted := adopted_at(state)) is not None:
-        return Moment(word="Adopted", at=adopted)
+        return LabeledTime(word="Adopted", at=adopted)
     if first is None and not timestamp_of(state):
-        return Moment(word="Changed", at=session.started)  # the time of the file
+        return LabeledTime(word="Changed", at=session.started)  # the time of the file
     if first is not None and first >= session.started:
-        return Moment(word="Started", at=first)
+        return LabeledTime(word="Started", at=first)
     was_started = first is not None or record is None or record.attempt > 1 or session.status in LIVE
-    return Moment(word="Started" if was_started else "Queued", at=session.started)
+    return LabeledTime(word="Started" if was_started else "Queued", at=session.started)
 
 
 def _import_time(run: RunPaths, state: State) -> float:
-    """Return when a run was imported; versions that did not record it have written its state only then."""
+    """Return when a run was imported. Earlier versions did not record it; they wrote the run's state at that time."""
     return imported_at(state) or run.ui_state.stat().st_mtime
 
 

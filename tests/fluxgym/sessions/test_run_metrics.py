@@ -1,4 +1,4 @@
-"""Figures of runs: from the files, read once for an ended run."""
+"""Metrics of runs: from the files, read once for an ended run."""
 
 import json
 import os
@@ -9,10 +9,10 @@ from fluxgym.contract.codes import Status
 from fluxgym.runs.paths import OutputsPaths
 from fluxgym.runs.process_identity import identify
 from fluxgym.runs.snapshot import RunSnapshot
-from fluxgym.sessions import figures
-from fluxgym.sessions.figures import AttemptSpans, FigureCache, Figures, figures_of
+from fluxgym.sessions import run_metrics
 from fluxgym.sessions.index import Entry
 from fluxgym.sessions.listing import session_of
+from fluxgym.sessions.run_metrics import AttemptSpans, MetricsCache, RunMetrics, metrics_of
 from fluxgym.ui.api import run_parts
 from fluxgym.ui.api.compare import CompareRoutes
 from fluxgym.ui.api.loss_curve import Curves
@@ -34,7 +34,7 @@ def write_end(run, **fields):
 
 def found(run, spans=None):
     snapshot = RunSnapshot(run, {})
-    return figures_of(snapshot, (spans or AttemptSpans()).of(snapshot))
+    return metrics_of(snapshot, (spans or AttemptSpans()).of(snapshot))
 
 
 def test_the_duration_of_a_resumed_run_is_that_of_all_its_attempts_wherever_it_is_shown(tmp_path):
@@ -48,7 +48,7 @@ def test_the_duration_of_a_resumed_run_is_that_of_all_its_attempts_wherever_it_i
     expected = 60.0 + 25.0
     spans = AttemptSpans()
     assert [found(run, spans).duration_s for _ in range(2)] == [expected] * 2
-    assert SessionRows(world).row(session_of(run)).duration_s == expected
+    assert SessionRows(world).row_of(run).duration_s == expected
     record = Curves().record(run.progress)
     assert run_parts.facts(run, {}, record, world.models, session=session_of(run)).trained_s == expected
     make_run(world.outputs, "dog", status="completed", base_model="pocket")
@@ -69,19 +69,19 @@ def test_the_duration_of_a_resumed_run_that_trains_counts_from_the_sum_of_its_ea
             file.write(json.dumps({"attempt": attempt, "time": at, "phase": "training"}) + "\n")
         assert spans.of(RunSnapshot(run, {}))  # read line by line
     assert spans.of(RunSnapshot(run, {})) == {1: (1000.0, 1060.0), 2: (5000.0, 5010.0)}
-    assert SessionRows(world).row(session_of(run)).duration_from == 5000.0 - 60.0
+    assert SessionRows(world).row_of(run).duration_from == 5000.0 - 60.0
 
 
-def test_figures_are_the_last_known_ones(tmp_path):
+def test_metrics_are_the_last_known_ones(tmp_path):
     run = make_run(tmp_path)
     write_progress(run, 7, 0.25)
     write_end(run, started_at=100.0, ended_at=160.0)
-    assert found(run) == Figures(step=7, total_steps=20, loss=0.25, duration_s=60.0)
+    assert found(run) == RunMetrics(step=7, total_steps=20, loss=0.25, duration_s=60.0)
 
 
 def test_an_unknown_figure_gives_none(tmp_path):
     run = make_run(tmp_path)
-    assert found(run) == Figures()
+    assert found(run) == RunMetrics()
     write_end(run, started_at=100.0, ended_at=40.0)  # a clock that was set back
     assert found(run).duration_s is None
     order_of(run, "", expected_steps=12)
@@ -91,15 +91,15 @@ def test_an_unknown_figure_gives_none(tmp_path):
 def test_a_run_that_is_being_read_blocks_no_other(tmp_path, monkeypatch):
     for name in ("cat", "dog"):
         make_run(tmp_path, name)
-    cache, is_reading, may_go_on = FigureCache(OutputsPaths(tmp_path)), threading.Event(), threading.Event()
+    cache, is_reading, may_go_on = MetricsCache(OutputsPaths(tmp_path)), threading.Event(), threading.Event()
 
     def slow(snapshot, spans):
         if snapshot.run.slug == "cat":
             is_reading.set()
             assert may_go_on.wait(30)
-        return Figures(step=len(snapshot.run.slug))
+        return RunMetrics(step=len(snapshot.run.slug))
 
-    monkeypatch.setattr(figures, "figures_of", slow)
+    monkeypatch.setattr(run_metrics, "metrics_of", slow)
     with ThreadPoolExecutor(2) as pool:
         cat = pool.submit(cache.of, Entry("cat", "cat", 1.0, Status.COMPLETED, False))
         assert is_reading.wait(30)
@@ -111,7 +111,7 @@ def test_a_run_that_is_being_read_blocks_no_other(tmp_path, monkeypatch):
 
 
 def test_an_ended_run_is_read_once_and_a_live_one_every_time(tmp_path):
-    run, cache = make_run(tmp_path), FigureCache(OutputsPaths(tmp_path))
+    run, cache = make_run(tmp_path), MetricsCache(OutputsPaths(tmp_path))
     write_progress(run, 7, 0.25)
     ended = Entry("cat", "cat", 1.0, Status.COMPLETED, False)
     live = Entry("cat", "cat", 1.0, Status.RUNNING, True)

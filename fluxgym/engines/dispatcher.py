@@ -1,0 +1,267 @@
+"""The dispatcher: the one process per outputs folder and host that starts waiting runs in their turn, so that they need none themselves.
+
+`python -m fluxgym.engines.dispatcher OUTPUTS` lives while runs wait. Whoever adds a run to the queue, and each start of an app or of a run, makes
+sure after that that a dispatcher is alive. Before it ends, it looks at the queue once more without its lock, so that no ticket is missed.
+
+Devices are not handed over: the supervisor that it starts acquires them itself. Until then the run keeps its ticket, which reserves them.
+"""
+
+import hashlib
+import logging
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from functools import cached_property, partial
+from pathlib import Path
+
+from fluxgym.contract.codes import ReasonCode, Status
+from fluxgym.contract.lease import RENEW_S
+from fluxgym.contract.regular_files import append_regular
+from fluxgym.engines.base import CANCELED_REASON, Mode
+from fluxgym.engines.device_queue import Queue
+from fluxgym.engines.devices import acquire_devices
+from fluxgym.engines.spawn import start_supervisor
+from fluxgym.engines.waiting_runs import Starter, WaitingReasons, WaitingRun, WaitingRuns, with_those_ahead
+from fluxgym.errors import FluxGymError, LaunchError, NotReadableNow
+from fluxgym.runs.detached import start_detached
+from fluxgym.runs.files import file_lock, local_locks, read_json, storage_error, tail, try_lock, write_json
+from fluxgym.runs.gpus import VISIBLE
+from fluxgym.runs.launch_spec import LaunchSpec
+from fluxgym.runs.paths import OutputsPaths, RunPaths
+from fluxgym.runs.process_identity import ProcessIdentity, identify, is_alive, is_frozen, signal_recorded
+from fluxgym.runs.state import update_state
+
+QUEUE_POLL_S = 1.0
+START_POLL_S = 0.05
+START_TIMEOUT_S = 30.0
+NAME = "dispatcher"
+MODULE = "fluxgym.engines.dispatcher"  # not __name__, which is __main__ in the process itself
+KEPT = "It keeps its position in the queue, but the process that starts waiting runs "
+DISPATCHER_ENDED = KEPT + "has ended. Starting the app or any training starts it again."
+DISPATCHER_FROZEN = KEPT + "(PID {pid}) is frozen. Starting the app or any training resumes it."
+WAITS_FOR_APP = "This installation did not put it into the queue. Starting the app or any training prepares it again from its settings."
+NOT_STARTED = "It waited in the queue, and then its supervisor did not start: {error}"
+BUSY = "Another process has been starting the one that starts waiting runs for too long; the machine may be overloaded."
+log = logging.getLogger("fluxgym.dispatcher")
+
+
+class DispatcherProcess:
+    """The dispatcher of one outputs folder as other processes see it: by its lock, and its identity in the folder of this machine's locks."""
+
+    def __init__(self, outputs: OutputsPaths) -> None:
+        self._outputs = outputs
+
+    @cached_property
+    def lock(self) -> Path:
+        """The file whose lock it holds."""
+        key = hashlib.sha256(os.fsencode(self._outputs.root.resolve())).hexdigest()[:16]
+        return local_locks() / f"{NAME}-{key}.lock"
+
+    @property
+    def _identity(self) -> Path:
+        return self.lock.with_suffix(".json")
+
+    def problem(self) -> str:
+        """Return why nothing starts waiting runs now, as a sentence; "" if the dispatcher is alive."""
+        process = _read_identity(self._identity)
+        if process is None or not is_alive(process):
+            return DISPATCHER_ENDED
+        return DISPATCHER_FROZEN.format(pid=process.pid) if is_frozen(process) else ""
+
+    def ensure(self) -> None:
+        """Make sure that a dispatcher is alive and not frozen; return once it has recorded itself.
+
+        Raises:
+            LaunchError: If none can be started.
+            FluxGymError, OSError: If a file or process cannot be created.
+        """
+        with file_lock(self.lock.with_suffix(".start"), timeout_s=START_TIMEOUT_S, busy=BUSY):
+            lock = try_lock(self.lock)
+            if lock is None:
+                self._resume()
+            else:
+                lock.close()
+                self._start()
+
+    def record(self) -> None:
+        """Record this process as the dispatcher.
+
+        Raises:
+            StorageError: If that cannot be written.
+        """
+        own = identify(os.getpid(), "")
+        write_json(self._identity, {"outputs": str(self._outputs.root), "process": None if own is None else own.to_json()})
+
+    def renew(self) -> None:
+        """Keep programs that clean temporary folders from removing the dispatcher's files; write a removed identity again."""
+        try:
+            for path in (self.lock, self._identity):
+                os.utime(path)
+        except OSError:
+            self.record()
+
+    def other_queues(self) -> bool:
+        """Return True if runs of another outputs folder wait on this machine: its dispatcher is alive."""
+        others = (path for path in local_locks().glob(f"{NAME}-*.json") if path != self._identity)
+        return any(is_alive(_read_identity(path)) for path in others)
+
+    def _resume(self) -> None:
+        process = _read_identity(self._identity)
+        if process is not None and is_frozen(process):
+            signal_recorded(process, signal.SIGCONT)
+
+    def _start(self) -> None:
+        path = self._outputs.queue / f"{NAME}.log"
+        try:
+            output = append_regular(path)
+        except OSError as error:
+            raise storage_error(error, path) from error
+        with output:
+            process = start_detached([sys.executable, "-m", MODULE, str(self._outputs.root.resolve())], output)
+        deadline = time.monotonic() + START_TIMEOUT_S
+        while (recorded := _read_identity(self._identity)) is None or recorded.pid != process.pid:
+            if process.poll() == 0:  # there is no ticket any more
+                return
+            if process.poll() is not None or time.monotonic() > deadline:
+                raise LaunchError(f"The process that starts waiting runs could not be started: {' '.join(tail(path, 1)) or 'no answer'}")
+            time.sleep(START_POLL_S)
+
+
+def _read_identity(path: Path) -> ProcessIdentity | None:
+    value = read_json(path)
+    return ProcessIdentity.from_json(value.get("process")) if isinstance(value, dict) else None
+
+
+class Dispatcher:
+    """What the dispatcher does while it holds its lock. Files and processes are the only state that has to survive it."""
+
+    def __init__(self, outputs: OutputsPaths, process: DispatcherProcess) -> None:
+        self._process, self._waiting = process, WaitingRuns(outputs)
+        self._renewed_at = -RENEW_S
+        self._children: dict[tuple[str, str], subprocess.Popen[bytes]] = {}  # supervisors of runs that have a ticket
+        self._warnings: dict[str, str] = {}
+
+    def work(self, has_lock: Callable[[], bool]) -> None:
+        """Start waiting runs in their turn until no run has a ticket or the lock is lost."""
+        while has_lock():
+            with suppress(NotReadableNow):  # the next time
+                if not self.serve_all():
+                    return
+            time.sleep(QUEUE_POLL_S)
+
+    def serve_all(self) -> bool:
+        """Do for each waiting run what is to be done now; returns False if no run has a ticket."""
+        runs = self._waiting.all()
+        self._children = {key: child for key, child in self._children.items() if key in map(_key, runs)}
+        reasons = WaitingReasons(others_wait=self._process.other_queues())
+        for waiting, ahead in with_those_ahead(runs):
+            try:
+                self._serve(waiting, ahead, reasons)
+                self._warnings.pop(waiting.run.slug, None)
+            except (FluxGymError, OSError) as error:  # of a full disk, or of one run's files; the others are served all the same
+                self._warn(waiting.run, str(error))
+        if time.monotonic() - self._renewed_at >= RENEW_S:
+            self._renewed_at = time.monotonic()
+            self._process.renew()
+            _renew_leases(runs)
+        return bool(runs)
+
+    def _serve(self, waiting: WaitingRun, ahead: Sequence[WaitingRun], reasons: WaitingReasons) -> None:
+        if waiting.starter in (Starter.OWN_SUPERVISOR, Starter.OTHER_HOST) or self._waiting.drop(waiting):
+            return
+        if waiting.stop_requested:
+            self._waiting.end(waiting, Status.STOPPED, ReasonCode.USER, CANCELED_REASON)
+        elif waiting.starter is Starter.APP or waiting.spec is None:
+            _describe(waiting, WAITS_FOR_APP)
+        elif not self._has_started(waiting):
+            self._try_to_start(waiting, waiting.spec, ahead, reasons)
+
+    def _has_started(self, waiting: WaitingRun) -> bool:
+        """Return True while a supervisor starts that has not recorded itself; one that failed ends the run's wait."""
+        child = self._children.get(_key(waiting))
+        if child is None:
+            return False
+        if child.poll() is None:
+            return True
+        del self._children[_key(waiting)]
+        if child.returncode == 0:  # another outputs folder's run got the device
+            return False
+        lock = try_lock(waiting.run.supervisor_lock)
+        if lock is None:  # the run has another supervisor
+            return True
+        lock.close()
+        error = " ".join(tail(waiting.run.monitor_log, 1)) or f"it ended with code {child.returncode} and its log is empty"
+        self._waiting.end(waiting, Status.FAILED, ReasonCode.LAUNCH, NOT_STARTED.format(error=error))
+        return True
+
+    def _try_to_start(self, waiting: WaitingRun, spec: LaunchSpec, ahead: Sequence[WaitingRun], reasons: WaitingReasons) -> None:
+        reserved = frozenset[str]().union(*(other.devices for other in ahead))
+        lease = acquire_devices(spec.devices, waiting.run.folder, reserved_by_earlier=reserved)
+        if lease is None:
+            _describe(waiting, reasons.reason(waiting.run, spec.devices, ahead))
+            return
+        lease.release()
+        log.info("%s is next: its supervisor is started", waiting.run.slug)
+        # The devices that this process was started with are another run's.
+        environment = {name: value for name, value in os.environ.items() if name != VISIBLE}
+        self._children[_key(waiting)] = start_supervisor(waiting.run, Mode.TRAIN, environment=environment)
+
+    def _warn(self, run: RunPaths, message: str) -> None:
+        """Log a message once until it changes."""
+        if self._warnings.get(run.slug) != message:
+            self._warnings[run.slug] = message
+            log.warning("%s: %s", run.slug, message)
+
+
+def _renew_leases(runs: Sequence[WaitingRun]) -> None:
+    """Show a sign of life in the folders of this host's waiting runs, so that no other host starts them."""
+    for waiting in runs:
+        if waiting.starter in (Starter.DISPATCHER, Starter.APP) and not waiting.other_host:
+            with suppress(OSError):
+                os.utime(waiting.run.lease, follow_symlinks=False)
+
+
+def _key(waiting: WaitingRun) -> tuple[str, str]:
+    return waiting.run.slug, waiting.ticket.run_id
+
+
+def _describe(waiting: WaitingRun, reason: str) -> None:
+    """Store what a run waits for, unless it was started or ended meanwhile.
+
+    Raises:
+        StorageError: If that cannot be written.
+    """
+    if (waiting.status, waiting.reason) != (Status.QUEUED, reason):
+        expected = {"run_id": waiting.ticket.run_id, "status": waiting.status}
+        update_state(waiting.run, {"status": Status.QUEUED, "reason": reason}, expected=expected)
+
+
+def main(argv: list[str]) -> int:
+    """Serve the queue of an outputs folder until it is empty, unless another dispatcher does; returns the exit code."""
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", stream=sys.stderr)
+    outputs = OutputsPaths(Path(argv[0]).resolve())
+    process, queue = DispatcherProcess(outputs), Queue(outputs)
+    while queue.tickets():  # also after the lock was released: a ticket may have been written meanwhile
+        lock = try_lock(process.lock)
+        if lock is None:
+            return 0
+        with lock:
+            process.record()
+            Dispatcher(outputs, process).work(partial(_is_file, lock.fileno(), process.lock))
+    return 0
+
+
+def _is_file(handle: int, path: Path) -> bool:
+    """Return True if a path still is the open file: a program that cleans temporary folders may have removed it, and with it the lock."""
+    try:
+        return os.path.samestat(os.fstat(handle), path.stat())
+    except OSError:
+        return False
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

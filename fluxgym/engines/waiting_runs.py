@@ -1,0 +1,228 @@
+"""The runs that wait in the queue of an outputs folder: who starts each of them, what it waits for, and how its wait ends."""
+
+import logging
+import os
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+
+from fluxgym.config.values import short
+from fluxgym.contract.codes import ReasonCode, Status
+from fluxgym.engines.device_queue import Queue, Ticket
+from fluxgym.engines.devices import DeviceUser, current_user, title
+from fluxgym.errors import StorageError
+from fluxgym.runs.exit_record import ExitRecord, write_exit_record
+from fluxgym.runs.files import is_missing, remove_file
+from fluxgym.runs.launch_spec import DeviceRequest, LaunchSpec, holds_start, read_launch_spec, read_own_launch_spec, read_stop_request
+from fluxgym.runs.paths import OutputsPaths, RunPaths
+from fluxgym.runs.process_identity import Liveness, is_alive, liveness_of, read_record
+from fluxgym.runs.snapshot import WAITING, RunSnapshot
+from fluxgym.runs.state import State, read_state_or_empty, update_state
+from fluxgym.runs.status import ACTIVITY_LIMIT_S
+
+NO_LAUNCH_SPEC = "It waited for its device, but its .run/launch.json is missing or damaged, so nothing could be started. Start it again."
+Signature = tuple[object, ...]
+log = logging.getLogger(__name__)
+
+
+class Starter(StrEnum):
+    """Who starts a waiting run."""
+
+    DISPATCHER = "dispatcher"
+    OWN_SUPERVISOR = "own supervisor"  # a process of it is alive: it was started a moment ago, or is of an earlier version and waits itself
+    OTHER_HOST = "other host"  # that of another host, which has shown a sign of life recently
+    APP = "app"  # this installation did not sign its launch.json: an app that starts prepares it again
+    NOTHING = "nothing"  # its launch.json is missing or damaged
+    ENDED = "ended"  # it does not wait any more, and its ticket is left over
+
+
+@dataclass(frozen=True, kw_only=True)
+class WaitingRun:
+    """A ticket with what the files of its run contain.
+
+    status and reason are the stored ones, name is the LoRA's; other_host is the host that recorded it, "" for this one.
+    """
+
+    run: RunPaths
+    ticket: Ticket
+    starter: Starter
+    spec: LaunchSpec | None
+    status: str
+    reason: str
+    name: str
+    other_host: str
+    stop_requested: bool
+
+    @property
+    def devices(self) -> frozenset[str]:
+        """The names of the devices that it wants."""
+        return frozenset(self.ticket.devices)
+
+    @property
+    def is_ahead_of_others(self) -> bool:
+        """True if the runs behind it wait for it: it is started on this host in its turn."""
+        return self.starter in (Starter.DISPATCHER, Starter.OWN_SUPERVISOR)
+
+
+class WaitingRuns:
+    """The waiting runs of one outputs folder. Files are read again when they have changed."""
+
+    def __init__(self, outputs: OutputsPaths) -> None:
+        self._outputs, self._queue = outputs, Queue(outputs)
+        self._known: dict[str, tuple[Signature, WaitingRun]] = {}
+
+    def all(self) -> list[WaitingRun]:
+        """Return the runs that have a ticket, in the order of the queue.
+
+        Raises:
+            NotReadableNow: If nothing can be known about one now.
+        """
+        self._known = {ticket.slug: self._read(ticket) for ticket in self._queue.tickets()}
+        return [waiting for _, waiting in self._known.values()]
+
+    def of(self, run: RunPaths) -> WaitingRun | None:
+        """Return a run that has a ticket, else None."""
+        ticket = self._queue.ticket(run)
+        return None if ticket is None else read_waiting_run(run, ticket)
+
+    def drop(self, waiting: WaitingRun) -> bool:
+        """Remove the ticket of a run that does not wait any more, or that cannot be started and is recorded as failed; return True for these.
+
+        Raises:
+            StorageError: As `end` does.
+        """
+        if waiting.starter is Starter.ENDED:
+            self._queue.remove(waiting.run, waiting.ticket.run_id)
+            return True
+        if waiting.starter is Starter.NOTHING:
+            log.warning("%s, which waits in the queue, cannot be started: its launch.json is missing or damaged", waiting.run.slug)
+            self.end(waiting, Status.FAILED, ReasonCode.LAUNCH, NO_LAUNCH_SPEC)
+            return True
+        return False
+
+    def end(self, waiting: WaitingRun, status: Status, code: ReasonCode, reason: str) -> None:
+        """Record how the wait of a run without a process ended, and remove its ticket; a run that was started meanwhile is not changed.
+
+        Raises:
+            StorageError: If its state cannot be written. Then it keeps its ticket.
+        """
+        run, run_id, attempt = waiting.run, waiting.ticket.run_id, waiting.spec.attempt if waiting.spec is not None else 1
+        if not is_missing(run.ui_state):  # to lock the state would create the folder again
+            ended_at = time.time()
+            changes = {"status": status, "reason_code": code, "reason": reason, "completed_at": ended_at}
+            update_state(run, changes, expected={"run_id": run_id, "status": waiting.status})
+            with suppress(StorageError):  # the state is enough
+                write_exit_record(
+                    run, ExitRecord(run_id=run_id, attempt=attempt, status=status, reason_code=code, reason=reason, ended_at=ended_at)
+                )
+            remove_file(run.stop_reserve)
+        self._queue.remove(run, run_id)
+
+    def _read(self, ticket: Ticket) -> tuple[Signature, WaitingRun]:
+        run, known = self._outputs.run(ticket.slug), self._known.get(ticket.slug)
+        signature = _signature(run, ticket)
+        depends_on_time = known is not None and known[1].starter in (Starter.OWN_SUPERVISOR, Starter.OTHER_HOST)
+        if known is not None and known[0] == signature and not depends_on_time:
+            return known
+        return signature, read_waiting_run(run, ticket)
+
+
+def read_waiting_run(run: RunPaths, ticket: Ticket) -> WaitingRun:
+    """Return what the files of a run with this ticket contain."""
+    spec, record, state = read_launch_spec(run), read_record(run), read_state_or_empty(run)
+    processes = () if record is None or record.run_id != ticket.run_id else (record.supervisor, record.trainer)
+    other_host = next((process.host for process in processes if process and liveness_of(process) is Liveness.OTHER_HOST), "")
+    stop_request = None if spec is None else read_stop_request(run, ticket.run_id, spec.attempt)
+    if any(is_alive(process) for process in processes):
+        starter = Starter.OWN_SUPERVISOR
+    elif other_host and abs(time.time() - RunSnapshot(run, {}).last_activity) < ACTIVITY_LIMIT_S:  # by the clock of the disk
+        starter = Starter.OTHER_HOST
+    else:
+        starter = _starter_of_files(run, ticket, spec, state)
+    return WaitingRun(
+        run=run, ticket=ticket, spec=spec, starter=starter, status=str(state.get("status") or ""), reason=str(state.get("reason") or ""),
+        name=_name(run, state), other_host=other_host, stop_requested=stop_request is not None,
+    )  # fmt: skip
+
+
+def _starter_of_files(run: RunPaths, ticket: Ticket, spec: LaunchSpec | None, state: State) -> Starter:
+    if not holds_start(run, ticket.run_id) or (state and state.get("status") not in WAITING):
+        return Starter.ENDED
+    if spec is None:
+        return Starter.NOTHING
+    if spec.run_id != ticket.run_id:
+        return Starter.ENDED
+    return Starter.APP if read_own_launch_spec(run) is None else Starter.DISPATCHER
+
+
+def _signature(run: RunPaths, ticket: Ticket) -> Signature:
+    """Return a value that changes with every file that says who starts a waiting run."""
+    paths = (run.ui_state, run.launch, run.process, run.lease, run.stop, run.stop_reserve)
+    return (ticket, *(_state_of_file(path) for path in paths))
+
+
+def _state_of_file(path: Path) -> tuple[int, int, int] | None:
+    try:
+        found = os.lstat(path)
+    except OSError:
+        return None
+    return found.st_mtime_ns, found.st_size, found.st_ino
+
+
+def with_those_ahead(runs: Sequence[WaitingRun]) -> Iterator[tuple[WaitingRun, list[WaitingRun]]]:
+    """Yield each waiting run with the runs ahead of it that want one of its devices and are started before it."""
+    ahead: list[WaitingRun] = []
+    for waiting in runs:
+        yield waiting, [other for other in ahead if waiting.devices & other.devices]
+        if waiting.is_ahead_of_others:
+            ahead.append(waiting)
+
+
+class WaitingReasons:
+    """The sentences about what runs wait for. Who uses a device is read once.
+
+    Runs of other outputs folders have queues of their own; which of them gets a free device first is not known. others_wait is True if there
+    are such runs.
+    """
+
+    def __init__(self, *, others_wait: bool) -> None:
+        self._others_wait = others_wait
+        self._users: dict[str, tuple[DeviceUser, str] | None] = {}
+
+    def reason(self, run: RunPaths, request: DeviceRequest, ahead: Sequence[WaitingRun]) -> str:
+        """Return what a run waits for: its devices, who uses them, and the runs ahead of it, of which only the next is named."""
+        names = (" or " if request.any_free else " and ").join(title(device) for device in request.names)
+        users = sorted({name for device in request.names if (name := self._user_name(device, run))})
+        in_use = f", which {' and '.join(users)} {'use' if len(users) > 1 else 'uses'}" if users else ""
+        return f"Waiting for {names}{in_use}; {self._position([waiting.name for waiting in ahead])}."
+
+    def _position(self, ahead: Sequence[str]) -> str:
+        if len(ahead) > 1:
+            return f"“{ahead[0]}” and {len(ahead) - 1} more {'run' if len(ahead) == 2 else 'runs'} are ahead of it"
+        if ahead:
+            return f"“{ahead[0]}” is ahead of it"
+        return "it is next, but runs of another outputs folder wait too" if self._others_wait else "it is next"
+
+    def _user_name(self, device: str, run: RunPaths) -> str:
+        """Return the name of the run that uses a device, "" if it is not another run."""
+        if device not in self._users:
+            user = current_user(device)
+            self._users[device] = None if user is None or not user.slug else (user, _name_of_user(user, run))
+        found = self._users[device]
+        if found is None or found[0].is_run(run.folder):
+            return ""
+        return f"“{found[1]}”" + (" of another outputs folder" if found[0].is_elsewhere(run.folder) else "")
+
+
+def _name_of_user(user: DeviceUser, run: RunPaths) -> str:
+    """Return the LoRA's name of the run that uses a device, its folder's name if that is not known."""
+    folder = Path(user.outputs) if user.is_elsewhere(run.folder) else run.folder.parent
+    other = RunPaths(folder / user.slug)
+    return _name(other, read_state_or_empty(other))
+
+
+def _name(run: RunPaths, state: State) -> str:
+    return short(state.get("lora_name") or run.slug)

@@ -1,0 +1,84 @@
+"""When a training draws sample images, and whether they show what its saved LoRA files do."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from fluxgym.config.settings import SETTINGS, TrainConfig
+from fluxgym.config.values import to_integer
+from fluxgym.errors import Level
+from fluxgym.planning.checks import Findings
+
+STEPS_FIELD = "sample_every_n_steps"
+INTERVAL = SETTINGS[STEPS_FIELD].label
+
+
+@dataclass(frozen=True, kw_only=True)
+class SampleInterval:
+    """Every how many steps, or else every how many epochs, samples are drawn; 0 for never."""
+
+    steps: int
+    epochs: int
+
+    @classmethod
+    def of(cls, state: Mapping[str, Any]) -> "SampleInterval":
+        """Return the interval of a state, also of one that was edited; epochs take precedence, as in kohya's trainer."""
+        advanced = state.get("advanced")
+        epochs = count_of(advanced.get("sample_every_n_epochs") if isinstance(advanced, Mapping) else None)
+        return cls(steps=0 if epochs else count_of(state.get(STEPS_FIELD)), epochs=epochs)
+
+
+def count_of(value: Any) -> int:
+    """Return a number of a state that counts something, 0 for what is not one."""
+    try:
+        return max(0, to_integer(value))
+    except ValueError:
+        return 0
+
+
+def report_sample_times(config: TrainConfig, steps: int | None, findings: Findings) -> None:
+    """Warn about sample images that will not be drawn, or never at a step whose LoRA is saved; steps is None if it is not known."""
+    interval = SampleInterval.of(config.to_state())
+    if interval.epochs:
+        if interval.epochs > config.max_train_epochs:
+            many = f"the training has {_count(config.max_train_epochs, 'epoch')}, fewer than sample_every_n_epochs = {interval.epochs}"
+            findings.add(Level.WARNING, f"No sample image is drawn during the training: {many}.", "advanced")
+    elif interval.steps:
+        _report_steps(config, interval.steps, steps or 0, findings)
+    elif config.sample_prompts.strip() and not config.advanced.get("sample_at_first"):
+        message = f"No sample image is drawn from your prompts: “{INTERVAL}” is 0. Enter a number of steps."
+        findings.add(Level.WARNING, message, STEPS_FIELD)
+
+
+def _report_steps(config: TrainConfig, every: int, steps: int, findings: Findings) -> None:
+    if not steps:
+        return
+    if every > steps:
+        message = f"No sample image is drawn during the training, which has {_count(steps, 'step')}. Enter {steps:,} or less."
+        findings.add(Level.WARNING, message, STEPS_FIELD)
+        return
+    saved_every = _saved_every(config, steps)
+    if all(math.lcm(saved, every) > steps for saved in saved_every):
+        first = saved_every[0]
+        when = "at the end only" if first == steps else f"every {_count(first, 'step')}"
+        message = (
+            f"The sample images show no LoRA that is saved: it is saved {when}. Enter {_nearest_divisor(first, every):,}, for example."
+        )
+        findings.add(Level.WARNING, message, STEPS_FIELD)
+
+
+def _saved_every(config: TrainConfig, steps: int) -> list[int]:
+    """Return the numbers of steps of which each multiple is saved; the last one is the end of the training."""
+    by_epochs = config.save_every_n_epochs * (steps // config.max_train_epochs)
+    by_steps = count_of(config.advanced.get("save_every_n_steps"))
+    return [every for every in (by_epochs, by_steps, steps) if 0 < every <= steps]
+
+
+def _nearest_divisor(number: int, wanted: int) -> int:
+    small = [divisor for divisor in range(1, math.isqrt(number) + 1) if number % divisor == 0]
+    return min((*small, *(number // divisor for divisor in small)), key=lambda divisor: abs(divisor - wanted))
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number:,} {noun}{'s' * (number != 1)}"

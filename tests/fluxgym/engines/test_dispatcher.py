@@ -1,0 +1,112 @@
+"""The dispatcher as other processes see it; with real processes it is tested in tests/integration/test_dispatcher.py."""
+
+import json
+import signal
+import subprocess
+import sys
+
+import pytest
+
+from fluxgym.engines import dispatcher
+from fluxgym.engines.device_queue import Queue
+from fluxgym.engines.dispatcher import DISPATCHER_ENDED, DispatcherProcess
+from fluxgym.errors import LaunchError, StorageError
+from fluxgym.runs.files import try_lock
+from fluxgym.runs.paths import OutputsPaths
+from fluxgym.runs.process_identity import identify
+from tests.support.runs import make_run, wait_for
+
+
+@pytest.fixture(name="outputs")
+def fixture_outputs(tmp_path):
+    outputs = OutputsPaths(tmp_path / "outputs")
+    outputs.queue.mkdir(parents=True)
+    return outputs
+
+
+@pytest.fixture(name="process")
+def fixture_process(outputs):
+    return DispatcherProcess(outputs)
+
+
+def test_an_unknown_dispatcher_has_ended_and_this_process_is_recorded(process):
+    assert process.problem() == DISPATCHER_ENDED
+    process.record()
+    assert process.problem() == ""
+
+
+def test_a_removed_identity_is_written_again(process):
+    process.record()
+    process.lock.with_suffix(".json").unlink()
+    process.renew()
+    assert process.problem() == ""
+
+
+def test_each_outputs_folder_has_its_own_dispatcher_by_whatever_path_it_is_named(process, outputs, tmp_path):
+    (tmp_path / "link").symlink_to(outputs.root)
+    assert DispatcherProcess(OutputsPaths(tmp_path / "link")).lock == process.lock
+    other = DispatcherProcess(OutputsPaths(tmp_path / "other"))
+    assert other.lock != process.lock
+    assert not process.other_queues()
+    other.record()
+    assert (process.other_queues(), other.other_queues()) == (True, False)
+
+
+def test_a_frozen_dispatcher_is_named_and_resumed(process):
+    child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
+    lock = try_lock(process.lock)
+    try:
+        identity = wait_for(lambda: identify(child.pid, ""))
+        process.lock.with_suffix(".json").write_text(json.dumps({"process": identity.to_json()}))
+        assert process.problem() == ""
+        child.send_signal(signal.SIGSTOP)
+        wait_for(lambda: f"(PID {child.pid}) is frozen" in process.problem())
+        process.ensure()
+        wait_for(lambda: process.problem() == "")
+    finally:
+        lock.close()
+        child.kill()
+        child.wait()
+
+
+def test_a_dispatcher_without_tickets_ends_at_once(process, outputs):
+    process.ensure()
+    assert process.problem() == DISPATCHER_ENDED
+    assert dispatcher.main([str(outputs.root)]) == 0
+
+
+def test_a_dispatcher_that_cannot_start_is_an_error_with_the_end_of_its_log(process, outputs, monkeypatch):
+    monkeypatch.setattr(dispatcher, "MODULE", "fluxgym.no_such_module")
+    with pytest.raises(LaunchError, match=r"could not be started: .*no_such_module"):
+        process.ensure()
+
+
+def test_a_log_that_is_a_link_is_not_followed(process, outputs, tmp_path):
+    (outputs.queue / "dispatcher.log").symlink_to(tmp_path / "precious")
+    with pytest.raises(StorageError, match=r"dispatcher\.log cannot be used: it is a link"):
+        process.ensure()
+    assert not (tmp_path / "precious").exists()
+
+
+def test_a_run_that_is_called_dispatcher_has_a_ticket_like_any_other(process, outputs):
+    run = make_run(outputs.root, "dispatcher")
+    Queue(outputs).join(run, "id-dispatcher", ["cpu"])
+    process.record()
+    assert [ticket.slug for ticket in Queue(outputs).tickets()] == ["dispatcher"]
+    assert process.problem() == ""
+
+
+def test_a_ticket_that_is_written_when_the_queue_has_been_found_empty_is_served(process, outputs, monkeypatch):
+    """Its writer sees that the dispatcher has its lock, and starts no other one."""
+    queue, run, locks = Queue(outputs), make_run(outputs.root), []
+    queue.join(run, "id-cat", ["cpu"])
+
+    def work(self, has_lock):
+        locks.append((has_lock(), try_lock(process.lock)))
+        queue.remove(run, "id-cat")  # nothing waits any more
+        if len(locks) == 1:
+            queue.join(run, "id-cat", ["cpu"])
+
+    monkeypatch.setattr(dispatcher.Dispatcher, "work", work)
+    assert dispatcher.main([str(outputs.root)]) == 0
+    assert locks == [(True, None)] * 2

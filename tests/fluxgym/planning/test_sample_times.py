@@ -1,0 +1,84 @@
+"""The form says before Start that no sample image will be drawn, or none of a LoRA that is saved."""
+
+import pytest
+
+from fluxgym.config.settings import TrainConfig
+from fluxgym.errors import Level
+from fluxgym.planning.checks import Findings
+from fluxgym.planning.plan import plan
+from fluxgym.planning.sample_times import SampleInterval, report_sample_times
+from tests.support.photos import write_cats
+from tests.support.small_world import small_world, state
+
+
+def warnings(steps, *, advanced=None, **changes):
+    """Return (field, message) of the warnings for a training of 16 epochs, saved every 4 epochs, with some changes."""
+    findings = Findings()
+    settings = {"lora_name": "cat", "max_train_epochs": 16, "save_every_n_epochs": 4, "advanced": advanced or {}} | changes
+    report_sample_times(TrainConfig(**settings), steps, findings)
+    assert {problem.level for problem in findings.problems} <= {Level.WARNING}
+    return [(problem.field, problem.message) for problem in findings.problems]
+
+
+def test_prompts_without_an_interval_draw_nothing():
+    ((field, message),) = warnings(320, sample_prompts="a cat")
+    assert (field, message) == (
+        "sample_every_n_steps", "No sample image is drawn from your prompts: “Sample image every N steps” is 0. Enter a number of steps.",
+    )  # fmt: skip
+    assert warnings(320) == []
+    assert warnings(320, sample_prompts="a cat", advanced={"sample_at_first": True}) == []
+
+
+@pytest.mark.parametrize("advanced", [{}, {"sample_at_first": True}])
+def test_an_interval_longer_than_the_training_draws_nothing_during_it(advanced):
+    ((field, message),) = warnings(1200, sample_every_n_steps=1300, advanced=advanced)
+    assert (field, message) == (
+        "sample_every_n_steps", "No sample image is drawn during the training, which has 1,200 steps. Enter 1,200 or less.",
+    )  # fmt: skip
+
+
+def test_more_epochs_than_the_training_has_draw_nothing():
+    ((field, message),) = warnings(320, advanced={"sample_every_n_epochs": 20})
+    assert field == "advanced"
+    assert message.startswith(
+        "No sample image is drawn during the training: the training has 16 epochs, fewer than sample_every_n_epochs = 20"
+    )
+    assert warnings(320, advanced={"sample_every_n_epochs": 16}) == []
+
+
+@pytest.mark.parametrize(
+    ("every", "changes", "expected"),
+    [
+        (25, {}, "it is saved every 80 steps. Enter 20"),  # none of 80, 160, 240 and 320 is a multiple of 25
+        (100, {}, "it is saved every 80 steps. Enter 80"),
+        (100, {"save_every_n_epochs": 40}, "it is saved at the end only. Enter 80"),
+        (80, {}, None),
+        (160, {}, None),
+        (40, {}, None),
+        (64, {}, None),  # 320
+        (60, {}, None),  # 240
+        (320, {"save_every_n_epochs": 40}, None),
+        (100, {"advanced": {"save_every_n_steps": 50}}, None),
+    ],
+)
+def test_samples_that_show_no_saved_lora_are_named_with_a_number_that_fits(every, changes, expected):
+    found = warnings(320, sample_every_n_steps=every, **changes)
+    assert bool(found) is (expected is not None)
+    if expected is not None:
+        assert found == [("sample_every_n_steps", f"The sample images show no LoRA that is saved: {expected}, for example.")]
+
+
+def test_nothing_is_said_while_the_steps_are_not_known():
+    assert warnings(None, sample_every_n_steps=10**6) == []
+
+
+def test_epochs_take_precedence_as_in_the_trainer_and_odd_values_count_as_never():
+    assert SampleInterval.of({"sample_every_n_steps": 5, "advanced": {"sample_every_n_epochs": 2}}) == SampleInterval(steps=0, epochs=2)
+    for advanced in (None, [], {"sample_every_n_epochs": "x"}):
+        assert SampleInterval.of({"sample_every_n_steps": "5", "advanced": advanced}) == SampleInterval(steps=5, epochs=0)
+
+
+def test_the_plan_has_the_warning_and_can_start(tmp_path):
+    planned = plan(state(sample_every_n_steps=9), write_cats(tmp_path / "images"), small_world(tmp_path))
+    assert planned.can_start
+    assert ("sample_every_n_steps", Level.WARNING) in {(problem.field, problem.level) for problem in planned.problems}

@@ -1,0 +1,24 @@
+"""The model of one run that tests/integration/test_truth.py holds beside the real one."""
+
+
+class Model:
+    """What is true of one run: is its trainer, its supervisor alive; is it in line, where it has neither; how did it end."""
+
+    def __init__(self) -> None:
+        self.exists = self.trainer = self.supervisor = self.queued = self.trainer_frozen = self.supervisor_frozen = False
+        self.pid_removed = self.damaged = self.has_checkpoint = False
+        self.ended = self.thawed_end = "stopped"
+
+    @property
+    def shown(self) -> str:
+        """The status that has to be shown."""
+        if self.damaged:
+            return "unreadable"
+        if self.trainer:
+            return "stopped" if self.pid_removed else "running"
+        return "queued" if self.queued else self.ended
+
+    @property
+    def is_busy(self) -> bool:
+        """Return True if anything of it lives, or waits in line."""
+        return self.trainer or self.supervisor or self.queued
