@@ -28,7 +28,7 @@ Handlers of the page and the command line catch FluxGymError and nothing wider; 
 """
 
 import dataclasses
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -42,6 +42,14 @@ class Level(StrEnum):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Detail:
+    """One entry of the list below a sentence; address is a page on the web about it, "" if there is none."""
+
+    text: str
+    address: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Problem:
     """One result of a check, as a sentence; field is the form field that it is about, error what was raised, if anything was."""
 
@@ -50,13 +58,22 @@ class Problem:
     field: str | None = None
     error: "FluxGymError | None" = dataclasses.field(default=None, compare=False, repr=False)
 
+    @property
+    def details(self) -> tuple[Detail, ...]:
+        """The list that belongs to the sentence, such as the files that are missing."""
+        return () if self.error is None else self.error.details
+
 
 class FluxGymError(Exception):
-    """A failure that the user can understand and act upon; `field` is the form field that caused it, if one did."""
+    """A failure that the user can understand and act upon; `field` is the form field that caused it, if one did.
 
-    def __init__(self, message: str, *, field: str | None = None) -> None:
+    details are the list that belongs to the sentence.
+    """
+
+    def __init__(self, message: str, *, field: str | None = None, details: Sequence[Detail] = ()) -> None:
         super().__init__(message)
         self.field = field
+        self.details = tuple(details)
 
 
 class ConfigError(FluxGymError):

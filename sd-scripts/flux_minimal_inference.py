@@ -18,13 +18,14 @@ from PIL import Image
 from torch import Tensor
 
 import library  # noqa: F401, makes fluxgym.contract importable
+from fluxgym.contract.limits import MAX_SWAPPED
 from fluxgym.contract.sample_prompts import RANGES
 from library.command import Parser, explain_error, finite, number
 from library.config import BaseWeights, ModelConfig, PlacementConfig, Quantization
 from library.errors import TrainerError
 from library.files import disk_errors
 from library.models.family import TRANSFORMER, ModelFamily
-from library.models.flux1.family import MAX_SWAPPED, SAMPLING_DEFAULTS
+from library.models.flux1.family import SAMPLING_DEFAULTS
 from library.models.registry import find_family
 from library.placement.cpu import fast_dtype
 from library.placement.layout import autocast, choose_device

@@ -11,7 +11,7 @@ from functools import partial
 
 from fluxgym.app_settings import COMMON_VARIABLES, Parser, Settings, add_folders
 from fluxgym.cli import library_commands, run_commands
-from fluxgym.cli.terminal import printable
+from fluxgym.cli.terminal import detail_lines, printable
 from fluxgym.errors import FluxGymError
 
 
@@ -24,7 +24,7 @@ def main(argv: Sequence[str]) -> int:
         args = build_parser().parse_args(argv)
         return int(args.run(args, Settings.from_namespace(args)))
     except FluxGymError as error:
-        print(f"error: {printable(str(error))}", file=sys.stderr)
+        print(f"error: {printable(str(error))}", *detail_lines(error.details), sep="\n", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("\nInterrupted; running trainings continue. See: python -m fluxgym sessions", file=sys.stderr)

@@ -11,7 +11,7 @@ from itertools import islice
 from pathlib import Path
 
 from fluxgym.app_settings import Settings
-from fluxgym.cli.terminal import image_folder, print_lines, print_way_back, printable, read_state_file
+from fluxgym.cli.terminal import detail_lines, image_folder, print_lines, print_way_back, printable, read_state_file
 from fluxgym.cli.watch import progress_words, watch
 from fluxgym.contract.codes import Status
 from fluxgym.dataset.flat_folder import flat_folder, repeats_sentence, with_settings_of
@@ -228,7 +228,7 @@ def _preflight(args: argparse.Namespace, settings: Settings) -> int:
 
 def _print_checks(planned: TrainingPlan, settings: Settings) -> int:
     for problem in planned.problems:
-        print(f"{MARKS[problem.level]} {problem.message}")
+        print(f"{MARKS[problem.level]} {problem.message}", *detail_lines(problem.details), sep="\n")
     if planned.steps is not None:
         outputs = OutputsPaths(settings.outputs)
         estimate = PastSpeeds(outputs, SessionIndex(settings.outputs)).estimate(planned, device_kind(engine_for(outputs)))

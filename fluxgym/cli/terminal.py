@@ -5,7 +5,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from fluxgym.errors import SettingsError
+from fluxgym.errors import Detail, SettingsError
 
 
 def printable(text: str) -> str:
@@ -18,6 +18,11 @@ def print_lines(*lines: str, if_empty: str = "") -> int:
     for line in lines or ((if_empty,) if if_empty else ()):
         print(printable(line))
     return 0
+
+
+def detail_lines(details: Sequence[Detail]) -> list[str]:
+    """Return the lines of the list that belongs to an error's sentence."""
+    return [printable(f"   - {detail.text} {detail.address}".rstrip()) for detail in details]
 
 
 def print_way_back(ids: Sequence[str]) -> None:

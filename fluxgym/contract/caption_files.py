@@ -56,9 +56,10 @@ def pair_captions(names: Iterable[str], extension: str, *, fallback: str = "") -
     belongs to the name without a face's position. Upper and lower case may differ. `fallback` is a second extension, tried for images
     without a caption of the first one.
     """
-    names = sorted(names)
-    images = [name for name in names if is_image_name(name)]
-    rest = [name for name in names if not is_image_name(name)]
+    images: list[str] = []
+    rest: list[str] = []
+    for name in sorted(names):
+        (images if is_image_name(name) else rest).append(name)
     files, extensions = _Names(rest), [each for each in (extension, fallback) if each]
     of = {image: caption for image in images if (caption := _first(files, image, extensions)) is not None}
     used, captions = set(of.values()), tuple(each.casefold() for each in extensions)
@@ -84,6 +85,8 @@ def _candidates(image: str, extension: str) -> Iterator[str]:
 
 
 def _shared(of: Mapping[str, str]) -> tuple[tuple[str, str], ...]:
+    if len(set(of.values())) == len(of):
+        return ()
     first: dict[str, str] = {}
     pairs = [(first.setdefault(caption, image), image) for image, caption in of.items()]
     is_plain = {image: caption.rpartition(".")[0].casefold() == image.rpartition(".")[0].casefold() for image, caption in of.items()}

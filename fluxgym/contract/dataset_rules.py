@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from fluxgym.contract.image_formats import FORMATS
 
 IMAGE_EXTENSIONS = tuple(extension for each in FORMATS for extension in each.extensions)
+_EXTENSIONS = frozenset(IMAGE_EXTENSIONS)
 EXIF_ORIENTATION = 0x0112
 EXIF_SIDEWAYS = (5, 6, 7, 8)  # orientations that swap width and height
 
@@ -14,7 +15,7 @@ EXIF_SIDEWAYS = (5, 6, 7, 8)  # orientations that swap width and height
 def is_image_name(name: str) -> bool:
     """Return True if a file name has an image's extension and something other than dots before it."""
     stem, dot, extension = name.rpartition(".")
-    return bool(stem.strip(".")) and dot + extension.lower() in IMAGE_EXTENSIONS
+    return dot + extension.lower() in _EXTENSIONS and bool(stem.strip("."))
 
 
 def upright_size(size: tuple[int, int], image_format: str | None, read_orientation: Callable[[], object]) -> tuple[int, int]:

@@ -65,14 +65,14 @@ class ImageFolder:
         """Return the captions of all images."""
         return index_of(self.path).captions()
 
-    def items_of(self, names: list[str]) -> list[Item]:
-        """Return images by name with their captions."""
-        items, files = [], self.caption_files()
+    def items_of(self, names: list[str], captions: Captions) -> list[Item]:
+        """Return some of the images whose captions were read, by name."""
+        items = []
         for name in names:
             try:
                 status = (self.path / name).stat()
-                items.append(Item(name, self._text(files.get(name)), status.st_size, status.st_mtime_ns))
-            except (OSError, DatasetError):
+                items.append(Item(name, captions.texts[name], status.st_size, status.st_mtime_ns))
+            except OSError:
                 continue  # removed since the names were listed
         return items
 
@@ -82,7 +82,8 @@ class ImageFolder:
 
     def items(self, offset: int = 0, limit: int | None = None) -> list[Item]:
         """Return a page of images with their captions."""
-        return self.items_of(self.names()[offset : None if limit is None else offset + limit])
+        captions = self.captions()
+        return self.items_of(list(captions.texts)[offset : None if limit is None else offset + limit], captions)
 
     def changing(self) -> AbstractContextManager[None]:
         """Return the lock that guards changes of this folder.

@@ -8,7 +8,7 @@ captions and sizes are read again after RECHECK_S.
 import functools
 import os
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from time import monotonic
 from types import MappingProxyType
@@ -27,7 +27,9 @@ from fluxgym.runs.files import storage_error
 MAX_CAPTION = 20_000
 MAX_FOLDERS = 16
 MAX_KEPT_CHARACTERS = 8_000_000  # of the captions of one folder
-SETTLED_S = 2.0  # the coarsest time stamp of a file system: two changes within it leave the folder's time unchanged
+# Two changes within one time stamp of the file system leave the folder's time unchanged. The coarsest stamps are even seconds; those with a
+# fraction are ticks of a kernel or hundredths of a second.
+SETTLED_S, SETTLED_TICK_S = 2.0, 0.05
 RECHECK_S = 2.0
 Result = TypeVar("Result")
 Signature = tuple[int, int, int, int]
@@ -88,7 +90,7 @@ class _Shared(Generic[Result]):
                 return result
             self._observe()
             began, self._result = monotonic(), None
-            self._is_settled = began - self._state_since >= SETTLED_S
+            self._is_settled = began - self._state_since >= _settles_in(self._state)
             result, self._began = self._read(), began
             self._result = result if self._can_keep(result) else None
             return result
@@ -114,6 +116,19 @@ def _state_of(folder: Path) -> tuple[int, int]:
     return status.st_ino, status.st_mtime_ns
 
 
+def _settles_in(state: tuple[int, int]) -> float:
+    """Return how long after a folder was first seen in a state a further change is sure to give it another one, in seconds."""
+    return SETTLED_TICK_S if state[1] % 10**9 else SETTLED_S
+
+
+class _Listing(NamedTuple):
+    """The names of a folder's files, the images among them in order, and which file is the caption of which image."""
+
+    files: frozenset[str]
+    images: tuple[str, ...]
+    pairing: Pairing
+
+
 class _Caption(NamedTuple):
     """A caption file's signature, None if it cannot be read, and its text, with replaced characters if its encoding is not known."""
 
@@ -135,6 +150,7 @@ class FolderIndex:
     def __init__(self, path: Path, extension: str = CAPTION) -> None:
         self._path, self._extension = path, extension
         self._texts: dict[str, _Caption] = {}  # by the caption's file name
+        self._listing: _Listing | None = None
         self._digests: dict[FileId, bytes] = {}
         self._names = _Shared(path, self._read_names)
         self._captions = _Shared(
@@ -208,12 +224,12 @@ class FolderIndex:
     def _read_captions(self) -> Captions:
         entries = scan(self._path)
         before, self._texts = self._texts, {}
-        pairing = pair_entries(entries, self._extension)
+        images, pairing = self._paired(entries)
         texts: dict[str, str] = {}
         undecodable = []
         refused: dict[str, str] = {}
         num_characters = 0
-        for name in sorted(images_among(entries)):
+        for name in images:
             caption = entries.get(pairing.of.get(name, ""))
             if caption is None:
                 texts[name] = ""
@@ -228,6 +244,14 @@ class FolderIndex:
             if read.signature is not None and num_characters <= MAX_KEPT_CHARACTERS:
                 self._texts[caption.name] = read
         return Captions(texts, pairing, tuple(dict.fromkeys(undecodable)), refused)
+
+    def _paired(self, entries: dict[str, os.DirEntry[str]]) -> tuple[list[str], Pairing]:
+        """Return the images in order, and the pairing, which stays the same while no file is added or removed."""
+        files = frozenset(name for name, entry in entries.items() if not entry.is_dir())
+        if self._listing is None or self._listing.files != files:
+            images = tuple(sorted(filter(is_image_name, files)))
+            self._listing = _Listing(files, images, _pair(files, self._extension))
+        return [name for name in self._listing.images if entries[name].is_file()], self._listing.pairing
 
 
 def _file_id(entry: os.DirEntry[str]) -> FileId | None:
@@ -254,7 +278,10 @@ def _subfolders(path: Path) -> dict[str, int]:
 
 def pair_entries(entries: dict[str, os.DirEntry[str]], extension: str = CAPTION) -> Pairing:
     """Return which of a folder's files is the caption of which image."""
-    files = (name for name, entry in entries.items() if not entry.is_dir())
+    return _pair((name for name, entry in entries.items() if not entry.is_dir()), extension)
+
+
+def _pair(files: Iterable[str], extension: str) -> Pairing:
     return pair_captions(files, extension, fallback="" if extension == CAPTION else CAPTION)
 
 

@@ -1,7 +1,7 @@
 """The catalog of base models: titles, paths of their files, default settings. Reads models.yaml; downloads nothing."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cache
@@ -13,6 +13,7 @@ import yaml
 from fluxgym.config.settings import TrainConfig
 from fluxgym.errors import ModelError
 from fluxgym.models.identify import identify
+from fluxgym.models.missing_files import TOKENIZERS, MissingPart, missing_file, missing_parts_error, missing_tokenizer
 
 CATALOG = "models.yaml"
 BUILT_IN = Path(__file__).with_name(CATALOG)
@@ -21,10 +22,6 @@ ROLES = {
     "ae": "the VAE (ae)",
     "clip_l": "the CLIP-L text encoder",
     "t5xxl": "the T5 text encoder",
-}
-TOKENIZERS = {
-    "clip_l": ("tokenizer_clip", "openai_clip-vit-large-patch14", "tokenizer", "openai/clip-vit-large-patch14"),
-    "t5xxl": ("tokenizer_t5", "google_t5-v1_1-xxl", "tokenizer_2", "google/t5-v1_1-xxl"),
 }
 CAPTION_LENGTH = "t5xxl_max_token_length"  # the advanced setting with the number of tokens that is read of a caption
 PREFERRED, FALLBACK = "flux-dev", "pocket"
@@ -144,28 +141,33 @@ def find_files(model_id: str, models: Path) -> FoundFiles:
     """Return the paths of a model's files; its tokenizers are in the folders of the text encoders.
 
     Raises:
-        ModelError: If files are missing (the message names all), or one is damaged or of another kind.
+        ModelError: If files are missing (details list all), or one is damaged or of another kind.
     """
     model = get_model(model_id, models)
     located = {role: _locate(paths, models) for role, paths in model.files.items()}
-    missing = [f"{ROLES[role]} at {models / model.files[role][0]}" for role, path in located.items() if path is None]
-    if missing:
-        raise ModelError(f"{model.title} needs files that are missing: put {', '.join(missing)}.", field="base_model")
+    if missing := list(_missing(model, located, models)):
+        raise missing_parts_error(model.short_title, missing, models)
     present = {role: path for role, path in located.items() if path is not None}
     for role, path in present.items():
         check_file(path, role)
-    for role, (folder, kohyas, diffusers, hub_id) in TOKENIZERS.items():
-        parent = present[role].parent
-        is_folder = present[role].is_dir()
-        if not any((parent / name).is_dir() for name in (folder, kohyas, *([diffusers] if is_folder else []))):
-            raise ModelError(f"{model.title} needs the tokenizer of {hub_id}: put its files into {parent / folder}.", field="base_model")
     return FoundFiles(**present)
+
+
+def _missing(model: Model, located: Mapping[str, Path | None], models: Path) -> Iterator[MissingPart]:
+    """Yield the files that are missing, then the tokenizers, which are expected beside their text encoders."""
+    for role, path in located.items():
+        if path is None:
+            yield missing_file(ROLES[role], model.files[role][0])
+    for role, tokenizer in TOKENIZERS.items():
+        encoder = located[role] or models / model.files[role][0]
+        if tokenizer.find(encoder) is None:
+            beside = encoder.parent
+            yield missing_tokenizer(tokenizer, beside.relative_to(models) if beside.is_relative_to(models) else beside)
 
 
 def caption_tokenizer(files: FoundFiles) -> Path | None:
     """Return the folder of the tokenizer of T5, which reads captions whole; None if there is none."""
-    names = TOKENIZERS["t5xxl"][:3]
-    return next((folder for name in names if (folder := files.t5xxl.parent / name).is_dir()), None)
+    return TOKENIZERS["t5xxl"].find(files.t5xxl)
 
 
 def _locate(paths: tuple[str, ...], models: Path) -> Path | None:

@@ -53,6 +53,14 @@ def identify(path: Path) -> Identity:
         return Identity(words="unknown", problem=f"cannot be read: {error.strerror}")
 
 
+def tensor_names(path: Path) -> frozenset[str]:
+    """Return the names of the tensors of a model's file or folder, none if it cannot be read."""
+    try:
+        return frozenset(name for file in (_files(path) if path.is_dir() else [path]) for name in _tensors(file))
+    except (_Problem, OSError):
+        return frozenset()
+
+
 class _Problem(Exception):
     """Why a file cannot be used, as the predicate of a sentence about it."""
 

@@ -46,7 +46,8 @@ class TrainingPlan:
     """One training, ready to start if it has no errors.
 
     A setting that cannot be used has its default in config and an error in problems. dataset_toml is "", options are empty and steps is
-    None where they cannot be computed. problems also has the results of the checks that passed.
+    None where they cannot be computed. problems also has the results of the checks that passed. is_checked is False while the trainer
+    has not been asked about settings that only it can check.
     """
 
     config: TrainConfig
@@ -61,6 +62,7 @@ class TrainingPlan:
     resume_from: Path | None
     steps: int | None
     problems: tuple[Problem, ...]
+    is_checked: bool
 
     @property
     def errors(self) -> tuple[Problem, ...]:
@@ -123,11 +125,33 @@ class TrainingPlan:
 def plan(
     state: Mapping[str, Any], images: Path, settings: Settings, *, run: RunPaths | None = None, resume: Checkpoint | None = None
 ) -> TrainingPlan:
-    """Plan the training of a state's settings with a folder of images.
+    """Plan the training of a state's settings with a folder of images, and check everything, which can take seconds (see `checked`).
 
     Settings that are missing come from the base model's defaults, except for a resume, whose state is complete. Never raises for user
     input: each error becomes a problem with its field. Image sizes are read once.
     """
+    return checked(plan_unchecked(state, images, settings, run=run, resume=resume))
+
+
+def checked(planned: TrainingPlan, *, may_ask: bool = True) -> TrainingPlan:
+    """Return a plan with what the trainer's own checks refuse; the same plan if the trainer has to be asked and may_ask is False.
+
+    The trainer needs seconds for the first answer about some settings, and is asked about the same settings only once.
+    """
+    if planned.is_checked:
+        return planned
+    try:
+        toml = dataset_toml(planned.config, planned.images.folder, planned.images.regularization)
+    except ConfigError:
+        return replace(planned, is_checked=True)  # reported already
+    found = backend_for(planned.trainer_dir).check_settings(planned.options, toml, planned.trainer_dir, may_ask=may_ask)
+    return planned if found is None else replace(planned, problems=(*planned.problems, *found), is_checked=True)
+
+
+def plan_unchecked(
+    state: Mapping[str, Any], images: Path, settings: Settings, *, run: RunPaths | None = None, resume: Checkpoint | None = None
+) -> TrainingPlan:
+    """Plan as `plan` does, in milliseconds, without asking the trainer about settings that only it can check."""
     findings = Findings()
     config = read_config(state, settings.models, findings, with_defaults=resume is None)
     are_usable = all(problem.field == "lora_name" for problem in findings.problems)
@@ -150,9 +174,12 @@ def plan(
             findings.attempt(lambda: check_named_checkpoint(named, run, settings.sd_scripts), "resume_from_checkpoint")
     resume_from = None if resume is None else resume.folder
     options = trainer_options(config, run, files, resume=resume_from) if files and are_usable else {}
+    refused: tuple[Problem, ...] = ()
     if options:
-        findings.problems += _check_with_trainer(config, options, image_set, settings)
-        check_formats(backend_for(settings.sd_scripts), image_set, findings)
+        backend = backend_for(settings.sd_scripts)
+        refused = backend.check(options, settings.sd_scripts)
+        findings.problems += refused
+        check_formats(backend, image_set, findings)
     planned = TrainingPlan(
         config=config,
         run=run,
@@ -166,6 +193,7 @@ def plan(
         resume_from=resume_from,
         steps=steps or None,
         problems=tuple(findings.problems),
+        is_checked=not options or bool(refused) or not image_set.count or not needs_trainer(config),
     )
     return replace(planned, problems=(*planned.problems, *_named_code(planned)))
 
@@ -178,19 +206,6 @@ def _named_code(planned: TrainingPlan) -> list[Problem]:
         Problem(level=Level.WARNING, message=f"This training {phrase}; start it only if you know that it is safe.", field="advanced")
         for phrase in phrases
     ]
-
-
-def _check_with_trainer(config: TrainConfig, options: TrainerOptions, images: ImageSet, settings: Settings) -> tuple[Problem, ...]:
-    """Return what the trainer refuses: options that it does not have, and values that only its own checks know."""
-    backend = backend_for(settings.sd_scripts)
-    problems = backend.check(options, settings.sd_scripts)
-    if problems or not images.count or not needs_trainer(config):
-        return problems
-    try:
-        toml = dataset_toml(config, images.folder, images.regularization)
-    except ConfigError:
-        return ()  # reported already
-    return backend.check_settings(options, toml, settings.sd_scripts)
 
 
 def read_config(state: Mapping[str, Any], models: Path, findings: Findings, *, with_defaults: bool = True) -> TrainConfig:

@@ -44,8 +44,11 @@ class TrainerBackend(Protocol):
     def check(self, options: TrainerOptions, trainer_dir: Path) -> tuple[Problem, ...]:
         """Return the reasons why the trainer cannot run with these options."""
 
-    def check_settings(self, options: TrainerOptions, dataset_toml: str, trainer_dir: Path) -> tuple[Problem, ...]:
-        """Return what the trainer's own parser refuses of these options and this data set; may start a process and take seconds."""
+    def check_settings(self, options: TrainerOptions, dataset_toml: str, trainer_dir: Path, *, may_ask: bool) -> tuple[Problem, ...] | None:
+        """Return what the trainer's own checks refuse of these options and this data set; with may_ask, this can take seconds.
+
+        Without may_ask, nothing is started: None means that the trainer has to be asked.
+        """
 
     def skipped_images(self, names: Sequence[str]) -> list[str]:
         """Return the names of images that the trainer leaves out silently, because it does not read such files."""

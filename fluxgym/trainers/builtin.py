@@ -12,7 +12,7 @@ from fluxgym.runs.files import raise_if_exhausted, read_json
 from fluxgym.runs.launch_spec import LaunchSpec, TrainerOptions
 from fluxgym.runs.paths import RunPaths
 from fluxgym.trainers.script import missing_script, script_command
-from fluxgym.trainers.settings_check import check_with_trainer
+from fluxgym.trainers.settings_check import SettingsCheck
 
 
 class BuiltinBackend:
@@ -25,6 +25,9 @@ class BuiltinBackend:
     pickle_flags: tuple[str, ...] = ()
     has_pickled_checkpoints = False
 
+    def __init__(self) -> None:
+        self._settings_check = SettingsCheck()
+
     def matches(self, trainer_dir: Path) -> bool:
         """Return True: every folder that no other backend recognizes is taken for the built-in trainer."""
         return True
@@ -33,9 +36,9 @@ class BuiltinBackend:
         """Return the problem that the script is missing; a test holds the options against the trainer's parser."""
         return missing_script(trainer_dir)
 
-    def check_settings(self, options: TrainerOptions, dataset_toml: str, trainer_dir: Path) -> tuple[Problem, ...]:
+    def check_settings(self, options: TrainerOptions, dataset_toml: str, trainer_dir: Path, *, may_ask: bool) -> tuple[Problem, ...] | None:
         """Return what the trainer's own checks refuse, from a process that loads no model."""
-        return check_with_trainer(options, dataset_toml, trainer_dir)
+        return self._settings_check.problems(options, dataset_toml, trainer_dir, may_ask=may_ask)
 
     def skipped_images(self, names: Sequence[str]) -> list[str]:
         """Return []: the trainer reads all image formats that the app reads."""

@@ -1,12 +1,15 @@
-"""Check a training's settings before Start with the built-in trainer's own parser and checks, in a process of their own."""
+"""Check a training's settings before Start with the built-in trainer's own parser and checks, in a process of their own.
 
-import functools
+The process takes seconds, so the answers are kept, and the form asks only when nothing is typed; Start and the terminal always ask.
+"""
+
 import json
 import os
 import re
 import subprocess
 import sys
 import tempfile
+import threading
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,10 +19,20 @@ from fluxgym.runs.launch_spec import TrainerOptions, to_words
 
 CHECK_SCRIPT = Path("library", "cli", "check_settings.py")
 TIMEOUT_S = 120.0
+MAX_KEPT = 256
 LABELS = {row.flag: row for row in (*OWN_KEYS, *IN_ADVANCED) if row.flag.startswith("--")}
 # Their values are checked completely by the settings table, so that the trainer need not be asked.
 PLAIN = ("network_alpha", "train_batch_size", "save_every_n_steps", "reg_data_dir", "enable_bucket")
 SAVED_IN = ("--output_dir", "--output_name", "--dataset_config", "--sample_prompts", "--resume")
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Question:
+    """A command line and a data set that the trainer in a folder is asked about."""
+
+    trainer_dir: Path
+    words: tuple[str, ...]
+    dataset_toml: str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,32 +59,51 @@ def needs_trainer(config: TrainConfig) -> bool:
     return bool(unusual)
 
 
-def check_with_trainer(options: TrainerOptions, dataset_toml: str, trainer_dir: Path) -> tuple[Problem, ...]:
-    """Return the trainer's refusal of these options and this data set, with the field that it is about; () if it accepts them.
+class SettingsCheck:
+    """The trainer's answers about settings. It is asked about one training at a time, and once about the same. Thread-safe."""
 
-    The first check of some settings takes seconds; repeating it takes no time. A trainer without the check script is not run.
-    """
-    if not (trainer_dir / CHECK_SCRIPT).is_file():
-        return ()
-    asked = {flag: values for flag, values in options.items() if flag not in SAVED_IN}
-    try:
-        verdict = _run_check(trainer_dir, tuple(to_words(asked)), dataset_toml)
-    except _CheckFailed as error:
-        message = f"The trainer could not check the advanced settings ({error}); it checks them when it starts."
-        return (Problem(level=Level.WARNING, message=message, field="advanced"),)
+    def __init__(self) -> None:
+        self._asking = threading.Lock()
+        self._answers: dict[_Question, _Verdict] = {}
+
+    def problems(self, options: TrainerOptions, dataset_toml: str, trainer_dir: Path, *, may_ask: bool) -> tuple[Problem, ...] | None:
+        """Return the trainer's refusal of these options and this data set, beside the field that it is about; () if it accepts them.
+
+        Returns None if the answer is not known and may_ask is False. A trainer without the check is not asked.
+        """
+        if not (trainer_dir / CHECK_SCRIPT).is_file():
+            return ()
+        asked = {flag: values for flag, values in options.items() if flag not in SAVED_IN}
+        question = _Question(trainer_dir=trainer_dir, words=tuple(to_words(asked)), dataset_toml=dataset_toml)
+        try:
+            verdict = self._ask(question) if may_ask else self._answers.get(question)
+        except _CheckFailed as error:
+            message = f"The trainer could not check the advanced settings ({error}); it checks them when it starts."
+            return (Problem(level=Level.WARNING, message=message, field="advanced"),)
+        return None if verdict is None else _problems(verdict)
+
+    def _ask(self, question: _Question) -> _Verdict:
+        with self._asking:
+            verdict = self._answers.get(question) or _ask(question)
+            if len(self._answers) >= MAX_KEPT:
+                self._answers.pop(next(iter(self._answers)), None)
+            self._answers[question] = verdict
+            return verdict
+
+
+def _problems(verdict: _Verdict) -> tuple[Problem, ...]:
     problems = [_own_class(name) for name in verdict.unchecked]
     return (*problems, _refusal(verdict.refusal)) if verdict.refusal else tuple(problems)
 
 
-@functools.lru_cache(maxsize=256)
-def _run_check(trainer_dir: Path, words: tuple[str, ...], dataset_toml: str) -> _Verdict:
+def _ask(question: _Question) -> _Verdict:
     with tempfile.TemporaryDirectory(prefix="fluxgym-check-") as folder:
         toml = Path(folder) / "dataset.toml"
-        toml.write_text(dataset_toml, encoding="utf-8")
-        argv = [*words, "--output_dir", folder, "--output_name", "x", "--dataset_config", str(toml)]
+        toml.write_text(question.dataset_toml, encoding="utf-8")
+        argv = [*question.words, "--output_dir", folder, "--output_name", "x", "--dataset_config", str(toml)]
         try:
             done = subprocess.run(
-                [sys.executable, str(trainer_dir / CHECK_SCRIPT)],
+                [sys.executable, str(question.trainer_dir / CHECK_SCRIPT)],
                 input=json.dumps({"argv": argv}),
                 capture_output=True,
                 text=True,

@@ -1,4 +1,4 @@
-"""The form's events: opened, edited, another model chosen, Start pressed, a run's settings or a template applied.
+"""The form's events: opened, edited, checked, another model chosen, Start pressed, a run's settings or a template applied.
 
 Each event is a request with a number, and its answer has no field values: it is a patch {field: [value sent, new value]}, which the page
 applies to the fields that did not change since (APPLY_PATCH in form.py). So no answer overwrites what was typed in the meantime.
@@ -53,7 +53,7 @@ class FormEvents:
         handlers: dict[FormKind, Handler] = {
             "restore": self.restore, "typed": self.edited, "model": self.choose_model, "images": self.images_changed, "open": self.open,
             "fresh": self.fresh, "apply_template": self.apply_template, "save_template": self.save_template, "start": self.start,
-            "reset": self.reset, "put_back": self.put_back,
+            "reset": self.reset, "put_back": self.put_back, "check": self.check,
         }  # fmt: skip
         self._kinds: Mapping[str, Handler] = {str(kind): handler for kind, handler in handlers.items()}
 
@@ -110,15 +110,19 @@ class FormEvents:
             reply.answer | message | {"shown": shown, "source": source, "model": shown["base_model"], "draft": False, "reload_images": True}
         )
 
-    def _reply(self, draft_id: str, source: str, typed: Typed, *, pressed: bool = False) -> tuple[State, Reply]:
+    def _reply(self, draft_id: str, source: str, typed: Typed, *, pressed: bool = False, ask: bool = False) -> tuple[State, Reply]:
         state, errors = form_values.to_state(typed)
         state = self._form.explicit(state)
         folder = self._images.folder(draft_id, self._existing(source))
-        return state, self._form.reply(state, errors, folder.path, pressed=pressed)
+        return state, self._form.reply(state, errors, folder.path, pressed=pressed, ask=ask)
 
     def edited(self, request: FormRequest) -> JsonObject:
         """Save what is typed, and answer to it; the browser keeps it until `kept` confirms that it is saved."""
         return self._saved(request, request.typed)
+
+    def check(self, request: FormRequest) -> JsonObject:
+        """Ask the trainer about settings that only it can check. The page sends this when nothing was typed for a moment."""
+        return self._reply(request.draft, request.source, request.typed, ask=True)[1].answer
 
     def _saved(self, request: FormRequest, typed: Typed, **more: Any) -> JsonObject:
         state, reply = self._reply(request.draft, request.source, typed)

@@ -1,7 +1,7 @@
 """The reply of the form to what is typed: errors beside their fields, steps, checks, the command and dataset.toml. Starts nothing."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from fluxgym.app_settings import Settings
@@ -13,7 +13,7 @@ from fluxgym.engines.registry import engine_for
 from fluxgym.errors import FluxGymError, Level
 from fluxgym.models.catalog import get_model
 from fluxgym.planning.checks import trigger_of_captions
-from fluxgym.planning.plan import TrainingPlan, plan
+from fluxgym.planning.plan import TrainingPlan, checked, plan_unchecked
 from fluxgym.runs.paths import OutputsPaths
 from fluxgym.sessions.index import SessionIndex
 from fluxgym.sessions.past_speed import PastSpeeds, device_kind
@@ -43,20 +43,22 @@ class Form:
         self._engine = engine_for(outputs)
         self._speeds = PastSpeeds(outputs, index)
 
-    def reply(self, state: State, errors: Errors, images: Path, *, pressed: bool = False) -> Reply:
+    def reply(self, state: State, errors: Errors, images: Path, *, pressed: bool = False, ask: bool = False) -> Reply:
         """Return the plan and everything that is shown beside the fields. `pressed` is True after a click on Start; an empty name is then an error too.
 
-        errors are those of fields whose content is not a value at all.
+        errors are those of fields whose content is not a value at all. With `pressed` or `ask`, the trainer is asked about settings that
+        only it can check, which takes seconds; otherwise the answer says that they are not checked yet.
         """
         errors = dict(errors)
-        planned = plan(form_values.usable(state, errors), images, self._settings)
+        planned = checked(plan_unchecked(form_values.usable(state, errors), images, self._settings), may_ask=pressed or ask)
         lines = _lines(planned, errors)
         is_whole = not set(errors) - {"lora_name"}  # what the plan has a default for is not shown as a number of steps
         if not pressed and not state["lora_name"].strip():
             errors.pop("lora_name", None)
         answer: JsonObject = {
-            "trigger": trigger_of_captions(planned.config), "lines": lines, "errors": errors, "pressed": pressed,
-            "notes": _notes(planned, self._engine), "images": planned.images.count, "changed": self._changed(state),
+            "trigger": trigger_of_captions(planned.config), "lines": lines, "errors": errors, "pressed": pressed, "checking": not planned.is_checked,
+            "details": _details(planned, errors), "notes": _notes(planned, self._engine), "images": planned.images.count,
+            "changed": self._changed(state),
         }  # fmt: skip
         known = planned if is_whole else None
         answer |= _steps(known) | self._time(known) | _recipe(known)
@@ -116,6 +118,12 @@ def _lines(planned: TrainingPlan, errors: Errors) -> list[JsonObject]:
         if errors.get(field) != problem.message:
             others.append({"level": problem.level, "text": problem.message, "field": field})
     return [{"level": Level.ERROR, "text": errors[name], "field": name} for name in SETTINGS if name in errors] + others
+
+
+def _details(planned: TrainingPlan, errors: Errors) -> dict[str, list[JsonObject]]:
+    """Return the lists that belong to the errors shown beside fields, such as the files that the base model lacks."""
+    shown = {problem.field: problem.details for problem in planned.errors if problem.field and errors.get(problem.field) == problem.message}
+    return {field: [asdict(detail) for detail in details] for field, details in shown.items() if details}
 
 
 def _notes(planned: TrainingPlan, engine: Engine) -> dict[str, str]:

@@ -1,6 +1,7 @@
 """Start: makes the run that the form describes, asks what to do about a taken name, and recognizes a second press."""
 
 import time
+from dataclasses import asdict
 
 from fluxgym.app_settings import Settings
 from fluxgym.config.settings import SETTINGS, STATE_KEYS
@@ -98,5 +99,6 @@ def _if_exists(request: FormRequest) -> IfExists | None:
 def _refused(answer: JsonObject, error: FluxGymError) -> JsonObject:
     """Put a refusal beside its field, or below the checks when it is about none."""
     if error.field in SETTINGS:
-        return answer | {"errors": {**answer["errors"], error.field: str(error)}}
+        details = {error.field: [asdict(detail) for detail in error.details]} if error.details else {}
+        return answer | {"errors": {**answer["errors"], error.field: str(error)}, "details": {**answer["details"], **details}}
     return answer | {"message": str(error)}

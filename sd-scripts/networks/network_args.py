@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, fields
 from typing import Any
 
+from fluxgym.contract.block_numbers import block_numbers
 from library.command import MAX_RATE, MAX_RATIO, finite, rank
 from library.errors import TrainerError, warn
 
@@ -97,18 +98,10 @@ def block_choice(name: str, text: str, num_blocks: int) -> set[int]:
     Raises:
         TrainerError: If the model does not have a block; the message names `name`.
     """
-    if text == "all":
-        return set(range(num_blocks))
-    chosen: set[int] = set()
-    for part in filter(None, (part.strip() for part in ("" if text == "none" else text).split(","))):
-        match = re.fullmatch(r"(\d{1,9})(?:\s*-\s*(\d{1,9}))?", part)
-        if match is None:
-            raise _wrong(name, text, 'write block numbers such as "0-3,8", "all" or "none"')
-        first, last = int(match[1]), int(match[2] or match[1])
-        if not first <= last < num_blocks:
-            raise _wrong(name, text, f"the model's blocks are 0 to {num_blocks - 1}")
-        chosen |= set(range(first, last + 1))
-    return chosen
+    try:
+        return block_numbers(text, num_blocks)
+    except ValueError as error:
+        raise _wrong(name, text, str(error)) from None
 
 
 def check_rank(value: int, highest: int) -> None:

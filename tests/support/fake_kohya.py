@@ -14,6 +14,7 @@ import time
 import tomllib
 import zipfile
 from pathlib import Path
+from typing import Any
 
 from tqdm import tqdm
 
@@ -26,10 +27,20 @@ def write_checkout(folder: Path) -> Path:
     """Write a folder that looks like a checkout and whose trainer is this very program."""
     flags = json.loads((Path(__file__).parents[2] / "sd-scripts" / "library" / "cli" / "kohya_flags.json").read_text())
     (folder / "library").mkdir(parents=True)
-    (folder / "library" / "train_util.py").write_text("".join(f'parser.add_argument("{row["flag"]}")\n' for row in flags))
+    (folder / "library" / "train_util.py").write_text("".join(map(definition, flags)))
     (folder / "train_network.py").touch()
     shutil.copy(__file__, folder / "flux_train_network.py")
     return folder
+
+
+def definition(row: dict[str, Any]) -> str:
+    """Return the line that defines a flag, as kohya's sources do."""
+    if row["type"] == "flag":
+        return f'parser.add_argument("{row["flag"]}", action="store_true")\n'
+    kind = {"int": ", type=int", "float": ", type=float"}.get(row["type"], "")
+    choices = f", choices={row['choices']!r}" if row.get("choices") else ""
+    several = f", nargs={row['nargs']!r}" if row.get("nargs") else ""
+    return f'parser.add_argument("{row["flag"]}"{kind}{choices}{several})\n'
 
 
 def main() -> None:

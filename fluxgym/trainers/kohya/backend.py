@@ -1,20 +1,22 @@
 """A checkout of kohya-ss/sd-scripts: how to recognize it, which options it has, which Python runs it, how it resumes. Only reads files."""
 
-import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
-from fluxgym.errors import Level, Problem
+from fluxgym.contract.block_numbers import INDICES, block_numbers, count_blocks
+from fluxgym.errors import ConfigError, Level, Problem, problem_of
+from fluxgym.models.identify import tensor_names
 from fluxgym.runs.checkpoints import Checkpoint
 from fluxgym.runs.launch_spec import LaunchSpec, TrainerOptions
 from fluxgym.runs.paths import RunPaths
+from fluxgym.trainers.kohya.flags import CheckoutFlags, read_flags
 from fluxgym.trainers.kohya.progress import KohyaProgress
 from fluxgym.trainers.kohya.states import read_state_folder
 from fluxgym.trainers.script import missing_script, script_command
+from fluxgym.trainers.settings_check import LABELS
 
 MARKERS = (Path("library", "train_util.py"), Path("train_network.py"))
-OPTION = re.compile(r"""["'](--[A-Za-z0-9_]+)["']""")
 _LISTED = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".avif", ".jxl")  # library/train_util.py; the last two if their plugins are installed
 EXTENSIONS = frozenset(_LISTED) | {extension.upper() for extension in _LISTED}
 PYTHONS = (Path(".venv", "bin", "python"), Path("venv", "bin", "python"))
@@ -35,22 +37,24 @@ class KohyaBackend:
         return any((trainer_dir / name).is_file() for name in MARKERS)
 
     def check(self, options: TrainerOptions, trainer_dir: Path) -> tuple[Problem, ...]:
-        """Return the problem that the script is missing, unreadable, or does not have some of the options."""
+        """Return the problems that the script is missing or unreadable, or that its parser lacks an option or refuses a value."""
         if problems := missing_script(trainer_dir):
             return problems
         try:
-            flags = known_options(trainer_dir)
+            flags = read_flags(trainer_dir)
         except OSError as error:
             return (Problem(level=Level.ERROR, message=f"The trainer in {trainer_dir} cannot be read: {error.strerror}."),)
-        unknown = ", ".join(flag for flag in options if flag not in flags)
+        unknown = ", ".join(flag for flag in options if flag not in flags.names)
         if not unknown:
-            return ()
+            return tuple(_refused_values(flags, options, trainer_dir))
         message = f"The trainer in {trainer_dir} does not know {unknown}. Remove that setting, or train without --sd-scripts."
         return (Problem(level=Level.ERROR, message=message, field="advanced"),)
 
-    def check_settings(self, options: TrainerOptions, dataset_toml: str, trainer_dir: Path) -> tuple[Problem, ...]:
-        """Return (): kohya's parser cannot be asked without loading its whole trainer."""
-        return ()
+    def check_settings(self, options: TrainerOptions, dataset_toml: str, trainer_dir: Path, *, may_ask: bool) -> tuple[Problem, ...]:
+        """Return the blocks of --network_args that the model does not have. Nothing is asked: that would load kohya's whole trainer."""
+        names = tensor_names(Path((options.get("--pretrained_model_name_or_path") or ("",))[0]))
+        pairs = (pair.partition("=")[::2] for pair in options.get("--network_args") or ())
+        return tuple(_refused_blocks(((key, text) for key, text in pairs if names and key in INDICES), names))
 
     def skipped_images(self, names: Sequence[str]) -> list[str]:
         """Return the images whose extension kohya does not list: also those with an extension of mixed case, such as .Png."""
@@ -78,7 +82,7 @@ class KohyaBackend:
         """Return the options that resume from a state in the right epoch, which kohya itself miscounts from the second resume on."""
         resume: TrainerOptions = {"--resume": (str(folder),)}
         checkpoint = read_state_folder(folder)
-        if checkpoint is None or "--initial_epoch" not in known_options(trainer_dir):
+        if checkpoint is None or "--initial_epoch" not in read_flags(trainer_dir).names:
             return resume
         return {**resume, "--initial_epoch": (str(checkpoint.epoch + 1),)}
 
@@ -89,11 +93,19 @@ def python_of(trainer_dir: Path) -> str:
     return next((str(path) for path in own if path.is_file()), sys.executable)
 
 
-def known_options(trainer_dir: Path) -> frozenset[str]:
-    """Return every option that a checkout's sources name.
+def _refused_values(flags: CheckoutFlags, options: TrainerOptions, trainer_dir: Path) -> Iterator[Problem]:
+    """Yield a problem for each value that the checkout's parser refuses, beside its field."""
+    for flag, values in options.items():
+        if (why := flags.refused_value(flag, values)) is not None:
+            row = LABELS.get(flag)
+            label, name = (flag.removeprefix("--"), "advanced") if row is None else (row.label, row.name)
+            yield problem_of(ConfigError(f"{label}: the trainer in {trainer_dir} {why}", field=name))
 
-    Raises:
-        OSError: If they cannot be read.
-    """
-    sources = [*trainer_dir.glob("*.py"), *(trainer_dir / "library").glob("*.py")]
-    return frozenset(name for path in sources for name in OPTION.findall(path.read_text(encoding="utf-8-sig", errors="replace")))
+
+def _refused_blocks(chosen: Iterable[tuple[str, str]], names: frozenset[str]) -> Iterator[Problem]:
+    """Yield a problem for each choice of blocks that a model with tensors of these names does not have."""
+    for key, text in chosen:
+        try:
+            block_numbers(text.strip(), count_blocks(key, names))
+        except ValueError as error:
+            yield problem_of(ConfigError(f"network_args {key}={text} is not supported; {error}.", field="advanced"))

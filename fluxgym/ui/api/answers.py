@@ -9,11 +9,11 @@ unchanged answer is not sent again. A part of an answer that is null is unchange
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from fluxgym.errors import Level
+from fluxgym.errors import Detail, Level
 
 # The events of the form; "" stands for one that the app does not know.
 FormKind = Literal[
-    "restore", "typed", "model", "images", "open", "fresh", "apply_template", "save_template", "start", "reset", "put_back", ""
+    "restore", "typed", "model", "images", "open", "fresh", "apply_template", "save_template", "start", "reset", "put_back", "check", ""
 ]
 
 
@@ -193,7 +193,9 @@ class FormAnswer:
     request: the number of the event. kept: the number of the last edit that is saved. patch: {field: [value that was sent, new value]}.
     source: [slug that was sent, new slug] of the run whose images the form shows, "" for the draft's own. steps: left out if unknown.
     images: the number of images that steps is computed from. errors: if null, the event does not check the form, and only message or
-    notice is shown. time: how long the steps take, "" if that is not known. time_note: what it is based on.
+    notice is shown. time: how long the steps take, "" if that is not known. time_note: what it is based on. details:
+    the lists that belong to errors, by field. checking: the trainer has not checked the settings yet that only it can check, which the
+    event "check" does.
     """
 
     request: int
@@ -207,6 +209,7 @@ class FormAnswer:
     message: str | None = None
     notice: str | None = None
     errors: dict[str, str] | None = None
+    details: dict[str, list[Detail]] | None = None
     notes: dict[str, str] | None = None
     lines: list[FormLine] | None = None
     changed: list[ChangedSetting] | None = None
@@ -219,5 +222,6 @@ class FormAnswer:
     command: str | None = None
     toml: str | None = None
     pressed: bool | None = None
+    checking: bool | None = None
     taken: TakenName | None = None
     started: StartedRun | None = None

@@ -126,7 +126,7 @@ class ImageRoutes:
         names = selection.of(captions)
         base = f"runs/{quote(source)}" if source else f"drafts/{draft}"
         items = []
-        for item in folder.items_of(names[offset : offset + limit]):
+        for item in folder.items_of(names[offset : offset + limit], captions):
             version = f"{item.mtime_ns:x}"
             thumb = f"{base}/images/{quote(item.name)}?v={version}"
             items.append(ImageItem(name=item.name, caption=item.caption or "", version=version, thumb=thumb))

@@ -1,8 +1,8 @@
 // Around the form's fields: help, the trainer's flag, notes and errors below them, and how to get to one.
 
-import { attribute, emit, findAll, h, put } from "./dom.js";
+import { attribute, emit, fill, findAll, h, put, redraw } from "./dom.js";
 
-/** @import { FieldText, FormLine } from "./types.js" */
+/** @import { Detail, FieldText, FormLine } from "./types.js" */
 
 /** @typedef {Record<string, FieldText>} Table the rows of the settings table by name */
 
@@ -85,7 +85,7 @@ function describe(field, row) {
     : row.flag && h("span", { class: "flag", id: `${field.id}-flag` }, row.flag);
   field.append(help, note, flag || "");
   for (const input of inputs(field)) {
-    attribute(input, "aria-describedby", `${field.id}-error ${field.id}-warning ${field.id}-note ${field.id}-help ${field.id}-flag`);
+    attribute(input, "aria-describedby", `${field.id}-error ${field.id}-details ${field.id}-warning ${field.id}-note ${field.id}-help ${field.id}-flag`);
     attribute(input, "autocomplete", "off");
   }
 }
@@ -121,6 +121,25 @@ function showError(field, sentence) {
   for (const input of inputs(field)) attribute(input, "aria-invalid", sentence ? "true" : null);
 }
 
+/** @param {Detail} detail */
+const detailItem = ({ text, address }) => h("li", {}, text, address ? " " : null,
+  address ? h("a", { href: address, target: "_blank", rel: "noreferrer" }, address.replace(/^https:\/\//, "")) : null);
+
+/**
+ * Show the list that belongs to a field's error below it, such as the files that a model lacks.
+ * @param {Element} field
+ * @param {Detail[]} details
+ */
+function showDetails(field, details) {
+  const [old] = findAll(field, ".fg-details");
+  if (!details.length) old?.remove();
+  else {
+    const list = old ?? h("ul", { class: "help fg-details", id: `${field.id}-details` });
+    redraw(list, details, () => fill(list, ...details.map(detailItem)));
+    if (!old) field.append(list);
+  }
+}
+
 /**
  * @param {Element} field
  * @param {string[]} sentences
@@ -134,14 +153,15 @@ function showWarnings(field, sentences) {
 }
 
 /**
- * Show what is known below each field: an error, warnings, or a note.
- * @param {{ errors: Record<string, string>, notes: Record<string, string>, lines: FormLine[] }} answer
+ * Show what is known below each field: an error with its list, warnings, or a note.
+ * @param {{ errors: Record<string, string>, details: Record<string, Detail[]>, notes: Record<string, string>, lines: FormLine[] }} answer
  */
-export function showFields({ errors, notes, lines }) {
+export function showFields({ errors, details, notes, lines }) {
   const warnings = lines.filter(({ level }) => level === "warning");
   for (const field of findAll(document, "#fg-train .fg-field")) {
     const name = field.id.replace(/^field-/, "");
     showError(field, errors[name] ?? "");
+    showDetails(field, (errors[name] && details[name]) || []);
     showWarnings(field, warnings.filter((line) => line.field === name).map(({ text }) => text));
     const [note] = findAll(field, ".fg-note");
     const help = document.getElementById(`${field.id}-help`);

@@ -9,7 +9,7 @@ import { notice } from "./notices.js";
 
 /** @import { FormAnswer } from "./types.js" */
 
-/** @typedef {"errors" | "notes" | "lines" | "changed" | "trigger" | "images" | "explain" | "command" | "toml"} FormPart what describes the form */
+/** @typedef {"errors" | "details" | "notes" | "lines" | "changed" | "trigger" | "images" | "explain" | "command" | "toml"} FormPart what describes the form */
 /** @typedef {FormAnswer & { [name in FormPart]: NonNullable<FormAnswer[name]> }} FormShown an answer that describes the form */
 /**
  * What Gradio passes to the script of an element.
@@ -45,6 +45,22 @@ const ANSWER_MS = 10_000;
 const CHOSEN_MS = 100; // until Gradio shows what was chosen, and has reported it unless the app is down
 const PAGE = String(Math.random()); // tells this tab's edits from those of others
 
+// The trainer's own check takes seconds, so it is asked for when nothing was typed for a moment, and once at a time. isDue is whether the
+// form that is shown has settings that were not checked yet.
+/** @type {{ isDue: boolean, inFlight: number, timer: number | undefined }} */
+const check = { isDue: false, inFlight: 0, timer: undefined };
+const CHECK_AFTER_MS = 600;
+
+function scheduleCheck() {
+  clearTimeout(check.timer);
+  if (!check.isDue || check.inFlight) return;
+  check.timer = setTimeout(() => {
+    if (edits.inFlight || edits.next) return; // the answer to these schedules it again
+    send("check");
+    check.inFlight = state.request;
+  }, CHECK_AFTER_MS);
+}
+
 /**
  * Send an event of the form.
  * @param {FormAnswer["kind"]} kind
@@ -64,6 +80,7 @@ export function send(kind, details = {}) {
  */
 export function edited(kind = "typed") {
   edits.count += 1;
+  clearTimeout(check.timer);
   state.editedAt = now();
   if (edits.next !== "model") edits.next = kind;
   setTimeout(() => {
@@ -168,6 +185,7 @@ function receive(answer) {
   if (answer.patch) keepSelection(answer.patch);
   if (answer.kept) confirm(answer.kept);
   editAnswered(answer.request);
+  if (answer.request === check.inFlight) check.inFlight = 0;
   showImagesOf(answer.source, answer.reload_images ?? false);
   if (answer.notice) notice(answer.notice);
   if (!isAboutForm(answer)) {
@@ -178,6 +196,7 @@ function receive(answer) {
     resolveRestored();
     if (store.unsent()) edited(); // it was typed while the app was down
   }
+  scheduleCheck();
   emit("fg:answer", answer);
 }
 
@@ -185,7 +204,8 @@ function receive(answer) {
 function showForm(answer) {
   state.shown = answer.request;
   if (typeof answer.model === "string") state.model = answer.model;
-  document.documentElement.dataset.fgDraft = answer.draft ? "typed" : "none";
+  if (typeof answer.draft === "boolean") document.documentElement.dataset.fgDraft = answer.draft ? "typed" : "none";
+  check.isDue = answer.checking ?? false;
   emit("fg:form", answer);
 }
 
@@ -198,7 +218,12 @@ function listen() {
     if (input.getAttribute("role") !== "combobox") saveUnsent(fieldValues()); // while the app is down, Gradio passes nothing on, and it reloads the page when the app is back
   });
   listenToChoices();
-  document.addEventListener("fg:connection", (event) => event.detail && store.unsent() && sendAgain());
+  document.addEventListener("fg:connection", (event) => {
+    if (!event.detail) return;
+    check.inFlight = 0; // no answer comes from an app that was restarted
+    scheduleCheck();
+    if (store.unsent()) sendAgain();
+  });
 }
 
 /** Notice choices in dropdowns while the app is down, which cause no event in the page then: compare each with what it was at its focus. */

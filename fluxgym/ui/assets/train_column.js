@@ -103,9 +103,10 @@ class TrainColumn {
     this.times = h("div", {}, h("dl", { class: "kv" }, h("dt", {}, "Time"), this.time), this.timeNote);
     this.problems = h("ul", { class: "checks fg-lines fg-problems" });
     this.captions = h("div", { class: "note warn", hidden: true });
+    this.checking = h("p", { class: "soft", role: "status", hidden: true }, icon("clock"), " The trainer is checking the advanced settings…");
     this.message = h("p", { class: "help bad fg-message", role: "alert" });
     this.taken = takenDialog();
-    fill(element, h("div", { class: "stack" }, h("div", {}, this.steps, this.formula), this.times, this.problems, this.captions, this.message), this.taken.element);
+    fill(element, h("div", { class: "stack" }, h("div", {}, this.steps, this.formula), this.times, this.problems, this.captions, this.checking, this.message), this.taken.element);
     this.why = h("p", { class: "small soft fg-why", id: "fg-why" });
     this.passedTitle = h("span", {});
     this.passed = h("ul", { class: "checks soft fg-lines" });
@@ -136,6 +137,7 @@ class TrainColumn {
     put(this.command.text, answer.command);
     put(this.toml.text, answer.toml);
     this.recipe.hidden = !answer.command;
+    this.checking.hidden = !answer.checking;
     this.showChecks(answer);
   }
 

@@ -140,6 +140,13 @@
  */
 
 /**
+ * One entry of the list below a sentence; address is a page on the web about it, "" if there is none.
+ * @typedef {object} Detail
+ * @property {string} text
+ * @property {string} address
+ */
+
+/**
  * The answer to a request that was refused; the HTTP status is 400, 404, 409, 413 or 507.
  * @typedef {object} ErrorAnswer
  * @property {ErrorText} error
@@ -181,10 +188,12 @@
  * request: the number of the event. kept: the number of the last edit that is saved. patch: {field: [value that was sent, new value]}.
  * source: [slug that was sent, new slug] of the run whose images the form shows, "" for the draft's own. steps: left out if unknown.
  * images: the number of images that steps is computed from. errors: if null, the event does not check the form, and only message or
- * notice is shown. time: how long the steps take, "" if that is not known. time_note: what it is based on.
+ * notice is shown. time: how long the steps take, "" if that is not known. time_note: what it is based on. details:
+ * the lists that belong to errors, by field. checking: the trainer has not checked the settings yet that only it can check, which the
+ * event "check" does.
  * @typedef {object} FormAnswer
  * @property {number} request
- * @property {"restore" | "typed" | "model" | "images" | "open" | "fresh" | "apply_template" | "save_template" | "start" | "reset" | "put_back" | ""} kind
+ * @property {"restore" | "typed" | "model" | "images" | "open" | "fresh" | "apply_template" | "save_template" | "start" | "reset" | "put_back" | "check" | ""} kind
  * @property {Record<string, [any, any]>} patch
  * @property {[string, string]} source
  * @property {number | null} [kept]
@@ -194,6 +203,7 @@
  * @property {string | null} [message]
  * @property {string | null} [notice]
  * @property {Record<string, string> | null} [errors]
+ * @property {Record<string, Detail[]> | null} [details]
  * @property {Record<string, string> | null} [notes]
  * @property {FormLine[] | null} [lines]
  * @property {ChangedSetting[] | null} [changed]
@@ -206,6 +216,7 @@
  * @property {string | null} [command]
  * @property {string | null} [toml]
  * @property {boolean | null} [pressed]
+ * @property {boolean | null} [checking]
  * @property {TakenName | null} [taken]
  * @property {StartedRun | null} [started]
  */

@@ -1,4 +1,4 @@
-"""Check a training's command line and data set as the trainer does, without loading a model: the app runs it before Start.
+"""Check a training's command line and data set as the trainer does, reading only headers of models: the app runs it before Start.
 
 Reads {"argv": [...]} from stdin and prints {"error": sentence or null, "unchecked": [flag, ...]}. A class of the user's own is not
 imported, since that executes it; its flag is in `unchecked`.
@@ -16,6 +16,7 @@ if __name__ == "__main__":
 import library  # noqa: F401, makes fluxgym.contract importable
 from fluxgym.contract.packages import CLASS_PACKAGES
 from library.cli.parse import read_flags, to_config
+from library.config import TrainerConfig
 from library.errors import TrainerError
 from library.training.preflight import check_before_loading
 from library.training.settings_check import check_settings
@@ -41,9 +42,19 @@ def check(argv: list[str]) -> tuple[str | None, list[str]]:
         config = to_config(flags)
         check_settings(config)
         check_before_loading(config)
+        _check_network(config)
     except TrainerError as error:
         return str(error), unchecked
     return None, unchecked
+
+
+def _check_network(config: TrainerConfig) -> None:
+    """Refuse a network that does not fit the models' headers; one without settings of its own fits each model."""
+    network = config.network
+    if network.network_args or network.network_weights or network.network_train_text_encoder_only:
+        from library.training.loaded_models import find_fitting_family  # loads transformers, which takes seconds
+
+        find_fitting_family(config)
 
 
 def _remove_own_classes(flags: Namespace) -> list[str]:

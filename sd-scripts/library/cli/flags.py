@@ -12,7 +12,9 @@ from typing import Any
 
 if __name__ == "__main__":
     sys.path.insert(0, str(Path(__file__).parents[2]))
+    import library  # noqa: F401, makes fluxgym.contract importable
 
+from fluxgym.contract.limits import MAX_SWAPPED
 from library.cli.flag_support import HONORED, IGNORED, NOTES, REFUSED
 from library.command import MAX_RATE, MAX_RATIO, Parser, number
 
@@ -35,6 +37,7 @@ AT_LEAST = {
 AT_MOST = {
     "guidance_scale": MAX_RATE, "learning_rate": MAX_RATE, "unet_lr": MAX_RATE, "scale_weight_norms": MAX_RATE, "network_alpha": MAX_SETTING,
     "lr_scheduler_min_lr_ratio": MAX_RATIO, "max_grad_norm": MAX_RATE,
+    "blocks_to_swap": MAX_SWAPPED,
     **dict.fromkeys((*EITHER_SIGN, "huber_c", "huber_scale", "discrete_flow_shift", "logit_std", "ip_noise_gamma", "prior_loss_weight"), MAX_SETTING),
 }  # fmt: skip
 

@@ -57,7 +57,7 @@ def load_models(context: TrainingContext, data: TrainingData) -> LoadedModels:
     """
     config = context.config
     context.progress.enter(Phase.LOADING)
-    base = BaseModel(_find_family(config), config.model, config.network.base_weights, device=context.device, dtype=context.dtype)
+    base = BaseModel(find_fitting_family(config), config.model, config.network.base_weights, device=context.device, dtype=context.dtype)
     text = _load_text(context, data, base)
     vae = _load_vae(context, data, base)
     context.progress.enter(Phase.LOADING)
@@ -68,8 +68,12 @@ def load_models(context: TrainingContext, data: TrainingData) -> LoadedModels:
     )
 
 
-def _find_family(config: TrainerConfig) -> ModelFamily:
-    """Return the family of the models; by their headers, refuse a network that does not fit them before minutes of loading."""
+def find_fitting_family(config: TrainerConfig) -> ModelFamily:
+    """Return the family of the models; by their headers, refuse a network that does not fit them before minutes of loading.
+
+    Raises:
+        TrainerError: If a file is missing, damaged, or of another model, or the models lack a block that --network_args names.
+    """
     family = find_family(config.model)
     train = trained_parts(config.network, family.lora_parts)
     check_fit(config.network, family.lora_parts, family.empty_models(config.model, train))

@@ -198,6 +198,15 @@ def test_queue_and_preflight(cli, tmp_path):
     assert (code, "❌" in out) == (2, True)
 
 
+def test_what_a_model_lacks_is_printed_as_a_list(cli, tmp_path):
+    (tmp_path / "s.json").write_text('{"lora_name": "x", "base_model": "flux-dev"}')
+    inputs = ("--state", str(tmp_path / "s.json"), "--images", str(tmp_path), "--models", str(tmp_path))
+    entry = "   - The VAE (ae): vae/ae.sft, 335 MB, from cocktailpeanut/xulf-dev. https://huggingface.co/cocktailpeanut/xulf-dev\n"
+    _, out, _ = cli("preflight", *inputs)
+    code, _, err = cli("start", *inputs)
+    assert (out.count(entry), err.count(entry), code) == (1, 1, 2)
+
+
 @pytest.mark.parametrize(
     ("words", "named"),
     [

@@ -80,6 +80,31 @@ def test_changes_within_one_tick_of_the_file_system_are_seen(folder, clock):
         assert index.count() == number
 
 
+@pytest.mark.parametrize(("stamp_ns", "waits"), [(7 * 10**9, folder_index.SETTLED_S), (7 * 10**9 + 1, folder_index.SETTLED_TICK_S)])
+def test_a_read_is_kept_when_the_next_change_is_sure_to_have_another_time_stamp(stamp_ns, waits, folder, clock, scans):
+    os.utime(folder.path, ns=(stamp_ns, stamp_ns))
+    index = FolderIndex(folder.path)
+    index.count()
+    clock[0] += waits - 0.01
+    index.count()
+    assert len(scans) == 2
+    clock[0] += 0.02
+    index.count()
+    index.count()
+    assert len(scans) == 3
+
+
+def test_added_and_removed_files_are_paired_again(folder, clock):
+    index = FolderIndex(folder.path)
+    settle(index, clock)
+    (folder.path / "cat 1.txt").rename(folder.path / "cat 1.png.txt")
+    (folder.path / "cat 2.txt").unlink()
+    assert index.captions().pairing.of == {"cat 0.png": "cat 0.txt", "cat 1.png": "cat 1.png.txt"}
+    (folder.path / "cat 0.png").unlink()
+    (folder.path / "cat 0.png").mkdir()
+    assert list(index.captions().texts) == ["cat 1.png", "cat 2.png"]
+
+
 def test_a_caption_that_another_program_writes_in_place_is_seen_soon(folder, clock):
     index = FolderIndex(folder.path)
     settle(index, clock)

@@ -21,16 +21,11 @@ def test_default_model_is_the_pocket_until_flux_dev_is_complete(models):
     for path in ("unet/flux1-dev.sft", "vae/ae.sft", "clip/clip_l.safetensors", "clip/t5xxl_fp16.safetensors"):
         write_safetensors(models / path)
     assert default_model(models) == "flux-dev"
-    with pytest.raises(ModelError, match=r"clip/tokenizer_clip"):
+    with pytest.raises(ModelError, match="CLIP-L tokenizer"):
         find_files("flux-dev", models)
     for name in ("tokenizer_clip", "google_t5-v1_1-xxl"):
         (models / "clip" / name).mkdir()
     assert find_files("flux-dev", models).transformer == models / "unet/flux1-dev.sft"
-
-
-def test_find_files_names_a_missing_file_with_its_path(models):
-    with pytest.raises(ModelError, match=r"unet/flux1-schnell\.safetensors"):
-        find_files("flux-schnell", models)
 
 
 @pytest.mark.parametrize(("data", "named"), [(b"", "damaged"), (b"PK\x03\x04" * 10, "pickled"), (None, "cut short")])

@@ -61,7 +61,7 @@ def test_a_plan_with_wrong_settings_names_each_and_computes_nothing_from_default
 def test_raise_error_raises_the_first_error_of_its_own_class(world, tmp_path):
     (world.models / "pocket" / "ae.safetensors").unlink()
     planned = plan(state(), tmp_path / "none", world)
-    with pytest.raises(ModelError, match=r"ae\.safetensors"):
+    with pytest.raises(ModelError, match=r"lacks the VAE"):
         planned.raise_error()
     with pytest.raises(DatasetError):
         planned.raise_error(DatasetError)

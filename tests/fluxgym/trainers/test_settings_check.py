@@ -1,6 +1,7 @@
 """What the trainer refuses is refused before Start, beside its field, by the trainer's own checks."""
 
 import json
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -8,7 +9,7 @@ from fluxgym.config.settings import TrainConfig
 from fluxgym.errors import ConfigError, Level
 from fluxgym.models.catalog import list_models
 from fluxgym.trainers import settings_check
-from fluxgym.trainers.settings_check import check_with_trainer, needs_trainer
+from fluxgym.trainers.settings_check import SettingsCheck, needs_trainer
 from tests.support.photos import write_cats
 from tests.support.source_tree import ROOT
 
@@ -16,13 +17,16 @@ TRAINER = ROOT / "sd-scripts"
 MODELS = {f"--{name}": ("x",) for name in ("pretrained_model_name_or_path", "ae", "clip_l", "t5xxl")}
 
 
+def asked(options, toml, trainer):
+    """Return what the trainer says about settings that it was never asked about."""
+    return SettingsCheck().problems(options, toml, trainer, may_ask=True)
+
+
 @pytest.fixture(name="ask")
 def fixture_ask(tmp_path):
     images = write_cats(tmp_path / "images", count=1)
     toml = f'[general]\ncaption_extension = ".txt"\n%s\n[[datasets]]\nresolution = 64\n[[datasets.subsets]]\nimage_dir = "{images}"\n'
-    return lambda general="", **options: check_with_trainer(
-        MODELS | {f"--{name}": value for name, value in options.items()}, toml % general, TRAINER
-    )
+    return lambda general="", **options: asked(MODELS | {f"--{name}": value for name, value in options.items()}, toml % general, TRAINER)
 
 
 @pytest.mark.slow
@@ -68,23 +72,51 @@ def fake_trainer(folder, body):
     return folder
 
 
-def test_the_trainer_is_asked_once_for_the_same_settings(tmp_path):
+@pytest.fixture(name="counted")
+def fixture_counted(tmp_path):
+    """Return a trainer whose check accepts everything and takes a moment, and a function that counts how often it was asked."""
     log = tmp_path / "log"
-    trainer = fake_trainer(tmp_path / "t", f"open({str(log)!r}, 'a').write('x')\nprint(json.dumps({{'error': None, 'unchecked': []}}))")
+    accept = "print(json.dumps({'error': None, 'unchecked': []}))"
+    trainer = fake_trainer(tmp_path / "t", f"import time\nopen({str(log)!r}, 'a').write('x')\ntime.sleep(0.1)\n{accept}")
+    return trainer, lambda: len(log.read_text()) if log.exists() else 0
+
+
+def test_the_trainer_is_asked_once_for_the_same_settings(counted):
+    trainer, count = counted
+    check = SettingsCheck()
     for name in ("one", "two"):  # the run's own name does not matter
-        assert check_with_trainer({"--output_name": (name,), "--seed": ("1",)}, "", trainer) == ()
-    assert log.read_text() == "x"
+        assert check.problems({"--output_name": (name,), "--seed": ("1",)}, "", trainer, may_ask=True) == ()
+    assert count() == 1
+
+
+def test_without_asking_only_what_was_answered_is_known(counted):
+    trainer, count = counted
+    check = SettingsCheck()
+    assert check.problems({"--seed": ("1",)}, "", trainer, may_ask=False) is None
+    assert count() == 0
+    check.problems({"--seed": ("1",)}, "", trainer, may_ask=True)
+    assert check.problems({"--seed": ("1",)}, "", trainer, may_ask=False) == ()
+    assert check.problems({"--seed": ("2",)}, "", trainer, may_ask=False) is None
+    assert count() == 1
+
+
+def test_two_requests_at_once_ask_the_trainer_once(counted):
+    trainer, count = counted
+    check = SettingsCheck()
+    with ThreadPoolExecutor(4) as threads:
+        found = list(threads.map(lambda _: check.problems({"--seed": ("1",)}, "", trainer, may_ask=True), range(4)))
+    assert (found, count()) == ([()] * 4, 1)
 
 
 @pytest.mark.parametrize("body", ["sys.exit('it broke')", "print('no JSON')", "print(json.dumps({}))"])
 def test_a_check_that_fails_prevents_nothing(tmp_path, body):
-    (problem,) = check_with_trainer({}, json.dumps(str(tmp_path)), fake_trainer(tmp_path / "t", body))
+    (problem,) = asked({}, json.dumps(str(tmp_path)), fake_trainer(tmp_path / "t", body))
     assert problem.level is Level.WARNING
     assert "could not check the advanced settings" in problem.message
 
 
 def test_a_trainer_without_the_check_is_not_asked(tmp_path):
-    assert check_with_trainer({}, "", tmp_path) == ()
+    assert asked({}, "", tmp_path) == ()
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ import pytest
 from fluxgym.runs.paths import OutputsPaths
 from fluxgym.sessions.drafts import open_draft
 from fluxgym.sessions.templates import list_templates
+from fluxgym.trainers.settings_check import CHECK_SCRIPT
 from fluxgym.ui.api.answers import FormKind
 from fluxgym.ui.form import NAMES
 from fluxgym.ui.form_request import FormRequest
@@ -208,7 +209,7 @@ def test_choosing_a_model_fills_untouched_fields(page):
     assert answer["model"] == page.fields["base_model"] == "flux-dev"
     shown = [page.fields[name] for name in ("resolution", "learning_rate", "max_train_epochs", "enable_bucket")]
     assert shown == ["512", "8e-4", "5", True]
-    assert "missing" in answer["errors"]["base_model"]
+    assert "FLUX.1 dev lacks the FLUX transformer" in answer["errors"]["base_model"]
     assert answer["patch"]["resolution"] == ["64", "512"]
     assert not {"base_model", "max_train_epochs", "lora_name"} & set(answer["patch"])
     assert page.open()["draft"]
@@ -371,3 +372,30 @@ def test_half_a_character_and_huge_numbers_are_answered_in_valid_unicode(page):
         answer = page.events.respond(FormRequest.from_event(data | {"kind": kind}, dict(page.fields) | {"vram": "\ud800"}, ""))
         assert json.dumps(answer, ensure_ascii=False).encode()
         assert answer["request"] == 0
+
+
+def refusing_trainer(settings):
+    """Let the trainer's check refuse everything that only it can check."""
+    script = settings.sd_scripts / CHECK_SCRIPT
+    script.parent.mkdir(parents=True)
+    script.write_text("import json\nprint(json.dumps({'error': '--optimizer_type nosuch is not an optimizer.', 'unchecked': []}))")
+
+
+def test_an_edit_does_not_wait_for_the_trainer_and_the_event_check_does(page, draft, settings):
+    refusing_trainer(settings)
+    write_cats(draft.images.path, count=1)
+    answer = page.typed(lora_name="cat", other_flags="optimizer_type = nosuch")
+    assert (answer["errors"], answer["checking"]) == ({}, True)
+    answer = page.send("check")
+    assert (list(answer["errors"]), answer["checking"]) == (["other_flags"], False)
+    assert "draft" not in answer
+    assert page.typed()["checking"] is False
+
+
+def test_start_always_asks_the_trainer(page, draft, settings):
+    refusing_trainer(settings)
+    write_cats(draft.images.path, count=1)
+    page.typed(lora_name="cat", other_flags="optimizer_type = nosuch")
+    answer = page.send("start")
+    assert "started" not in answer
+    assert answer["errors"] == {"other_flags": "optimizer_type nosuch is not an optimizer."}

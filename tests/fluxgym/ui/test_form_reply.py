@@ -68,6 +68,14 @@ def test_reply_reports_an_empty_name_only_after_start(form, images):
     assert list(form.reply(empty, {}, images, pressed=True).answer["errors"]) == ["lora_name"]
 
 
+def test_reply_about_an_incomplete_model_has_its_files_as_a_list(form, images):
+    answer = form.reply(state(form, base_model="flux-dev"), {}, images).answer
+    assert answer["errors"]["base_model"].startswith("FLUX.1 dev lacks the FLUX transformer")
+    assert len(answer["details"]["base_model"]) == 6
+    assert answer["details"]["base_model"][0]["address"] == "https://huggingface.co/cocktailpeanut/xulf-dev"
+    assert form.reply(state(form), {}, images).answer["details"] == {}
+
+
 def test_reply_with_an_error_has_no_steps_and_no_command(form, images):
     answer = form.reply(state(form, max_train_epochs=0), {}, images).answer
     assert answer["steps"] is None
@@ -83,7 +91,7 @@ def test_reply_without_images_has_a_check_for_it(form, tmp_path):
 def test_reply_with_a_missing_model_names_it_at_its_field(form, images, settings):
     (settings.models / "pocket" / "ae.safetensors").unlink()
     answer = form.reply(state(form), {}, images).answer
-    assert "ae.safetensors" in answer["errors"]["base_model"]
+    assert answer["errors"]["base_model"].startswith("Pocket Flux lacks the VAE (ae). Put it into ")
     assert [line["field"] for line in answer["lines"] if line["level"] == "error"] == ["base_model"]
     assert "base_model" not in answer["notes"]
 
@@ -135,7 +143,13 @@ def test_what_the_trainer_refuses_is_beside_other_flags(form, images, settings):
     script = f"import json\nprint(json.dumps({{'error': {refusal!r}, 'unchecked': []}}))"
     (settings.sd_scripts / CHECK_SCRIPT).parent.mkdir(parents=True)
     (settings.sd_scripts / CHECK_SCRIPT).write_text(script)
-    answer = form.reply(state(form, advanced={"optimizer_type": "nosuch"}), {}, images).answer
+    unusual = state(form, advanced={"optimizer_type": "nosuch"})
+    assert form.reply(state(form), {}, images).answer["checking"] is False
+    edited = form.reply(unusual, {}, images).answer
+    assert (edited["checking"], edited["errors"]) == (True, {})
+    answer = form.reply(unusual, {}, images, ask=True).answer
+    assert form.reply(unusual, {}, images).answer == answer  # known from now on
+    assert answer["checking"] is False
     assert answer["errors"] == {"other_flags": "optimizer_type nosuch is not an optimizer; use one of AdamW."}
 
 

@@ -6,6 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from fluxgym.contract.limits import MAX_SWAPPED
 from fluxgym.contract.model_kinds import T5_LENGTHS
 from library.config import ModelConfig, RateFlag
 from library.errors import TrainerError
@@ -45,7 +46,6 @@ LORA_PARTS: Mapping[Part, LoRAPart] = {
     CLIP: LoRAPart(prefix=CLIP_PREFIX, log_name="textencoder", rate_flag=RateFlag.TEXT_ENCODER),
     T5: LoRAPart(prefix=T5_PREFIX, log_name="textencoder 2", rate_flag=RateFlag.TEXT_ENCODER, rate_index=1, switch="train_t5xxl"),
 }
-MAX_SWAPPED = 35  # kohya's maximum for --blocks_to_swap: 17 of 19 double blocks and 36 of 38 single blocks
 MIN_RESIDENT = 1  # blocks of each kind that stay on the device
 
 

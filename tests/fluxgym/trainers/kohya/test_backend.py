@@ -7,9 +7,11 @@ from pathlib import Path
 
 import pytest
 
+from fluxgym.config.settings import SETTINGS
+from fluxgym.errors import Level
 from fluxgym.runs.launch_spec import LaunchSpec, parse_words
 from fluxgym.runs.paths import RunPaths
-from fluxgym.trainers.kohya.backend import KohyaBackend, known_options, python_of
+from fluxgym.trainers.kohya.backend import KohyaBackend, python_of
 from tests.support.fake_kohya import write_checkout
 
 OURS = Path(__file__).parents[4] / "sd-scripts"
@@ -32,13 +34,39 @@ def test_its_options_are_read_from_its_sources(checkout):
     (checkout / "flux_train_network.py").write_text(
         "parser.add_argument(\n    '--another_one', type=int)\n# \"--resume=x\" is not an option"
     )
-    known = known_options(checkout)
-    assert {"--another_one", "--learning_rate"} <= known
-    assert "--resume=x" not in known
     assert KOHYA.check({"--another_one": ("1",)}, checkout) == ()
     (problem,) = KOHYA.check({"--resume": None, "--ours_alone": None, "--ours_too": None}, checkout)
     assert "does not know --ours_alone, --ours_too." in problem.message
     assert problem.field == "advanced"
+
+
+@pytest.mark.parametrize(
+    ("options", "field", "message"),
+    [
+        ({"--lr_scheduler_num_cycles": ("1.5",)}, "advanced", "lr_scheduler_num_cycles: the trainer in {dir} does not accept “1.5”."),
+        (
+            {"--timestep_sampling": ("logit",)},
+            "timestep_sampling",
+            "{label}: the trainer in {dir} does not accept “logit”. Choose sigma or ",
+        ),
+    ],
+)
+def test_a_value_that_its_parser_refuses_is_an_error_of_its_field(checkout, options, field, message):
+    (problem,) = KOHYA.check({"--seed": ("1",), **options}, checkout)
+    label = SETTINGS[field].label if field in SETTINGS else ""
+    assert (problem.level, problem.field) == (Level.ERROR, field)
+    assert problem.message.startswith(message.format(dir=checkout, label=label))
+
+
+@pytest.mark.parametrize(("blocks", "is_refused"), [("0-1", False), ("all", False), ("2", True), ("x", True)])
+def test_blocks_that_the_model_does_not_have_are_refused(checkout, blocks, is_refused):
+    model = OURS.parent / "models" / "pocket" / "flux.safetensors"  # two double blocks
+    options = {
+        "--pretrained_model_name_or_path": (str(model),),
+        "--network_args": (f"train_double_block_indices={blocks}", "train_blocks=double"),
+    }
+    problems = KOHYA.check_settings(options, "", checkout, may_ask=False)
+    assert [problem.field for problem in problems] == ["advanced"] * is_refused
 
 
 def test_images_that_kohya_does_not_list_are_named():

@@ -4,14 +4,23 @@ import pytest
 
 from library.cli.check_settings import check
 from tests.support.photos import write_cats
+from tests.support.source_tree import ROOT
+from tests.support.tiny_models import model_flags
 
 
 @pytest.fixture(name="argv")
 def fixture_argv(tmp_path):
     images = write_cats(tmp_path / "images", count=1)
     (tmp_path / "d.toml").write_text(f'[[datasets]]\nresolution = 64\n[[datasets.subsets]]\nimage_dir = "{images}"\n')
-    models = [word for name in ("pretrained_model_name_or_path", "ae", "clip_l", "t5xxl") for word in (f"--{name}", "x")]
-    return [*models, "--seed", "1", "--output_dir", str(tmp_path / "out"), "--dataset_config", str(tmp_path / "d.toml")]
+    return [
+        *model_flags(ROOT / "models" / "pocket"),
+        "--seed",
+        "1",
+        "--output_dir",
+        str(tmp_path / "out"),
+        "--dataset_config",
+        str(tmp_path / "d.toml"),
+    ]
 
 
 def test_settings_that_can_be_trained_are_accepted(argv):
@@ -24,6 +33,15 @@ def test_settings_that_can_be_trained_are_accepted(argv):
         (["--optimizer_type", "nosuch"], "--optimizer_type nosuch is not an optimizer"),
         (["--lr_scheduler_type", "nosuch"], "--lr_scheduler_type nosuch"),
         (["--network_args", "train_blocks=some"], "--network_args train_blocks=some"),
+        (
+            ["--network_args", "train_double_block_indices=0-2"],
+            "train_double_block_indices=0-2 is not supported; the model's blocks are 0 to 1",
+        ),
+        (["--network_args", "train_single_block_indices=6"], "the model's blocks are 0 to 5"),
+        (
+            ["--network_args", "train_double_block_indices=none", "train_single_block_indices=none", "--network_train_unet_only"],
+            "nothing would be trained",
+        ),
         (["--network_weights", "/no/such"], "--network_weights /no/such is missing"),
         (["--min_bucket_reso", "512", "--enable_bucket"], "min_bucket_reso 512"),
     ],
