@@ -19,7 +19,7 @@ def test_files_that_a_model_lacks_are_a_list_with_sizes_and_links(app, page, wid
     expect(files.first).to_contain_text("unet/flux1-schnell.safetensors, 23.8 GB")
     expect(files.first.get_by_role("link")).to_have_attribute("href", "https://huggingface.co/black-forest-labs/FLUX.1-schnell")
     described = page.locator("#field-base_model input").get_attribute("aria-describedby").split()
-    assert page.locator("#field-base_model ul").get_attribute("id") in described
+    assert page.locator("#field-base_model .fg-details").get_attribute("id") in described
     assert page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth") <= 1
     page.locator("#field-base_model input").click()
     page.get_by_role("option", name="Pocket Flux").click()
@@ -59,7 +59,7 @@ def test_start_is_in_view_on_a_phone_with_sixty_images(app, page, tmp_path):
     drop_files(page, {path.name: path.read_bytes() for path in photos})
     expect(page.locator("#fg-images")).to_contain_text("60 images")
     page.get_by_label("LoRA name").fill("my cat")
-    expect(page.locator(".startbar")).to_contain_text("600 steps")
+    expect(page.locator(".startbar")).to_contain_text("2,400 steps")
     for where in (0, 0.5, 1):
         page.evaluate("(where) => scrollTo({ top: where * document.documentElement.scrollHeight, behavior: 'instant' })", where)
         assert is_clickable(page, ".startbar button"), where
