@@ -7,7 +7,6 @@ import pytest
 from playwright.sync_api import expect
 
 from tests.support.page import App, drop_files, open_page
-from tests.support.photos import write_cats
 from tests.support.runs import make_run
 
 HOSTILE = '<img src=x onerror="window.hurt=1">${window.hurt=2}{{value}}'
@@ -344,45 +343,6 @@ def test_start_stays_in_view_while_the_page_scrolls_and_below_a_full_banner(app,
     page.evaluate("scrollTo(0, document.documentElement.scrollHeight)")
     expect(page.locator("#start")).to_be_in_viewport()
     expect(page.get_by_role("navigation", name="Main")).to_be_in_viewport()
-
-
-def is_clickable(page, selector):
-    """Return True if a tap at the middle of an element that is whole in the window reaches it."""
-    return page.evaluate(
-        """(selector) => {
-          const element = document.querySelector(selector);
-          const { top, bottom, left, right } = element.getBoundingClientRect();
-          const isInside = top >= 0 && left >= 0 && bottom <= innerHeight && right <= innerWidth;
-          return isInside && element.contains(document.elementFromPoint((left + right) / 2, (top + bottom) / 2));
-        }""",
-        selector,
-    )
-
-
-def test_start_is_in_view_below_a_banner_of_nine_ended_runs(app, page):
-    for number, status in enumerate(("failed", "stopped", "completed") * 3):
-        make_run(app.outputs, f"{status}-{number}", status=status, reason="Loss is NaN." * (status == "failed"), timestamp=1000.0 + number)
-    open_page(page, app)
-    rows = page.locator("#fg-banner li.row")
-    expect(rows).to_have_count(3)
-    assert is_clickable(page, "#start")
-    page.get_by_role("button", name="Active Training Sessions").click()
-    expect(rows).to_have_count(9)
-    page.evaluate("document.querySelector('#fg-train').scrollIntoView()")
-    assert is_clickable(page, "#start")
-
-
-def test_start_is_in_view_on_a_phone_with_sixty_images(app, page, tmp_path):
-    page.set_viewport_size({"width": 390, "height": 844})
-    open_page(page, app)
-    photos = sorted(write_cats(tmp_path / "sixty", count=60, size=64).glob("*.png"))
-    drop_files(page, {path.name: path.read_bytes() for path in photos})
-    expect(page.locator("#fg-images")).to_contain_text("60 images")
-    page.get_by_label("LoRA name").fill("my cat")
-    expect(page.locator(".startbar")).to_contain_text("600 steps")
-    for where in (0, 0.5, 1):
-        page.evaluate("(where) => scrollTo({ top: where * document.documentElement.scrollHeight, behavior: 'instant' })", where)
-        assert is_clickable(page, ".startbar button"), where
 
 
 def test_icons_are_drawn_without_a_request(app, page):
