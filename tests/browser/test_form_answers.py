@@ -1,8 +1,7 @@
-"""What the form says: warnings beside their field, the time, what a model lacks, and what is not known while an answer is under way."""
+"""What the form says before Start: warnings beside their field, the time, and nothing about images while an upload is not answered."""
 
 import re
 
-import pytest
 from playwright.sync_api import expect
 
 from tests.support.page import HOLD_ANSWER, drop_files, open_page
@@ -51,41 +50,3 @@ def test_every_figure_has_digits_of_one_width(app, page, running):
           && [...element.childNodes].some((node) => node.nodeType === Node.TEXT_NODE && /\\d/.test(node.nodeValue))
           && getComputedStyle(element).fontVariantNumeric !== "tabular-nums").map((element) => element.outerHTML)""")
         assert odd == []
-
-
-@pytest.mark.parametrize("width", [390, 1440])
-def test_files_that_a_model_lacks_are_a_list_with_sizes_and_links(app, page, width):
-    page.set_viewport_size({"width": width, "height": 900})
-    open_page(page, app)
-    page.locator("#field-base_model input").click()
-    page.get_by_role("option", name="FLUX.1 schnell", exact=True).click()
-    files = page.locator("#field-base_model").get_by_role("listitem")
-    expect(files).to_have_count(6)
-    expect(files.first).to_contain_text("unet/flux1-schnell.safetensors, 23.8 GB")
-    expect(files.first.get_by_role("link")).to_have_attribute("href", "https://huggingface.co/black-forest-labs/FLUX.1-schnell")
-    described = page.locator("#field-base_model input").get_attribute("aria-describedby").split()
-    assert page.locator("#field-base_model ul").get_attribute("id") in described
-    assert page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth") <= 1
-    page.locator("#field-base_model input").click()
-    page.get_by_role("option", name="Pocket Flux").click()
-    expect(files).to_have_count(0)
-
-
-def test_unusual_settings_are_checked_by_the_trainer_while_the_form_answers(app, page):
-    open_page(page, app)
-    page.locator("#fg-example").click()
-    expect(page.locator("#fg-expected-steps")).to_have_text("320 steps")
-    page.get_by_role("button", name="Advanced", exact=True).click()
-    checking = page.get_by_text("The trainer is checking the advanced settings…")
-    flags = page.locator("#field-other_flags textarea")
-    flags.fill("optimizer_type = nosuch")
-    expect(checking).to_be_visible()
-    expect(page.locator("#field-other_flags .fg-error")).to_contain_text("nosuch is not an optimizer")
-    expect(checking).to_be_hidden()
-    flags.fill("optimizer_type = AdamW")
-    expect(page.locator("#field-other_flags .fg-error")).to_have_count(0)
-    expect(checking).to_be_hidden()
-    expect(page.locator("#start")).not_to_have_attribute("aria-disabled", "true")
-    flags.fill("optimizer_type = nosuch2")
-    page.locator("#start").click()
-    expect(page.locator("#field-other_flags .fg-error")).to_contain_text("nosuch2 is not an optimizer")
