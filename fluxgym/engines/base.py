@@ -20,7 +20,7 @@ class Mode(StrEnum):
     VERIFY_ONLY = "verify"
 
 
-class Lease(Protocol):
+class HeldDevices(Protocol):
     """Devices that belong to one run until they are released."""
 
     @property
@@ -94,7 +94,9 @@ class Engine(Protocol):
     def chosen_gpus(self, spec: LaunchSpec) -> str | None:
         """Return the GPUs that a user named for a launch, None if there was no choice or the engine does not have them."""
 
-    def acquire(self, run: RunPaths, spec: LaunchSpec, *, is_canceled: Callable[[], bool], waiting: Callable[[str], None]) -> Lease | None:
+    def acquire(
+        self, run: RunPaths, spec: LaunchSpec, *, is_canceled: Callable[[], bool], waiting: Callable[[str], None]
+    ) -> HeldDevices | None:
         """Return the devices of a run, None if it was canceled or has to wait. Called by the supervisor, which ends then.
 
         Before a run is left waiting, `waiting` is called with what it waits for. The engine starts its supervisor again in its turn.

@@ -13,7 +13,7 @@ from fluxgym.runs.launch_spec import DeviceRequest
 
 
 @dataclass(frozen=True, kw_only=True)
-class DeviceLease:
+class LockedDevices:
     """The locks on acquired devices, and the environment by which a trainer sees only the device that was chosen for it."""
 
     locks: tuple[IO[str], ...]
@@ -62,7 +62,7 @@ def title(device: str) -> str:
     return "the CPU" if device == "cpu" else f"GPU {device.removeprefix('gpu-')}"
 
 
-def acquire_devices(request: DeviceRequest, holder: Path, *, reserved_by_earlier: Set[str] = frozenset()) -> DeviceLease | None:
+def acquire_devices(request: DeviceRequest, holder: Path, *, reserved_by_earlier: Set[str] = frozenset()) -> LockedDevices | None:
     """Return the locks on the requested devices, None while they are in use or reserved by runs ahead in the queue.
 
     A request without devices is granted at once. holder is the run's folder; the runs that wait show its name.
@@ -70,10 +70,10 @@ def acquire_devices(request: DeviceRequest, holder: Path, *, reserved_by_earlier
     names = request.names
     if not request.any_free or not names:
         locks = None if reserved_by_earlier & set(names) else _lock_all(names, holder)
-        return None if locks is None else DeviceLease(locks=locks)
+        return None if locks is None else LockedDevices(locks=locks)
     for name in names:
         if name not in reserved_by_earlier and (locks := _lock_all([name], holder)) is not None:
-            return DeviceLease(locks=locks, env={VISIBLE: name.removeprefix("gpu-")} if name.startswith("gpu-") else {})
+            return LockedDevices(locks=locks, env={VISIBLE: name.removeprefix("gpu-")} if name.startswith("gpu-") else {})
     return None
 
 

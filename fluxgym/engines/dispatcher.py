@@ -200,11 +200,11 @@ class Dispatcher:
 
     def _try_to_start(self, waiting: WaitingRun, spec: LaunchSpec, ahead: Sequence[WaitingRun], reasons: WaitingReasons) -> None:
         reserved = frozenset[str]().union(*(other.devices for other in ahead))
-        lease = acquire_devices(spec.devices, waiting.run.folder, reserved_by_earlier=reserved)
-        if lease is None:
+        devices = acquire_devices(spec.devices, waiting.run.folder, reserved_by_earlier=reserved)
+        if devices is None:
             _describe(waiting, reasons.reason(waiting.run, spec.devices, ahead))
             return
-        lease.release()
+        devices.release()
         log.info("%s is next: its supervisor is started", waiting.run.slug)
         # The devices that this process was started with are another run's.
         environment = {name: value for name, value in os.environ.items() if name != VISIBLE}

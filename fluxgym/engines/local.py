@@ -14,7 +14,7 @@ from pathlib import Path
 from fluxgym.contract.codes import LIVE, ReasonCode, Status
 from fluxgym.engines.base import CANCELED_REASON, Mode
 from fluxgym.engines.device_queue import Queue
-from fluxgym.engines.devices import DeviceLease, acquire_devices, are_there, device_request, devices_of, num_gpus
+from fluxgym.engines.devices import LockedDevices, acquire_devices, are_there, device_request, devices_of, num_gpus
 from fluxgym.engines.dispatcher import WAITS_FOR_APP, DispatcherProcess
 from fluxgym.engines.spawn import start_supervisor
 from fluxgym.engines.waiting_runs import Starter, WaitingReasons, WaitingRun, WaitingRuns, with_those_ahead
@@ -173,14 +173,14 @@ class LocalEngine:
 
     def acquire(
         self, run: RunPaths, spec: LaunchSpec, *, is_canceled: Callable[[], bool], waiting: Callable[[str], None]
-    ) -> DeviceLease | None:
+    ) -> LockedDevices | None:
         """Return the locks on the devices of a run. If it has to wait, return None and leave its ticket to the dispatcher."""
         self._queue.join(run, spec.run_id, spec.devices.names)
         is_left = False
         try:
             with suppress(NotReadableNow):  # who is ahead is not known now: the dispatcher looks again
-                if not is_canceled() and (lease := self._acquire_in_turn(run, spec, waiting)) is not None:
-                    return lease
+                if not is_canceled() and (devices := self._acquire_in_turn(run, spec, waiting)) is not None:
+                    return devices
             if is_left := not is_canceled():
                 self._start_dispatcher()
             return None
@@ -189,14 +189,14 @@ class LocalEngine:
                 with suppress(FluxGymError):  # then the dispatcher removes it
                     self._queue.remove(run, spec.run_id)
 
-    def _acquire_in_turn(self, run: RunPaths, spec: LaunchSpec, waiting: Callable[[str], None]) -> DeviceLease | None:
+    def _acquire_in_turn(self, run: RunPaths, spec: LaunchSpec, waiting: Callable[[str], None]) -> LockedDevices | None:
         """Return the locks on the devices, or None after a call of `waiting` if they are in use or runs ahead wait for them."""
         ahead = next((ahead for other, ahead in with_those_ahead(self._waiting.all()) if other.run.slug == run.slug), [])
         reserved = frozenset[str]().union(*(other.devices for other in ahead))
-        lease = acquire_devices(spec.devices, run.folder, reserved_by_earlier=reserved)
-        if lease is None:
+        devices = acquire_devices(spec.devices, run.folder, reserved_by_earlier=reserved)
+        if devices is None:
             waiting(WaitingReasons(others_wait=self._dispatcher.other_queues()).reason(run, spec.devices, ahead))
-        return lease
+        return devices
 
     def _start_dispatcher(self) -> None:
         """Make sure that a dispatcher is alive. If that fails, only the log says why; the run's status says that nothing starts it."""

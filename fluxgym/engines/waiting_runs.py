@@ -4,7 +4,6 @@ import logging
 import os
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -13,14 +12,13 @@ from fluxgym.config.values import short
 from fluxgym.contract.codes import ReasonCode, Status
 from fluxgym.engines.device_queue import Queue, Ticket
 from fluxgym.engines.devices import DeviceUser, current_user, title
-from fluxgym.errors import StorageError
-from fluxgym.runs.exit_record import ExitRecord, write_exit_record
+from fluxgym.runs.exit_record import ExitRecord, record_end
 from fluxgym.runs.files import is_missing, remove_file
 from fluxgym.runs.launch_spec import DeviceRequest, LaunchSpec, holds_start, read_launch_spec, read_own_launch_spec, read_stop_request
 from fluxgym.runs.paths import OutputsPaths, RunPaths
 from fluxgym.runs.process_identity import Liveness, is_alive, liveness_of, read_record
 from fluxgym.runs.snapshot import WAITING, RunSnapshot
-from fluxgym.runs.state import State, read_state_or_empty, update_state
+from fluxgym.runs.state import State, read_state_or_empty
 from fluxgym.runs.status import ACTIVITY_LIMIT_S
 
 NO_LAUNCH_SPEC = "It waited for its device, but its .run/launch.json is missing or damaged, so nothing could be started. Start it again."
@@ -111,13 +109,8 @@ class WaitingRuns:
         """
         run, run_id, attempt = waiting.run, waiting.ticket.run_id, waiting.spec.attempt if waiting.spec is not None else 1
         if not is_missing(run.ui_state):  # to lock the state would create the folder again
-            ended_at = time.time()
-            changes = {"status": status, "reason_code": code, "reason": reason, "completed_at": ended_at}
-            update_state(run, changes, expected={"run_id": run_id, "status": waiting.status})
-            with suppress(StorageError):  # the state is enough
-                write_exit_record(
-                    run, ExitRecord(run_id=run_id, attempt=attempt, status=status, reason_code=code, reason=reason, ended_at=ended_at)
-                )
+            record = ExitRecord(run_id=run_id, attempt=attempt, status=status, reason_code=code, reason=reason, ended_at=time.time())
+            record_end(run, record, expected={"run_id": run_id, "status": waiting.status})
             remove_file(run.stop_reserve)
         self._queue.remove(run, run_id)
 

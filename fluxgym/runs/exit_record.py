@@ -1,14 +1,16 @@
 """exit.json: how an attempt ended, written by the supervisor before it changes the state."""
 
 import json
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from fluxgym.contract.codes import ENDED
+from fluxgym.contract.codes import ENDED, Status
 from fluxgym.contract.progress import is_number
 from fluxgym.errors import StorageError
 from fluxgym.runs.files import RESERVED_BYTES, read_json, reserve, write_json, write_reserved
 from fluxgym.runs.paths import RunPaths
+from fluxgym.runs.state import State, update_state
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,6 +52,30 @@ def write_exit_record(run: RunPaths, record: ExitRecord) -> None:
         write_reserved(run.exit_reserve, text)
     else:
         run.exit_reserve.unlink(missing_ok=True)
+
+
+def end_changes(record: ExitRecord) -> State:
+    """Return what the end of an attempt changes in ui_state.json; None removes a key."""
+    return {
+        "status": record.status,
+        "reason_code": record.reason_code or None,
+        "reason": record.reason or None,
+        "exit_code": record.exit_code,
+        "completed_at": record.ended_at if record.status == Status.COMPLETED else None,
+    }
+
+
+def record_end(run: RunPaths, record: ExitRecord, *, expected: State | None = None) -> None:
+    """Record the end of an attempt without a supervisor: in ui_state.json, and in exit.json as far as the disk permits.
+
+    Nothing is recorded if the state has other values than the expected ones by now.
+
+    Raises:
+        StorageError: If the state cannot be written.
+    """
+    if update_state(run, end_changes(record), expected=expected):
+        with suppress(StorageError):  # the state is enough
+            write_exit_record(run, record)
 
 
 def read_exit(run: RunPaths) -> ExitRecord | None:

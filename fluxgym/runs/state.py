@@ -58,8 +58,8 @@ def create_state(run: RunPaths, state: State) -> None:
     write_json(run.ui_state, {**state, "schema_version": SCHEMA_VERSION})
 
 
-def update_state(run: RunPaths, changes: State, *, expected: State | None = None) -> None:
-    """Change some keys of a state under the run's lock; None removes a key, other keys stay.
+def update_state(run: RunPaths, changes: State, *, expected: State | None = None) -> bool:
+    """Change some keys of a state under the run's lock; None removes a key, other keys stay. Return True if the state was written.
 
     A state that was deleted or damaged is not written, and neither is one that has other values than the expected ones by now.
     """
@@ -67,10 +67,11 @@ def update_state(run: RunPaths, changes: State, *, expected: State | None = None
         try:
             state = read_state(run)
         except UnreadableState:
-            return
+            return False
         if any(state.get(key, value) != value for key, value in (expected or {}).items()):
-            return
+            return False
         write_json(run.ui_state, {key: value for key, value in {**state, **changes}.items() if value is not None})
+        return True
 
 
 def timestamp_of(state: State) -> float:

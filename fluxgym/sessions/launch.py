@@ -1,12 +1,14 @@
 """From a plan to a running supervisor: used by start and by resume."""
 
+import time
+
 from fluxgym.contract.codes import ReasonCode, Status
 from fluxgym.engines.registry import engine_of
 from fluxgym.errors import FluxGymError
 from fluxgym.planning.plan import TrainingPlan
+from fluxgym.runs.exit_record import ExitRecord, record_end
 from fluxgym.runs.launch_spec import LaunchSpec
 from fluxgym.runs.paths import RunPaths
-from fluxgym.runs.state import update_state
 
 
 def launch_spec(planned: TrainingPlan, run_id: str, attempt: int, gpus: str | None) -> LaunchSpec:
@@ -19,6 +21,17 @@ def launch(run: RunPaths, spec: LaunchSpec, verb: str) -> RunPaths:
     try:
         engine_of(run).submit(run, spec)
     except (FluxGymError, OSError) as error:
-        update_state(run, {"status": Status.FAILED, "reason_code": ReasonCode.LAUNCH, "reason": f"It could not be {verb}: {error}"})
+        reason = f"It could not be {verb}: {error}"
+        record_end(
+            run,
+            ExitRecord(
+                run_id=spec.run_id,
+                attempt=spec.attempt,
+                status=Status.FAILED,
+                reason_code=ReasonCode.LAUNCH,
+                reason=reason,
+                ended_at=time.time(),
+            ),
+        )
         raise
     return run

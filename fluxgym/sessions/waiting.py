@@ -16,10 +16,11 @@ from fluxgym.engines.registry import engine_for, engine_of, status_of
 from fluxgym.errors import FluxGymError
 from fluxgym.planning.plan import TrainingPlan, plan
 from fluxgym.runs.checkpoints import Checkpoint, newest_verified
+from fluxgym.runs.exit_record import ExitRecord, record_end
 from fluxgym.runs.files import write_text
 from fluxgym.runs.launch_spec import LaunchSpec, read_launch_spec, read_own_launch_spec, write_launch_spec
 from fluxgym.runs.paths import OutputsPaths, RunPaths
-from fluxgym.runs.state import State, read_state, update_state
+from fluxgym.runs.state import State, read_state
 from fluxgym.sessions.launch import launch_spec
 from fluxgym.sessions.preconditions import name_lock
 from fluxgym.trainers.base import backend_for
@@ -71,11 +72,11 @@ def _prepare(run: RunPaths, settings: Settings) -> None:
     try:
         planned = _plan_again(run, spec, state, settings)
     except FluxGymError as error:
-        _end(run, Status.FAILED, ReasonCode.LAUNCH, NOT_PREPARED.format(error=error))
+        _end(run, spec, Status.FAILED, ReasonCode.LAUNCH, NOT_PREPARED.format(error=error))
         return
     own = launch_spec(planned, spec.run_id, max(1, spec.attempt), engine_of(run).chosen_gpus(spec))
     if code := named_code(own):
-        _end(run, Status.STOPPED, ReasonCode.INTERRUPTED, NEEDS_A_CLICK.format(code=_listed(code)))
+        _end(run, own, Status.STOPPED, ReasonCode.INTERRUPTED, NEEDS_A_CLICK.format(code=_listed(code)))
         return
     for path, text in (
         (run.dataset_toml, planned.dataset_toml),
@@ -110,5 +111,6 @@ def _listed(code: Sequence[str]) -> str:
     return " and ".join(code)
 
 
-def _end(run: RunPaths, status: Status, code: ReasonCode, reason: str) -> None:
-    update_state(run, {"status": status, "reason_code": code, "reason": reason, "completed_at": time.time()})
+def _end(run: RunPaths, spec: LaunchSpec, status: Status, code: ReasonCode, reason: str) -> None:
+    ended_at = time.time()
+    record_end(run, ExitRecord(run_id=spec.run_id, attempt=spec.attempt, status=status, reason_code=code, reason=reason, ended_at=ended_at))

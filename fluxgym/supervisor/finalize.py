@@ -13,7 +13,7 @@ from fluxgym.contract.codes import Phase
 from fluxgym.contract.progress import append_lines, format_line
 from fluxgym.errors import FluxGymError
 from fluxgym.runs.checkpoints import Checkpoint, list_complete, num_steps_lost, refuse_checkpoint
-from fluxgym.runs.exit_record import ExitRecord, write_exit_record
+from fluxgym.runs.exit_record import ExitRecord, end_changes, write_exit_record
 from fluxgym.runs.files import remove_file, tail
 from fluxgym.runs.launch_spec import LaunchSpec, holds_start
 from fluxgym.runs.paths import RunPaths
@@ -69,7 +69,7 @@ def record_outcome(run: RunPaths, spec: LaunchSpec, outcome: Outcome, *, attempt
         write_exit_record(run, record)
     except FluxGymError as error:  # on a full disk, readers derive from the missing processes that the run has ended
         log.error("%s", error)
-    try_update_state(run, outcome.to_state(ended_at))
+    try_update_state(run, end_changes(record))
     for path in (run.training_pid, run.monitor_pid, run.stop_reserve):
         _remove(path)
 

@@ -100,16 +100,6 @@ class Outcome:
     signal: str | None = None
     last_step: int | None = None
 
-    def to_state(self, ended_at: float) -> dict[str, Any]:
-        """Return the changes of ui_state.json; None removes a key."""
-        return {
-            "status": self.status.value,
-            "reason_code": self.reason_code or None,
-            "reason": self.reason or None,
-            "exit_code": self.exit_code,
-            "completed_at": ended_at if self.status is Status.COMPLETED else None,
-        }
-
     def to_exit(self) -> dict[str, Any]:
         """Return the fields of exit.json that depend on the outcome."""
         verified = {} if self.verification is None else self.verification.to_json()

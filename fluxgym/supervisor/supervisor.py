@@ -11,7 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from fluxgym.contract.codes import ReasonCode, Status
-from fluxgym.engines.base import CANCELED_REASON, Lease
+from fluxgym.engines.base import CANCELED_REASON, HeldDevices
 from fluxgym.engines.registry import engine_of
 from fluxgym.errors import FluxGymError, NotReadableNow, StorageError
 from fluxgym.runs.files import FULL, reason_code_of, remove_file, write_text
@@ -60,18 +60,18 @@ class Supervisor:
         """Acquire the devices, run the trainer as often as necessary, and record the outcome; or leave the run in the queue."""
         log.info("attempt %d of run %s starts", self.spec.attempt, self.spec.run_id)
         try:
-            lease = self._acquire_devices()
+            devices = self._acquire_devices()
         except FluxGymError as error:
             self._record_failure(ReasonCode.LAUNCH, f"It could not wait for its devices: {error}")
             return
-        if lease is None:
+        if devices is None:
             self._end_without_devices()
             return
         try:
-            while self._run_attempt(lease):
+            while self._run_attempt(devices):
                 pass
         finally:
-            lease.release()
+            devices.release()
 
     def stop_abandoned_trainer(self) -> None:
         """Stop a trainer whose own supervisor has died."""
@@ -99,7 +99,7 @@ class Supervisor:
             return
         finalize(attempt, restarts=self.restarts.count)
 
-    def _acquire_devices(self) -> Lease | None:
+    def _acquire_devices(self) -> HeldDevices | None:
         """Return the run's devices, None if it was canceled or has to wait for them."""
         return engine_of(self.run).acquire(
             self.run, self.spec, is_canceled=lambda: self._stop_request() is not None or not self._is_there(), waiting=self._record_waiting
@@ -130,14 +130,14 @@ class Supervisor:
         if self._is_there():  # to lock the state would create the folder again
             try_update_state(self.run, {"status": Status.QUEUED, "reason": reason})
 
-    def _run_attempt(self, lease: Lease) -> bool:
+    def _run_attempt(self, devices: HeldDevices) -> bool:
         """Run the trainer once; returns True if it stalled and has to be started again."""
         started_at, self.attempt = time.time(), None
         if self._has_vanished():
             return False
         try:
             note_earlier_files(self.run, self.spec, backend_named(self.spec.backend))
-            child = start_trainer(self.run, self.spec, lease, holder=self.lease.holder)
+            child = start_trainer(self.run, self.spec, devices, holder=self.lease.holder)
         except OSError as error:
             code = ReasonCode.DISK_FULL if error.errno in FULL else ReasonCode.LAUNCH
             where = f"{error.filename}: " if error.filename else ""

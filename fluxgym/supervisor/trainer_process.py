@@ -9,7 +9,7 @@ from typing import Protocol
 from fluxgym.contract.files import ATTEMPT_VARIABLE, RUN_ID_VARIABLE
 from fluxgym.contract.lease import HOLDER_VARIABLE, RUN_FOLDER_VARIABLE
 from fluxgym.contract.regular_files import append_regular
-from fluxgym.engines.base import Lease
+from fluxgym.engines.base import HeldDevices
 from fluxgym.errors import NotReadableNow
 from fluxgym.runs.launch_spec import LaunchSpec
 from fluxgym.runs.paths import RunPaths
@@ -116,10 +116,10 @@ class AdoptedTrainer:
         """Nothing: another process reaps it."""
 
 
-def start_trainer(run: RunPaths, spec: LaunchSpec, lease: Lease, *, holder: str = "") -> StartedTrainer:
+def start_trainer(run: RunPaths, spec: LaunchSpec, devices: HeldDevices, *, holder: str = "") -> StartedTrainer:
     """Start the trainer in its own process group, with its output in training.log and the devices' locks inherited.
 
-    lease is that on the devices; holder is the name in the lease on the folder.
+    holder is the name in the lease on the folder.
     """
     needed = _needed_secrets(spec)
     environment = DEFAULTS | {name: value for name, value in os.environ.items() if name not in SECRETS or name in needed}
@@ -130,7 +130,7 @@ def start_trainer(run: RunPaths, spec: LaunchSpec, lease: Lease, *, holder: str 
         RUN_FOLDER_VARIABLE: str(run.folder),
         HOLDER_VARIABLE: holder,
         **{name: value for name, value in spec.env.items() if name in PASSED},
-        **lease.env,
+        **devices.env,
     }
     with append_regular(run.training_log) as output:
         header = f"== attempt {spec.attempt} of run {spec.run_id}, {time.strftime('%Y-%m-%d %H:%M:%S')} ==\n"
@@ -143,7 +143,7 @@ def start_trainer(run: RunPaths, spec: LaunchSpec, lease: Lease, *, holder: str 
             stdout=output,
             stderr=output,
             start_new_session=True,
-            pass_fds=lease.file_descriptors,
+            pass_fds=devices.file_descriptors,
         )
     return StartedTrainer(child)
 

@@ -137,7 +137,7 @@ let isKept = true; // whether the browser has taken the latest edit
  * Save the values of all fields in the browser until the app confirms a request that carries them.
  * @param {Record<string, string | boolean>} values
  */
-export function saveUnsent(values) {
+function saveUnsent(values) {
   if (edits.count <= edits.confirmed) return;
   isKept = store.keepUnsent({ page: PAGE, count: edits.count, values, source: state.source, model: state.model, edited_at: state.editedAt });
   emit("fg:edited");

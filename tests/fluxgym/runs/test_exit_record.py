@@ -7,9 +7,11 @@ import pytest
 
 from fluxgym.errors import StorageError
 from fluxgym.runs import exit_record
-from fluxgym.runs.exit_record import ExitRecord, read_exit, reserve_exit_record, write_exit_record
+from fluxgym.runs.exit_record import ExitRecord, end_changes, read_exit, record_end, reserve_exit_record, write_exit_record
 from fluxgym.runs.files import RESERVED_BYTES
 from fluxgym.runs.paths import RunPaths
+from fluxgym.runs.state import read_state
+from tests.support.runs import make_run
 
 
 @pytest.fixture(name="run")
@@ -52,3 +54,25 @@ def test_on_a_full_disk_the_reserved_room_holds_the_end(run, full_disk):
 def test_a_full_disk_without_reserved_space_is_reported(run, full_disk):
     with pytest.raises(StorageError, match=r"exit"):
         write_exit_record(run, end())
+
+
+@pytest.mark.parametrize("status", ["stopped", "failed", "completed"])
+def test_only_a_completed_run_has_a_time_of_completion(status):
+    assert end_changes(end(status=status, ended_at=7.0, reason="", exit_code=3)) == {
+        "status": status, "reason_code": "disk_full", "reason": None, "exit_code": 3, "completed_at": 7.0 if status == "completed" else None,
+    }  # fmt: skip
+
+
+def test_the_end_of_a_run_without_a_supervisor_is_recorded_in_both_files(tmp_path):
+    run = make_run(tmp_path, status="queued", completed_at=1.0)
+    record_end(run, end(ended_at=7.0), expected={"status": "queued"})
+    assert read_exit(run) == end(ended_at=7.0)
+    state = read_state(run)
+    assert (state["status"], state["reason"], "completed_at" in state) == ("failed", "Full.", False)
+
+
+def test_a_run_that_was_started_meanwhile_gets_no_end(tmp_path):
+    run = make_run(tmp_path, status="running")
+    record_end(run, end(ended_at=7.0), expected={"status": "queued"})
+    assert read_exit(run) is None
+    assert read_state(run)["status"] == "running"

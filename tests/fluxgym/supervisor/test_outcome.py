@@ -8,8 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from fluxgym.contract.codes import Status
-from fluxgym.supervisor.outcome import ExitContext, Outcome, Verification, classify
+from fluxgym.supervisor.outcome import ExitContext, Verification, classify
 from fluxgym.supervisor.stall import Stall
 
 GOOD, BAD = Verification(ok=True), Verification(ok=False, reason="cat.safetensors cannot be read (it is cut short)")
@@ -166,11 +165,3 @@ def test_the_exit_of_the_process_is_part_of_the_outcome(exit_code, fields):
     assert (outcome.exit_code, outcome.signal) == fields
     assert outcome.last_step == 2
     assert outcome.to_exit()["verified"] == {"ok": False, "reason": BAD.reason}
-    assert outcome.to_state(7.0) == {
-        "status": outcome.status.value, "reason_code": outcome.reason_code, "reason": outcome.reason, "exit_code": fields[0], "completed_at": None,
-    }  # fmt: skip
-
-
-@pytest.mark.parametrize("status", ["stopped", "failed", "completed"])
-def test_only_a_completed_run_has_a_time_of_completion(status):
-    assert Outcome(status=Status(status)).to_state(7.0)["completed_at"] == (7.0 if status == "completed" else None)
