@@ -26,12 +26,12 @@ from fluxgym.engines.device_queue import Queue
 from fluxgym.engines.devices import acquire_devices
 from fluxgym.engines.spawn import start_supervisor
 from fluxgym.engines.waiting_runs import Starter, WaitingReasons, WaitingRun, WaitingRuns, with_those_ahead
-from fluxgym.errors import FluxGymError, LaunchError, NotReadableNow
+from fluxgym.errors import LaunchError, describe_error
 from fluxgym.runs.detached import start_detached
 from fluxgym.runs.files import file_lock, local_locks, read_json, storage_error, tail, try_lock, write_json
 from fluxgym.runs.gpus import VISIBLE
 from fluxgym.runs.launch_spec import LaunchSpec
-from fluxgym.runs.paths import OutputsPaths, RunPaths
+from fluxgym.runs.paths import OutputsPaths
 from fluxgym.runs.process_identity import ProcessIdentity, identify, is_alive, is_frozen, signal_recorded
 from fluxgym.runs.state import update_state
 
@@ -148,9 +148,11 @@ class Dispatcher:
     def work(self, has_lock: Callable[[], bool]) -> None:
         """Start waiting runs in their turn until no run has a ticket or the lock is lost."""
         while has_lock():
-            with suppress(NotReadableNow):  # the next time
+            try:
                 if not self.serve_all():
                     return
+            except Exception as error:  # no error may end it while runs wait; the next time
+                self._warn("the queue", describe_error(error))
             time.sleep(QUEUE_POLL_S)
 
     def serve_all(self) -> bool:
@@ -162,8 +164,8 @@ class Dispatcher:
             try:
                 self._serve(waiting, ahead, reasons)
                 self._warnings.pop(waiting.run.slug, None)
-            except (FluxGymError, OSError) as error:  # of a full disk, or of one run's files; the others are served all the same
-                self._warn(waiting.run, str(error))
+            except Exception as error:  # of a full disk, or of one run's files; the others are served all the same
+                self._warn(waiting.run.slug, describe_error(error))
         if time.monotonic() - self._renewed_at >= RENEW_S:
             self._renewed_at = time.monotonic()
             self._process.renew()
@@ -171,7 +173,7 @@ class Dispatcher:
         return bool(runs)
 
     def _serve(self, waiting: WaitingRun, ahead: Sequence[WaitingRun], reasons: WaitingReasons) -> None:
-        if waiting.starter in (Starter.OWN_SUPERVISOR, Starter.OTHER_HOST) or self._waiting.drop(waiting):
+        if waiting.starter in (Starter.OWN_SUPERVISOR, Starter.OTHER_HOST, Starter.UNKNOWN) or self._waiting.drop(waiting):
             return
         if waiting.stop_requested:
             self._waiting.end(waiting, Status.STOPPED, ReasonCode.USER, CANCELED_REASON)
@@ -210,11 +212,11 @@ class Dispatcher:
         environment = {name: value for name, value in os.environ.items() if name != VISIBLE}
         self._children[_key(waiting)] = start_supervisor(waiting.run, Mode.TRAIN, environment=environment)
 
-    def _warn(self, run: RunPaths, message: str) -> None:
-        """Log a message once until it changes."""
-        if self._warnings.get(run.slug) != message:
-            self._warnings[run.slug] = message
-            log.warning("%s: %s", run.slug, message)
+    def _warn(self, what: str, message: str) -> None:
+        """Log a message about a run once until it changes."""
+        if self._warnings.get(what) != message:
+            self._warnings[what] = message
+            log.warning("%s: %s", what, message)
 
 
 def _renew_leases(runs: Sequence[WaitingRun]) -> None:

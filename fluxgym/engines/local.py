@@ -18,7 +18,7 @@ from fluxgym.engines.devices import LockedDevices, acquire_devices, are_there, d
 from fluxgym.engines.dispatcher import WAITS_FOR_APP, DispatcherProcess
 from fluxgym.engines.spawn import start_supervisor
 from fluxgym.engines.waiting_runs import Starter, WaitingReasons, WaitingRun, WaitingRuns, with_those_ahead
-from fluxgym.errors import FluxGymError, LaunchError, NotReadableNow, UnreadableState
+from fluxgym.errors import FluxGymError, LaunchError, NotReadableNow, UnreadableState, describe_error
 from fluxgym.runs.files import tail
 from fluxgym.runs.gpus import GPU_NUMBERS, VISIBLE
 from fluxgym.runs.launch_spec import LaunchSpec, read_launch_spec, write_stop_request
@@ -113,14 +113,22 @@ class LocalEngine:
     def reconcile(self) -> tuple[str, ...]:
         """Make sure that a dispatcher is alive if runs wait, and return the names of those that nothing would have started. Never raises."""
         try:
-            runs = [waiting for waiting in self._waiting.all() if not self._waiting.drop(waiting)]
+            runs = [waiting for waiting in self._waiting.all() if not self._try_to_drop(waiting)]
             abandoned = [waiting.run.slug for waiting in self._abandoned(runs) if waiting.starter is Starter.DISPATCHER]
             if any(waiting.starter is not Starter.OWN_SUPERVISOR for waiting in runs):
                 self._dispatcher.ensure()
-        except (FluxGymError, OSError) as error:
-            log.warning("the runs that wait in the queue could not be continued: %s", error)
+        except Exception as error:  # the app that looks after the queue goes on
+            log.warning("the runs that wait in the queue could not be continued: %s", describe_error(error))
             return ()
         return tuple(abandoned)
+
+    def _try_to_drop(self, waiting: WaitingRun) -> bool:
+        """Return True if a run does not wait any more; an error that concerns one run does not stop the others."""
+        try:
+            return self._waiting.drop(waiting)
+        except Exception as error:
+            log.warning("%s, which waits in the queue: %s", waiting.run.slug, describe_error(error))
+            return False
 
     def move(self, run: RunPaths, position: int) -> None:
         """Move a waiting run to a position in the queue, 1 is next.

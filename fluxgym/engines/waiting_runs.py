@@ -12,6 +12,7 @@ from fluxgym.config.values import short
 from fluxgym.contract.codes import ReasonCode, Status
 from fluxgym.engines.device_queue import Queue, Ticket
 from fluxgym.engines.devices import DeviceUser, current_user, title
+from fluxgym.errors import NotReadableNow, describe_error
 from fluxgym.runs.exit_record import ExitRecord, record_end
 from fluxgym.runs.files import is_missing, remove_file
 from fluxgym.runs.launch_spec import DeviceRequest, LaunchSpec, holds_start, read_launch_spec, read_own_launch_spec, read_stop_request
@@ -35,6 +36,7 @@ class Starter(StrEnum):
     APP = "app"  # this installation did not sign its launch.json: an app that starts prepares it again
     NOTHING = "nothing"  # its launch.json is missing or damaged
     ENDED = "ended"  # it does not wait any more, and its ticket is left over
+    UNKNOWN = "unknown"  # reading its files fails with an error of this program
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -120,7 +122,20 @@ class WaitingRuns:
         depends_on_time = known is not None and known[1].starter in (Starter.OWN_SUPERVISOR, Starter.OTHER_HOST)
         if known is not None and known[0] == signature and not depends_on_time:
             return known
-        return signature, read_waiting_run(run, ticket)
+        return signature, _read_or_unknown(run, ticket)
+
+
+def _read_or_unknown(run: RunPaths, ticket: Ticket) -> WaitingRun:
+    """Return what the files of a run contain. A run whose files cause an error of this program does not stop the others."""
+    try:
+        return read_waiting_run(run, ticket)
+    except NotReadableNow:
+        raise
+    except Exception as error:
+        log.warning("%s, which waits in the queue, cannot be read: %s", run.slug, describe_error(error))
+    return WaitingRun(
+        run=run, ticket=ticket, spec=None, starter=Starter.UNKNOWN, status="", reason="", name=run.slug, other_host="", stop_requested=False
+    )
 
 
 def read_waiting_run(run: RunPaths, ticket: Ticket) -> WaitingRun:

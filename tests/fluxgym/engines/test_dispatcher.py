@@ -9,8 +9,9 @@ import pytest
 
 from fluxgym.engines import dispatcher
 from fluxgym.engines.device_queue import Queue
-from fluxgym.engines.dispatcher import DISPATCHER_ENDED, DispatcherProcess
-from fluxgym.errors import LaunchError, StorageError
+from fluxgym.engines.dispatcher import DISPATCHER_ENDED, Dispatcher, DispatcherProcess
+from fluxgym.engines.waiting_runs import WaitingRuns
+from fluxgym.errors import LaunchError, NotReadableNow, StorageError
 from fluxgym.runs.files import try_lock
 from fluxgym.runs.paths import OutputsPaths
 from fluxgym.runs.process_identity import identify
@@ -110,3 +111,36 @@ def test_a_ticket_that_is_written_when_the_queue_has_been_found_empty_is_served(
     monkeypatch.setattr(dispatcher.Dispatcher, "work", work)
     assert dispatcher.main([str(outputs.root)]) == 0
     assert locks == [(True, None)] * 2
+
+
+@pytest.fixture(name="served")
+def fixture_served(outputs, process):
+    """What the dispatcher does, in this process; another thread or process may hold its lock."""
+    return Dispatcher(outputs, process)
+
+
+def test_no_error_ends_the_dispatcher_while_runs_wait(served, monkeypatch, caplog):
+    monkeypatch.setattr(dispatcher, "QUEUE_POLL_S", 0.0)
+    results = iter([TypeError("odd"), NotReadableNow("no memory"), False])
+
+    def serve_all(self):
+        if isinstance(result := next(results), Exception):
+            raise result
+        return result
+
+    monkeypatch.setattr(Dispatcher, "serve_all", serve_all)
+    served.work(lambda: True)
+    assert [record.getMessage() for record in caplog.records] == ["the queue: TypeError: odd", "the queue: no memory"]
+
+
+def test_an_error_at_one_run_does_not_keep_the_dispatcher_from_the_others(served, outputs, monkeypatch, caplog):
+    for name in ("odd", "cat"):
+        Queue(outputs).join(make_run(outputs.root, name), f"id-{name}", ["cpu"])
+
+    def drop(self, waiting, drop=WaitingRuns.drop):
+        return {}[[]] if waiting.run.slug == "odd" else drop(self, waiting)
+
+    monkeypatch.setattr(WaitingRuns, "drop", drop)
+    assert served.serve_all()
+    assert [ticket.slug for ticket in Queue(outputs).tickets()] == ["odd"]  # cat has no launch.json
+    assert "odd: TypeError: unhashable type: 'list'" in [record.getMessage() for record in caplog.records]

@@ -15,6 +15,7 @@ from fluxgym.engines.device_queue import Queue
 from fluxgym.engines.dispatcher import DISPATCHER_ENDED, DispatcherProcess
 from fluxgym.engines.local import LocalEngine
 from fluxgym.engines.registry import status_of
+from fluxgym.engines.waiting_runs import WaitingRuns
 from fluxgym.errors import LaunchError, StorageError
 from fluxgym.runs.launch_spec import LaunchSpec, read_stop_request, write_launch_spec
 from fluxgym.runs.paths import OutputsPaths
@@ -238,3 +239,17 @@ def test_reconcile_leaves_another_start_alone_when_it_removes_a_ticket(engine, t
     assert engine.reconcile() == ()
     assert engine.waiting() == ()
     assert read_state(run)["status"] == "queued"
+
+
+def test_reconcile_goes_on_after_an_error_at_one_run(engine, tmp_path, monkeypatch, caplog):
+    for name in ("odd", "cat"):
+        Queue(OutputsPaths(tmp_path)).join(make_run(tmp_path, name), f"id-{name}", ["cpu"])
+
+    def drop(self, waiting, drop=WaitingRuns.drop):
+        return {}[[]] if waiting.run.slug == "odd" else drop(self, waiting)
+
+    monkeypatch.setattr(WaitingRuns, "drop", drop)
+    monkeypatch.setattr(DispatcherProcess, "ensure", lambda self: 1 / 0)
+    assert engine.reconcile() == ()
+    assert engine.waiting() == ("odd",)
+    assert "could not be continued: ZeroDivisionError: division by zero" in caplog.text

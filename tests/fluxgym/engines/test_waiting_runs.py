@@ -8,6 +8,7 @@ from dataclasses import replace
 import pytest
 
 from fluxgym.contract.codes import ReasonCode, Status
+from fluxgym.engines import waiting_runs
 from fluxgym.engines.device_queue import Queue
 from fluxgym.engines.devices import acquire_devices
 from fluxgym.engines.waiting_runs import Starter, WaitingReasons, WaitingRuns, with_those_ahead
@@ -87,6 +88,20 @@ def test_who_starts_a_waiting_run_follows_from_its_files(case, runs, tmp_path):
     assert runs.of(run).starter is starter
     assert runs.drop(waiting) is (starter in (Starter.ENDED, Starter.NOTHING))
     assert len(runs.all()) == (starter not in (Starter.ENDED, Starter.NOTHING))
+
+
+def test_a_run_whose_files_cause_an_error_of_the_program_does_not_stop_the_others(runs, tmp_path, monkeypatch, caplog):
+    wait(tmp_path, "odd"), wait(tmp_path, "cat")
+
+    def read(run, ticket, read=waiting_runs.read_waiting_run):
+        return {}[[]] if run.slug == "odd" else read(run, ticket)
+
+    monkeypatch.setattr(waiting_runs, "read_waiting_run", read)
+    assert [(waiting.run.slug, waiting.starter) for waiting in runs.all()] == [("odd", Starter.UNKNOWN), ("cat", Starter.DISPATCHER)]
+    runs.all()
+    assert [record.getMessage() for record in caplog.records] == [
+        "odd, which waits in the queue, cannot be read: TypeError: unhashable type: 'list'"
+    ]
 
 
 def test_a_run_of_another_host_is_its_own_while_that_shows_signs_of_life(runs, tmp_path):
