@@ -151,7 +151,7 @@ class Dispatcher:
             try:
                 if not self.serve_all():
                     return
-            except Exception as error:  # no error may end it while runs wait; the next time
+            except Exception as error:  # no error may end it while runs wait; the next time  # noqa: BLE001
                 self._warn("the queue", describe_error(error))
             time.sleep(QUEUE_POLL_S)
 
@@ -164,7 +164,7 @@ class Dispatcher:
             try:
                 self._serve(waiting, ahead, reasons)
                 self._warnings.pop(waiting.run.slug, None)
-            except Exception as error:  # of a full disk, or of one run's files; the others are served all the same
+            except Exception as error:  # of a full disk, or of one run's files; the others are served all the same  # noqa: BLE001
                 self._warn(waiting.run.slug, describe_error(error))
         if time.monotonic() - self._renewed_at >= RENEW_S:
             self._renewed_at = time.monotonic()

@@ -117,7 +117,7 @@ class LocalEngine:
             abandoned = [waiting.run.slug for waiting in self._abandoned(runs) if waiting.starter is Starter.DISPATCHER]
             if any(waiting.starter is not Starter.OWN_SUPERVISOR for waiting in runs):
                 self._dispatcher.ensure()
-        except Exception as error:  # the app that looks after the queue goes on
+        except Exception as error:  # the app that looks after the queue goes on  # noqa: BLE001
             log.warning("the runs that wait in the queue could not be continued: %s", describe_error(error))
             return ()
         return tuple(abandoned)
@@ -126,7 +126,7 @@ class LocalEngine:
         """Return True if a run does not wait any more; an error that concerns one run does not stop the others."""
         try:
             return self._waiting.drop(waiting)
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001
             log.warning("%s, which waits in the queue: %s", waiting.run.slug, describe_error(error))
             return False
 

@@ -131,7 +131,7 @@ def _read_or_unknown(run: RunPaths, ticket: Ticket) -> WaitingRun:
         return read_waiting_run(run, ticket)
     except NotReadableNow:
         raise
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001
         log.warning("%s, which waits in the queue, cannot be read: %s", run.slug, describe_error(error))
     return WaitingRun(
         run=run, ticket=ticket, spec=None, starter=Starter.UNKNOWN, status="", reason="", name=run.slug, other_host="", stop_requested=False

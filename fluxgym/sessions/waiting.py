@@ -39,14 +39,14 @@ def restart_waiting(settings: Settings) -> tuple[str, ...]:
     engine = engine_for(outputs)
     try:
         abandoned = engine.abandoned()
-    except Exception as error:  # whatever it is, the thread of the app that calls this goes on
+    except Exception as error:  # whatever it is, the thread of the app that calls this goes on  # noqa: BLE001
         log.warning("the queue cannot be read now: %s", describe_error(error))
         return ()
     for slug in abandoned:
         try:
             with name_lock(outputs, slug):
                 _prepare(outputs.run(slug), settings)
-        except Exception as error:  # the others are prepared all the same
+        except Exception as error:  # the others are prepared all the same  # noqa: BLE001
             log.warning("%s, which waits in the queue, could not be prepared: %s", slug, describe_error(error))
     return engine.reconcile()
 
