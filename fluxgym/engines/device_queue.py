@@ -67,7 +67,9 @@ class Queue:
             earlier = next((ticket for ticket in tickets if ticket.slug == run.slug and ticket.run_id == run_id), None)
             position = earlier.position if earlier else max((ticket.position for ticket in tickets), default=0) + 1
             since = earlier.since if earlier else time.time()
-            self._write(Ticket(slug=run.slug, run_id=run_id, position=position, devices=tuple(devices), since=since))
+            ticket = Ticket(slug=run.slug, run_id=run_id, position=position, devices=tuple(devices), since=since)
+            if ticket != earlier:
+                self._write(ticket)
 
     def remove(self, run: RunPaths, run_id: str) -> None:
         """Remove the ticket of a start, or a damaged one; that of another start, which took the name of a removed run, stays."""

@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO
 
-from fluxgym.runs.files import local_locks, read_json, try_lock
+from fluxgym.errors import StorageError
+from fluxgym.runs.files import local_locks, read_json, storage_error, try_lock
 from fluxgym.runs.gpus import GPU_SIGNS, VISIBLE
 from fluxgym.runs.launch_spec import DeviceRequest
 
@@ -67,17 +68,32 @@ def acquire_devices(request: DeviceRequest, holder: Path, *, reserved_by_earlier
 
     A request without devices is granted at once. holder is the run's folder; the runs that wait show its name.
     """
+    devices = _lock_requested(request, reserved_by_earlier)
+    if devices is not None:
+        _write_user(devices, holder)
+    return devices
+
+
+def are_free(request: DeviceRequest, *, reserved_by_earlier: Set[str] = frozenset()) -> bool:
+    """Return True if `acquire_devices` would return locks now. Writes nothing into the lock files."""
+    devices = _lock_requested(request, reserved_by_earlier)
+    if devices is not None:
+        devices.release()
+    return devices is not None
+
+
+def _lock_requested(request: DeviceRequest, reserved: Set[str]) -> LockedDevices | None:
     names = request.names
     if not request.any_free or not names:
-        locks = None if reserved_by_earlier & set(names) else _lock_all(names, holder)
+        locks = None if reserved & set(names) else _lock_all(names)
         return None if locks is None else LockedDevices(locks=locks)
     for name in names:
-        if name not in reserved_by_earlier and (locks := _lock_all([name], holder)) is not None:
+        if name not in reserved and (locks := _lock_all([name])) is not None:
             return LockedDevices(locks=locks, env={VISIBLE: name.removeprefix("gpu-")} if name.startswith("gpu-") else {})
     return None
 
 
-def _lock_all(devices: Sequence[str], holder: Path) -> tuple[IO[str], ...] | None:
+def _lock_all(devices: Sequence[str]) -> tuple[IO[str], ...] | None:
     """Return the locks on all devices, None if one of them is in use."""
     locks: list[IO[str]] = []
     for device in sorted(devices):
@@ -87,16 +103,28 @@ def _lock_all(devices: Sequence[str], holder: Path) -> tuple[IO[str], ...] | Non
                 taken.close()
             return None
         locks.append(file)
-    for file in locks:
-        file.truncate(0)
-        file.write(json.dumps({"holder": holder.name, "folder": str(holder.parent.absolute())}))
-        file.flush()
     return tuple(locks)
+
+
+def _write_user(devices: LockedDevices, holder: Path) -> None:
+    """Write into the lock files who uses the devices.
+
+    Raises:
+        StorageError: If that cannot be written; the devices are released.
+    """
+    text = json.dumps({"holder": holder.name, "folder": str(holder.parent.absolute())}).encode()
+    for file in devices.locks:
+        try:
+            os.truncate(file.fileno(), 0)
+            os.write(file.fileno(), text)
+        except OSError as error:
+            devices.release()
+            raise storage_error(error, local_locks()) from error
 
 
 @dataclass(frozen=True, kw_only=True)
 class DeviceUser:
-    """The run that locked a device last: its name, and the outputs folder that it is in, "" if an earlier version wrote it."""
+    """The run that holds the lock of a device: its name, and the outputs folder that it is in, "" if an earlier version wrote it."""
 
     slug: str
     outputs: str
@@ -111,12 +139,26 @@ class DeviceUser:
 
 
 def current_user(device: str) -> DeviceUser | None:
-    """Return the run that locked a device last, None if none did."""
+    """Return the run that holds the lock of a device, None if no run does or its name is not known."""
+    path = _path(device)
+    if not _is_locked(path):
+        return None  # the name in it is that of the last run
     try:
-        known = read_json(_path(device))
+        known = read_json(path)
         return DeviceUser(slug=str(known["holder"]), outputs=str(known.get("folder", "")))
     except (KeyError, TypeError, AttributeError):
         return None
+
+
+def _is_locked(path: Path) -> bool:
+    try:
+        lock = try_lock(path) if path.exists() else None
+    except (StorageError, OSError):
+        return False
+    if lock is None:
+        return path.exists()
+    lock.close()
+    return False
 
 
 def _path(device: str) -> Path:

@@ -10,34 +10,34 @@ import hashlib
 import logging
 import os
 import signal
-import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
+from typing import Any
 
 from fluxgym.contract.codes import ReasonCode, Status
 from fluxgym.contract.lease import RENEW_S
 from fluxgym.contract.regular_files import append_regular
 from fluxgym.engines.base import CANCELED_REASON, Mode
 from fluxgym.engines.device_queue import Queue
-from fluxgym.engines.devices import acquire_devices
-from fluxgym.engines.spawn import start_supervisor
+from fluxgym.engines.devices import are_free
+from fluxgym.engines.spawn import START_TIMEOUT_S, StartedSupervisor, start_supervisor
 from fluxgym.engines.waiting_runs import Starter, WaitingReasons, WaitingRun, WaitingRuns, with_those_ahead
 from fluxgym.errors import LaunchError, describe_error
 from fluxgym.runs.detached import start_detached
 from fluxgym.runs.files import file_lock, local_locks, read_json, storage_error, tail, try_lock, write_json
 from fluxgym.runs.gpus import VISIBLE
 from fluxgym.runs.launch_spec import LaunchSpec
-from fluxgym.runs.paths import OutputsPaths
+from fluxgym.runs.paths import OutputsPaths, RunPaths
 from fluxgym.runs.process_identity import ProcessIdentity, identify, is_alive, is_frozen, signal_recorded
 from fluxgym.runs.state import update_state
 
 QUEUE_POLL_S = 1.0
 START_POLL_S = 0.05
-START_TIMEOUT_S = 30.0
 NAME = "dispatcher"
 MODULE = "fluxgym.engines.dispatcher"  # not __name__, which is __main__ in the process itself
 KEPT = "It keeps its position in the queue, but the process that starts waiting runs "
@@ -45,6 +45,10 @@ DISPATCHER_ENDED = KEPT + "has ended. Starting the app or any training starts it
 DISPATCHER_FROZEN = KEPT + "(PID {pid}) is frozen. Starting the app or any training resumes it."
 WAITS_FOR_APP = "This installation did not put it into the queue. Starting the app or any training prepares it again from its settings."
 NOT_STARTED = "It waited in the queue, and then its supervisor did not start: {error}"
+SILENT = "It waited in the queue, and then its supervisor {state}, so it was ended. Start or resume the run again."
+TRIED = "It is next, but its supervisor ended before it started the training ({error}). It is started again within {limit_s:.0f} seconds."
+REPORTED = "It waits in the queue, and the process that starts it reports: {problem}"
+FIRST_PAUSE_S, LONGEST_PAUSE_S = 1.0, 60.0  # between a supervisor that ended while its run waits, and the next one
 BUSY = "Another process has been starting the one that starts waiting runs for too long; the machine may be overloaded."
 log = logging.getLogger("fluxgym.dispatcher")
 
@@ -65,12 +69,15 @@ class DispatcherProcess:
     def _identity(self) -> Path:
         return self.lock.with_suffix(".json")
 
-    def problem(self) -> str:
-        """Return why nothing starts waiting runs now, as a sentence; "" if the dispatcher is alive."""
+    def problem(self, slug: str = "") -> str:
+        """Return why nothing starts waiting runs now, or only the run with this slug, as a sentence; "" if nothing is known."""
         process = _read_identity(self._identity)
         if process is None or not is_alive(process):
             return DISPATCHER_ENDED
-        return DISPATCHER_FROZEN.format(pid=process.pid) if is_frozen(process) else ""
+        if is_frozen(process):
+            return DISPATCHER_FROZEN.format(pid=process.pid)
+        problem = _read_problems(self._identity).get(slug) if slug else None
+        return REPORTED.format(problem=problem) if isinstance(problem, str) else ""
 
     def ensure(self) -> None:
         """Make sure that a dispatcher is alive and not frozen; return once it has recorded itself.
@@ -87,22 +94,27 @@ class DispatcherProcess:
                 lock.close()
                 self._start()
 
-    def record(self) -> None:
-        """Record this process as the dispatcher.
+    def record(self, problems: Mapping[str, str] | None = None) -> None:
+        """Record this process as the dispatcher, with why runs cannot be served, by slug: the disk of their folders may be full.
 
         Raises:
             StorageError: If that cannot be written.
         """
         own = identify(os.getpid(), "")
-        write_json(self._identity, {"outputs": str(self._outputs.root), "process": None if own is None else own.to_json()})
+        process = None if own is None else own.to_json()
+        write_json(self._identity, {"outputs": str(self._outputs.root), "process": process, "problems": dict(problems or {})})
 
-    def renew(self) -> None:
-        """Keep programs that clean temporary folders from removing the dispatcher's files; write a removed identity again."""
+    def renew(self, problems: Mapping[str, str] | None = None) -> None:
+        """Keep programs that clean temporary folders from removing the dispatcher's files; write a removed identity again.
+
+        Raises:
+            StorageError: If that cannot be written.
+        """
         try:
             for path in (self.lock, self._identity):
                 os.utime(path)
         except OSError:
-            self.record()
+            self.record(problems)
 
     def other_queues(self) -> bool:
         """Return True if runs of another outputs folder wait on this machine: its dispatcher is alive."""
@@ -136,14 +148,40 @@ def _read_identity(path: Path) -> ProcessIdentity | None:
     return ProcessIdentity.from_json(value.get("process")) if isinstance(value, dict) else None
 
 
+def _read_problems(path: Path) -> Mapping[str, Any]:
+    value = read_json(path)
+    problems = value.get("problems") if isinstance(value, dict) else None
+    return problems if isinstance(problems, dict) else {}
+
+
+@dataclass(frozen=True)
+class Pause:
+    """The time until a supervisor is started again for a run that waits although one was started and its devices are free.
+
+    error is what that one wrote last.
+    """
+
+    seconds: float
+    until: float
+    error: str
+
+    @classmethod
+    def after(cls, before: "Pause | None", error: str) -> "Pause":
+        """Return the next pause, twice as long as the one before."""
+        seconds = FIRST_PAUSE_S if before is None else min(2 * before.seconds, LONGEST_PAUSE_S)
+        return cls(seconds, time.monotonic() + seconds, error)
+
+
 class Dispatcher:
     """What the dispatcher does while it holds its lock. Files and processes are the only state that has to survive it."""
 
     def __init__(self, outputs: OutputsPaths, process: DispatcherProcess) -> None:
         self._process, self._waiting = process, WaitingRuns(outputs)
         self._renewed_at = -RENEW_S
-        self._children: dict[tuple[str, str], subprocess.Popen[bytes]] = {}  # supervisors of runs that have a ticket
+        self._starts: dict[tuple[str, str], StartedSupervisor] = {}  # of runs that have a ticket
+        self._pauses: dict[tuple[str, str], Pause] = {}
         self._warnings: dict[str, str] = {}
+        self._published: dict[str, str] = {}
 
     def work(self, has_lock: Callable[[], bool]) -> None:
         """Start waiting runs in their turn until no run has a ticket or the lock is lost."""
@@ -158,7 +196,9 @@ class Dispatcher:
     def serve_all(self) -> bool:
         """Do for each waiting run what is to be done now; returns False if no run has a ticket."""
         runs = self._waiting.all()
-        self._children = {key: child for key, child in self._children.items() if key in map(_key, runs)}
+        keys = {_key(waiting) for waiting in runs}
+        self._starts = {key: start for key, start in self._starts.items() if key in keys}
+        self._pauses = {key: pause for key, pause in self._pauses.items() if key in keys}
         reasons = WaitingReasons(others_wait=self._process.other_queues())
         for waiting, ahead in with_those_ahead(runs):
             try:
@@ -166,11 +206,18 @@ class Dispatcher:
                 self._warnings.pop(waiting.run.slug, None)
             except Exception as error:  # of a full disk, or of one run's files; the others are served all the same  # noqa: BLE001
                 self._warn(waiting.run.slug, describe_error(error))
+        self._show_life(runs)
+        return bool(runs)
+
+    def _show_life(self, runs: Sequence[WaitingRun]) -> None:
+        """Publish changed problems, and renew what says that this process is alive."""
+        if self._published != self._warnings:
+            self._published = dict(self._warnings)
+            self._process.record(self._published)
         if time.monotonic() - self._renewed_at >= RENEW_S:
             self._renewed_at = time.monotonic()
-            self._process.renew()
             _renew_leases(runs)
-        return bool(runs)
+            self._process.renew(self._published)
 
     def _serve(self, waiting: WaitingRun, ahead: Sequence[WaitingRun], reasons: WaitingReasons) -> None:
         if waiting.starter in (Starter.OWN_SUPERVISOR, Starter.OTHER_HOST, Starter.UNKNOWN) or self._waiting.drop(waiting):
@@ -179,44 +226,50 @@ class Dispatcher:
             self._waiting.end(waiting, Status.STOPPED, ReasonCode.USER, CANCELED_REASON)
         elif waiting.starter is Starter.APP or waiting.spec is None:
             _describe(waiting, WAITS_FOR_APP)
-        elif not self._has_started(waiting):
+        elif not self._is_starting(waiting):
             self._try_to_start(waiting, waiting.spec, ahead, reasons)
 
-    def _has_started(self, waiting: WaitingRun) -> bool:
+    def _is_starting(self, waiting: WaitingRun) -> bool:
         """Return True while a supervisor starts that has not recorded itself; one that failed ends the run's wait."""
-        child = self._children.get(_key(waiting))
-        if child is None:
+        start = self._starts.get(_key(waiting))
+        if start is None:
             return False
-        if child.poll() is None:
+        if start.process.poll() is None and not start.is_late:
             return True
-        del self._children[_key(waiting)]
-        if child.returncode == 0:  # another outputs folder's run got the device
-            return False
-        lock = try_lock(waiting.run.supervisor_lock)
-        if lock is None:  # the run has another supervisor
-            return True
-        lock.close()
-        error = " ".join(tail(waiting.run.monitor_log, 1)) or f"it ended with code {child.returncode} and its log is empty"
-        self._waiting.end(waiting, Status.FAILED, ReasonCode.LAUNCH, NOT_STARTED.format(error=error))
-        return True
+        del self._starts[_key(waiting)]
+        self._pauses[_key(waiting)] = Pause.after(self._pauses.get(_key(waiting)), start.error())
+        if start.process.returncode is None:
+            self._waiting.end(waiting, Status.FAILED, ReasonCode.LAUNCH, SILENT.format(state=start.kill()))
+        elif start.process.returncode != 0 and not _has_supervisor(waiting.run):
+            self._waiting.end(waiting, Status.FAILED, ReasonCode.LAUNCH, NOT_STARTED.format(error=start.error()))
+        return start.process.returncode != 0  # 0: another outputs folder's run got the device, or it could not record its end
 
     def _try_to_start(self, waiting: WaitingRun, spec: LaunchSpec, ahead: Sequence[WaitingRun], reasons: WaitingReasons) -> None:
         reserved = frozenset[str]().union(*(other.devices for other in ahead))
-        devices = acquire_devices(spec.devices, waiting.run.folder, reserved_by_earlier=reserved)
-        if devices is None:
+        pause = self._pauses.get(_key(waiting))
+        if not are_free(spec.devices, reserved_by_earlier=reserved):
+            self._pauses.pop(_key(waiting), None)
             _describe(waiting, reasons.reason(waiting.run, spec.devices, ahead))
-            return
-        devices.release()
-        log.info("%s is next: its supervisor is started", waiting.run.slug)
-        # The devices that this process was started with are another run's.
-        environment = {name: value for name, value in os.environ.items() if name != VISIBLE}
-        self._children[_key(waiting)] = start_supervisor(waiting.run, Mode.TRAIN, environment=environment)
+        elif pause is not None and time.monotonic() < pause.until:
+            _describe(waiting, TRIED.format(error=pause.error, limit_s=LONGEST_PAUSE_S))
+        else:
+            log.info("%s is next: its supervisor is started", waiting.run.slug)
+            # The devices that this process was started with are another run's.
+            environment = {name: value for name, value in os.environ.items() if name != VISIBLE}
+            self._starts[_key(waiting)] = start_supervisor(waiting.run, Mode.TRAIN, environment=environment)
 
     def _warn(self, what: str, message: str) -> None:
         """Log a message about a run once until it changes."""
         if self._warnings.get(what) != message:
             self._warnings[what] = message
             log.warning("%s: %s", what, message)
+
+
+def _has_supervisor(run: RunPaths) -> bool:
+    lock = try_lock(run.supervisor_lock)
+    if lock is not None:
+        lock.close()
+    return lock is None
 
 
 def _renew_leases(runs: Sequence[WaitingRun]) -> None:

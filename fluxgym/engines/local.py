@@ -3,7 +3,6 @@
 import logging
 import os
 import signal
-import subprocess
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
@@ -16,10 +15,9 @@ from fluxgym.engines.base import CANCELED_REASON, Mode
 from fluxgym.engines.device_queue import Queue
 from fluxgym.engines.devices import LockedDevices, acquire_devices, are_there, device_request, devices_of, num_gpus
 from fluxgym.engines.dispatcher import WAITS_FOR_APP, DispatcherProcess
-from fluxgym.engines.spawn import start_supervisor
+from fluxgym.engines.spawn import StartedSupervisor, start_supervisor
 from fluxgym.engines.waiting_runs import Starter, WaitingReasons, WaitingRun, WaitingRuns, with_those_ahead
 from fluxgym.errors import FluxGymError, LaunchError, NotReadableNow, UnreadableState, describe_error
-from fluxgym.runs.files import tail
 from fluxgym.runs.gpus import GPU_NUMBERS, VISIBLE
 from fluxgym.runs.launch_spec import LaunchSpec, read_launch_spec, write_stop_request
 from fluxgym.runs.paths import OutputsPaths, RunPaths
@@ -33,9 +31,7 @@ from fluxgym.runs.process_identity import (
     is_alive,
     is_frozen,
     liveness_of,
-    local_process,
     read_record,
-    signal_process,
     signal_recorded,
 )
 from fluxgym.runs.snapshot import RunSnapshot
@@ -43,7 +39,6 @@ from fluxgym.runs.state import read_state
 from fluxgym.runs.status import ACTIVITY_LIMIT_S, EXECUTING, EnginePhase, EngineState, derive_status
 from fluxgym.trainers.script import SCRIPT
 
-START_TIMEOUT_S = 30.0
 START_POLL_S = 0.05
 PROGRAMS = ("fluxgym.supervisor", "fluxgym.launch.supervisor", SCRIPT)  # the second is the supervisor of earlier versions
 log = logging.getLogger(__name__)
@@ -99,7 +94,7 @@ class LocalEngine:
             return state
         if state.phase is EnginePhase.UNREACHABLE and abs(state.observed_at - snapshot.last_activity) < ACTIVITY_LIMIT_S:
             return state
-        return EngineState(phase=EnginePhase.WAITING, reason=self._dispatcher.problem(), observed_at=state.observed_at)
+        return EngineState(phase=EnginePhase.WAITING, reason=self._dispatcher.problem(snapshot.run.slug), observed_at=state.observed_at)
 
     def orphans(self, runs: Sequence[RunPaths]) -> Mapping[str, str]:
         """Return a supervisor or trainer that was started for a run's folder, from one pass over all processes."""
@@ -144,7 +139,7 @@ class LocalEngine:
 
     def waiting_reasons(self) -> Mapping[str, str]:
         """Return what each waiting run waits for now, the next run first; a run whose folder or launch spec is gone is left out."""
-        problem, reasons = self._dispatcher.problem(), WaitingReasons(others_wait=self._dispatcher.other_queues())
+        reasons = WaitingReasons(others_wait=self._dispatcher.other_queues())
         found = {}
         for waiting, ahead in with_those_ahead(self._waiting.all()):
             if waiting.starter is Starter.OTHER_HOST:
@@ -153,7 +148,9 @@ class LocalEngine:
                 found[waiting.run.slug] = WAITS_FOR_APP
             elif waiting.spec is not None and waiting.is_ahead_of_others:
                 reason = reasons.reason(waiting.run, waiting.spec.devices, ahead)
-                found[waiting.run.slug] = reason if waiting.starter is Starter.OWN_SUPERVISOR else problem or reason
+                found[waiting.run.slug] = (
+                    reason if waiting.starter is Starter.OWN_SUPERVISOR else self._dispatcher.problem(waiting.run.slug) or reason
+                )
         return found
 
     def waiting_since(self, run: RunPaths) -> float | None:
@@ -231,19 +228,17 @@ def _is_supervised(run: RunPaths, spec: LaunchSpec) -> bool:
     return record is not None and is_alive(record.supervisor) and _is_of(record, spec)
 
 
-def _wait_until_recorded(run: RunPaths, spec: LaunchSpec, process: subprocess.Popen[bytes]) -> None:
-    deadline, started = time.monotonic() + START_TIMEOUT_S, local_process(process.pid)
-    while time.monotonic() < deadline:
+def _wait_until_recorded(run: RunPaths, spec: LaunchSpec, supervisor: StartedSupervisor) -> None:
+    process = supervisor.process
+    while not supervisor.is_late:
         if _has_recorded_itself(run, spec, process.pid):
             return
         if process.poll() is not None:
             if process.returncode == 0 or _is_supervised(run, spec):  # by the supervisor that another process started for it
                 return
-            raise LaunchError(f"The supervisor did not start: {' '.join(tail(run.monitor_log, 1)) or 'its log is empty'}")
+            raise LaunchError(f"The supervisor did not start: {supervisor.error()}")
         time.sleep(START_POLL_S)
-    if started is not None:
-        signal_process(started, signal.SIGKILL)
-    raise LaunchError(f"The supervisor did not start within {START_TIMEOUT_S:.0f} seconds. The machine may be overloaded; try again.")
+    raise LaunchError(f"The supervisor {supervisor.kill()}, so it was ended. The machine may be overloaded; try again.")
 
 
 def _has_recorded_itself(run: RunPaths, spec: LaunchSpec, pid: int) -> bool:
@@ -268,8 +263,10 @@ def _state_of(record: ProcessRecord | None, now: float) -> EngineState:
 
 
 def _frozen_reason(record: ProcessRecord) -> str:
-    if record.trainer is None or record.supervisor is None or not is_frozen(record.supervisor):
+    if record.supervisor is None or not is_frozen(record.supervisor):
         return ""
+    if record.trainer is None:
+        return f"The process that starts it (PID {record.supervisor.pid}) is frozen. Stop resumes it."
     return f"Its trainer has ended, but the process that watches it (PID {record.supervisor.pid}) is frozen. Stop resumes it."
 
 

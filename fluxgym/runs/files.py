@@ -312,16 +312,16 @@ def write_reserved(path: Path, text: str) -> None:
         raise storage_error(error, path) from error
 
 
-def tail(path: Path, num_lines: int = 200, max_bytes: int = 65_536) -> list[str]:
-    """Return the last lines of a log, from at most max_bytes; of a progress bar only the last state."""
+def tail(path: Path, num_lines: int = 200, max_bytes: int = 65_536, *, start: int = 0) -> list[str]:
+    """Return the last lines of a log, from at most max_bytes and none before the byte `start`; of a progress bar only the last state."""
     try:
         with open_regular(path) as file:
             size = file.seek(0, 2)
-            file.seek(max(0, size - max_bytes))
+            file.seek(max(start, size - max_bytes))
             data = file.read()
     except OSError:
         return []
-    if size > max_bytes:
+    if size - start > max_bytes:
         data = data.partition(b"\n")[2] or data
     lines = data.decode("utf-8", "replace").split("\n")
     shown = [line.rstrip("\r").rpartition("\r")[2] for line in lines]

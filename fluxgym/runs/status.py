@@ -1,6 +1,6 @@
 """The status of a run, derived from its files and from what its engine observes; a stored status alone is never believed."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from fluxgym.contract.codes import LIVE, ReasonCode, Status
@@ -63,7 +63,8 @@ def derive_status(snapshot: RunSnapshot, engine_state: EngineState) -> SessionSt
             SessionStatus(Status.STOPPED, ReasonCode.UNKNOWN, engine_state.reason) if engine_state.reason else SessionStatus(Status.RUNNING)
         )
     if engine_state.phase is EnginePhase.PENDING:
-        return stored if stored.status in (Status.QUEUED, Status.STARTING) else SessionStatus(Status.STARTING)
+        pending = stored if stored.status in (Status.QUEUED, Status.STARTING) else SessionStatus(Status.STARTING)
+        return replace(pending, reason=engine_state.reason or pending.reason)
     if stored.status not in LIVE:
         return stored
     if snapshot.is_queued:

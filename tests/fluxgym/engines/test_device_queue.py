@@ -42,6 +42,15 @@ def test_a_run_that_joins_again_keeps_its_position_and_another_start_does_not(qu
     assert order(queue) == [(2, "b"), (3, "a")]
 
 
+def test_an_unchanged_ticket_is_not_written_again(queue, tmp_path):
+    (run,) = joined(queue, tmp_path, "cat")
+    before = run.ticket.stat().st_ino
+    queue.join(run, "id-cat", ["cpu"])
+    assert run.ticket.stat().st_ino == before
+    queue.join(run, "id-cat", ["gpu-0"])
+    assert run.ticket.stat().st_ino != before
+
+
 @pytest.mark.parametrize(("position", "names"), [(0, "cab"), (1, "cab"), (2, "acb"), (3, "abc"), (9, "abc")])
 def test_a_run_is_moved_to_a_position(queue, tmp_path, position, names):
     joined(queue, tmp_path, "a", "b", "c")

@@ -1,11 +1,14 @@
 """Which devices a run may use, derived from what the driver shows, and how it locks them."""
 
+import errno
 from pathlib import Path
 
 import pytest
 
 from fluxgym.engines import devices
-from fluxgym.engines.devices import DeviceUser, acquire_devices, are_there, current_user, devices_of, num_gpus, title
+from fluxgym.engines.devices import DeviceUser, acquire_devices, are_free, are_there, current_user, devices_of, num_gpus, title
+from fluxgym.errors import StorageError
+from fluxgym.runs.files import local_locks
 from fluxgym.runs.launch_spec import DeviceRequest
 
 OUTPUTS = Path("/outputs")
@@ -101,3 +104,26 @@ def test_a_request_without_devices_is_granted_at_once():
 def test_names_for_people():
     assert [title(device) for device in ("cpu", "gpu-3")] == ["the CPU", "GPU 3"]
     assert current_user("gpu-7") is None
+
+
+def test_the_user_of_a_device_is_known_while_it_holds_the_lock_and_a_probe_does_not_change_it():
+    cpu = DeviceRequest(kind="cpu")
+    held = acquire_devices(cpu, OUTPUTS / "ann")
+    assert not are_free(cpu)
+    assert current_user("cpu") == DeviceUser(slug="ann", outputs=str(OUTPUTS))
+    written = (local_locks() / "device-cpu.lock").read_bytes()
+    held.release()
+    assert are_free(cpu)
+    assert not are_free(cpu, reserved_by_earlier={"cpu"})
+    assert current_user("cpu") is None
+    assert (local_locks() / "device-cpu.lock").read_bytes() == written
+
+
+def test_a_full_folder_of_locks_is_one_sentence_that_names_it_and_leaves_the_device_free(monkeypatch):
+    def write(handle, data):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as full, pytest.raises(StorageError, match=r"The disk is full: .*locks could not be written"):
+        full.setattr(devices.os, "write", write)
+        acquire_devices(DeviceRequest(kind="cpu"), OUTPUTS / "ann")
+    assert are_free(DeviceRequest(kind="cpu"))

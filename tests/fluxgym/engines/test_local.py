@@ -253,3 +253,14 @@ def test_reconcile_goes_on_after_an_error_at_one_run(engine, tmp_path, monkeypat
     assert engine.reconcile() == ()
     assert engine.waiting() == ("odd",)
     assert "could not be continued: ZeroDivisionError: division by zero" in caplog.text
+
+
+def test_a_frozen_supervisor_before_the_trainers_start_is_explained(engine, tmp_path, sleeper):
+    run = make_run(tmp_path, status="queued", reason="Waiting for the CPU; it is next.")
+    supervisor = wait_for(lambda: identify(sleeper.pid, "id-cat"))
+    record_processes(run, "id-cat", 1, supervisor, None)
+    assert status_of(run, read_state(run)).reason == "Waiting for the CPU; it is next."
+    sleeper.send_signal(signal.SIGSTOP)
+    wait_for(lambda: is_frozen(supervisor))
+    assert status_of(run, read_state(run)).status == "queued"
+    assert f"(PID {sleeper.pid}) is frozen" in status_of(run, read_state(run)).reason

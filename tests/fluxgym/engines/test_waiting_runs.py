@@ -194,7 +194,9 @@ def test_a_run_of_the_same_name_in_another_folder_is_named_as_the_user(tmp_path)
 
 def test_the_user_that_an_earlier_version_recorded_has_no_folder(tmp_path):
     run = wait(tmp_path, "cat")
-    acquire_devices(CPU, run.folder).release()
+    lease = acquire_devices(CPU, run.folder)
     (lock,) = (tmp_path / "locks").glob("device-*")
     lock.write_text('{"holder": "dog"}')
     assert reason(run, CPU) == "Waiting for the CPU, which “dog” uses; it is next."
+    lease.release()
+    assert reason(run, CPU) == "Waiting for the CPU; it is next."
