@@ -27,17 +27,18 @@ from fluxgym.engines.device_queue import Queue
 from fluxgym.engines.devices import are_free
 from fluxgym.engines.spawn import START_TIMEOUT_S, StartedSupervisor, start_supervisor
 from fluxgym.engines.waiting_runs import Starter, WaitingReasons, WaitingRun, WaitingRuns, with_those_ahead
-from fluxgym.errors import LaunchError, describe_error
+from fluxgym.errors import LaunchError, StorageError, describe_error
 from fluxgym.runs.detached import start_detached
 from fluxgym.runs.files import file_lock, local_locks, read_json, storage_error, tail, try_lock, write_json
 from fluxgym.runs.gpus import VISIBLE
 from fluxgym.runs.launch_spec import LaunchSpec
 from fluxgym.runs.paths import OutputsPaths, RunPaths
-from fluxgym.runs.process_identity import ProcessIdentity, identify, is_alive, is_frozen, signal_recorded
+from fluxgym.runs.process_identity import ProcessIdentity, identify, is_alive, is_frozen, lock_holder, signal_recorded
 from fluxgym.runs.state import update_state
 
 QUEUE_POLL_S = 1.0
 START_POLL_S = 0.05
+LIFE_S = 3 * RENEW_S
 NAME = "dispatcher"
 MODULE = "fluxgym.engines.dispatcher"  # not __name__, which is __main__ in the process itself
 KEPT = "It keeps its position in the queue, but the process that starts waiting runs "
@@ -49,6 +50,7 @@ SILENT = "It waited in the queue, and then its supervisor {state}, so it was end
 TRIED = "It is next, but its supervisor ended before it started the training ({error}). It is started again within {limit_s:.0f} seconds."
 REPORTED = "It waits in the queue, and the process that starts it reports: {problem}"
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 1.0, 60.0  # between a supervisor that ended while its run waits, and the next one
+UNSEEN = "A process that cannot be seen from here holds {lock}, so the process that starts waiting runs cannot be started. End it, or restart the machine."
 BUSY = "Another process has been starting the one that starts waiting runs for too long; the machine may be overloaded."
 log = logging.getLogger("fluxgym.dispatcher")
 
@@ -71,8 +73,8 @@ class DispatcherProcess:
 
     def problem(self, slug: str = "") -> str:
         """Return why nothing starts waiting runs now, or only the run with this slug, as a sentence; "" if nothing is known."""
-        process = _read_identity(self._identity)
-        if process is None or not is_alive(process):
+        process = self._holder()
+        if process is None:
             return DISPATCHER_ENDED
         if is_frozen(process):
             return DISPATCHER_FROZEN.format(pid=process.pid)
@@ -82,17 +84,22 @@ class DispatcherProcess:
     def ensure(self) -> None:
         """Make sure that a dispatcher is alive and not frozen; return once it has recorded itself.
 
+        A frozen one is resumed. One that has not recorded itself START_TIMEOUT_S after that is killed and replaced.
+
         Raises:
             LaunchError: If none can be started.
             FluxGymError, OSError: If a file or process cannot be created.
         """
         with file_lock(self.lock.with_suffix(".start"), timeout_s=START_TIMEOUT_S, busy=BUSY):
-            lock = try_lock(self.lock)
-            if lock is None:
-                self._resume()
-            else:
-                lock.close()
-                self._start()
+            deadline = time.monotonic() + START_TIMEOUT_S
+            while (lock := try_lock(self.lock)) is None:
+                holder = self._holder()
+                if holder is not None and self._answers(holder):
+                    return
+                self._wake(holder, is_late=time.monotonic() > deadline)
+                time.sleep(START_POLL_S)
+            lock.close()
+            self._start()
 
     def record(self, problems: Mapping[str, str] | None = None) -> None:
         """Record this process as the dispatcher, with why runs cannot be served, by slug: the disk of their folders may be full.
@@ -103,6 +110,14 @@ class DispatcherProcess:
         own = identify(os.getpid(), "")
         process = None if own is None else own.to_json()
         write_json(self._identity, {"outputs": str(self._outputs.root), "process": process, "problems": dict(problems or {})})
+
+    def show_life(self) -> None:
+        """Record this process as the dispatcher as far as the disk permits; the time of its lock shows that it is alive."""
+        try:
+            os.utime(self.lock)
+            self.record()
+        except (StorageError, OSError) as error:
+            log.warning("%s", error)
 
     def renew(self, problems: Mapping[str, str] | None = None) -> None:
         """Keep programs that clean temporary folders from removing the dispatcher's files; write a removed identity again.
@@ -121,10 +136,32 @@ class DispatcherProcess:
         others = (path for path in local_locks().glob(f"{NAME}-*.json") if path != self._identity)
         return any(is_alive(_read_identity(path)) for path in others)
 
-    def _resume(self) -> None:
-        process = _read_identity(self._identity)
-        if process is not None and is_frozen(process):
-            signal_recorded(process, signal.SIGCONT)
+    def _holder(self) -> ProcessIdentity | None:
+        """Return the dispatcher: as it recorded itself, else as the kernel lists it; None if there is none."""
+        recorded = _read_identity(self._identity)
+        return recorded if is_alive(recorded) else lock_holder(self.lock, MODULE)
+
+    def _answers(self, holder: ProcessIdentity) -> bool:
+        """Return True if a dispatcher is not frozen, and has recorded itself or, where that cannot be written, shows signs of life."""
+        if is_frozen(holder):
+            return False
+        recorded = _read_identity(self._identity)
+        return (recorded is not None and recorded.pid == holder.pid) or _age_s(self.lock) < LIFE_S
+
+    def _wake(self, holder: ProcessIdentity | None, *, is_late: bool) -> None:
+        """Resume a frozen dispatcher; kill one that is late.
+
+        Raises:
+            LaunchError: If it is late and not known.
+        """
+        if holder is None:
+            if is_late:
+                raise LaunchError(UNSEEN.format(lock=self.lock))
+        elif is_late:
+            log.warning("the process that starts waiting runs (PID %d) does not answer and is killed", holder.pid)
+            signal_recorded(holder, signal.SIGKILL)
+        elif is_frozen(holder):
+            signal_recorded(holder, signal.SIGCONT)
 
     def _start(self) -> None:
         path = self._outputs.queue / f"{NAME}.log"
@@ -133,19 +170,31 @@ class DispatcherProcess:
         except OSError as error:
             raise storage_error(error, path) from error
         with output:
+            log_size = output.seek(0, os.SEEK_END)
             process = start_detached([sys.executable, "-m", MODULE, str(self._outputs.root.resolve())], output)
-        deadline = time.monotonic() + START_TIMEOUT_S
-        while (recorded := _read_identity(self._identity)) is None or recorded.pid != process.pid:
+        started, deadline = identify(process.pid, ""), time.monotonic() + START_TIMEOUT_S
+        while (holder := self._holder()) is None or holder.pid != process.pid or not self._answers(holder):
             if process.poll() == 0:  # there is no ticket any more
                 return
             if process.poll() is not None or time.monotonic() > deadline:
-                raise LaunchError(f"The process that starts waiting runs could not be started: {' '.join(tail(path, 1)) or 'no answer'}")
+                if started is not None:
+                    signal_recorded(started, signal.SIGKILL)  # a frozen one would keep the lock
+                error = " ".join(tail(path, 1, start=log_size)) or "it did not answer"
+                raise LaunchError(f"The process that starts waiting runs could not be started: {error}")
             time.sleep(START_POLL_S)
 
 
 def _read_identity(path: Path) -> ProcessIdentity | None:
     value = read_json(path)
     return ProcessIdentity.from_json(value.get("process")) if isinstance(value, dict) else None
+
+
+def _age_s(path: Path) -> float:
+    """Return how long ago a file was changed, in seconds."""
+    try:
+        return abs(time.time() - path.stat().st_mtime)
+    except OSError:
+        return float("inf")
 
 
 def _read_problems(path: Path) -> Mapping[str, Any]:
@@ -211,13 +260,16 @@ class Dispatcher:
 
     def _show_life(self, runs: Sequence[WaitingRun]) -> None:
         """Publish changed problems, and renew what says that this process is alive."""
-        if self._published != self._warnings:
-            self._published = dict(self._warnings)
-            self._process.record(self._published)
-        if time.monotonic() - self._renewed_at >= RENEW_S:
-            self._renewed_at = time.monotonic()
-            _renew_leases(runs)
-            self._process.renew(self._published)
+        try:
+            if self._published != self._warnings:
+                self._published = dict(self._warnings)
+                self._process.record(self._published)
+            if time.monotonic() - self._renewed_at >= RENEW_S:
+                self._renewed_at = time.monotonic()
+                _renew_leases(runs)
+                self._process.renew(self._published)
+        except StorageError as error:  # runs are started all the same, and the kernel shows who holds the lock
+            self._warn("the process itself", str(error))
 
     def _serve(self, waiting: WaitingRun, ahead: Sequence[WaitingRun], reasons: WaitingReasons) -> None:
         if waiting.starter in (Starter.OWN_SUPERVISOR, Starter.OTHER_HOST, Starter.UNKNOWN) or self._waiting.drop(waiting):
@@ -305,7 +357,7 @@ def main(argv: list[str]) -> int:
         if lock is None:
             return 0
         with lock:
-            process.record()
+            process.show_life()
             Dispatcher(outputs, process).work(partial(_is_file, lock.fileno(), process.lock))
     return 0
 

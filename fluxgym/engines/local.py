@@ -37,6 +37,7 @@ from fluxgym.runs.process_identity import (
 from fluxgym.runs.snapshot import RunSnapshot
 from fluxgym.runs.state import read_state
 from fluxgym.runs.status import ACTIVITY_LIMIT_S, EXECUTING, EnginePhase, EngineState, derive_status
+from fluxgym.runs.ticket import read_ticket
 from fluxgym.trainers.script import SCRIPT
 
 START_POLL_S = 0.05
@@ -155,7 +156,7 @@ class LocalEngine:
 
     def waiting_since(self, run: RunPaths) -> float | None:
         """Return when a run joined the queue, None if it does not wait."""
-        ticket = self._queue.ticket(run)
+        ticket = read_ticket(run)
         return None if ticket is None else float(ticket.since)
 
     def devices(self) -> tuple[str, ...]:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from fluxgym.config.values import short
 from fluxgym.contract.codes import ReasonCode, Status
-from fluxgym.engines.device_queue import Queue, Ticket
+from fluxgym.engines.device_queue import Queue
 from fluxgym.engines.devices import DeviceUser, current_user, title
 from fluxgym.errors import NotReadableNow, describe_error
 from fluxgym.runs.exit_record import ExitRecord, record_end
@@ -21,6 +21,7 @@ from fluxgym.runs.process_identity import Liveness, is_alive, liveness_of, read_
 from fluxgym.runs.snapshot import WAITING, RunSnapshot
 from fluxgym.runs.state import State, read_state_or_empty
 from fluxgym.runs.status import ACTIVITY_LIMIT_S
+from fluxgym.runs.ticket import Ticket, read_ticket
 
 NO_LAUNCH_SPEC = "It waited for its device, but its .run/launch.json is missing or damaged, so nothing could be started. Start it again."
 Signature = tuple[object, ...]
@@ -85,7 +86,7 @@ class WaitingRuns:
 
     def of(self, run: RunPaths) -> WaitingRun | None:
         """Return a run that has a ticket, else None."""
-        ticket = self._queue.ticket(run)
+        ticket = read_ticket(run)
         return None if ticket is None else read_waiting_run(run, ticket)
 
     def drop(self, waiting: WaitingRun) -> bool:

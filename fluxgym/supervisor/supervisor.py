@@ -62,7 +62,8 @@ class Supervisor:
         try:
             devices = self._acquire_devices()
         except FluxGymError as error:
-            self._record_failure(ReasonCode.LAUNCH, f"It could not wait for its devices: {error}")
+            code = reason_code_of(error) if isinstance(error, StorageError) else ReasonCode.LAUNCH
+            self._record_failure(code, f"It could not wait for its devices: {error}")
             return
         if devices is None:
             self._end_without_devices()

@@ -17,6 +17,7 @@ from fluxgym.engines.registry import status_of
 from fluxgym.engines.spawn import StartedSupervisor
 from fluxgym.engines.waiting_runs import WaitingRuns
 from fluxgym.errors import LaunchError, NotReadableNow, StorageError
+from fluxgym.runs.detached import PROJECT
 from fluxgym.runs.files import try_lock
 from fluxgym.runs.launch_spec import DeviceRequest, LaunchSpec, write_launch_spec
 from fluxgym.runs.paths import OutputsPaths
@@ -243,3 +244,92 @@ def test_a_frozen_supervisor_of_the_next_run_is_ended_so_that_the_queue_goes_on(
     end = state_of(waits)
     assert (end["status"], end["reason_code"], waits.ticket.exists()) == ("failed", "launch", False)
     assert f"its supervisor (PID {started.process.pid}) was frozen for 30 seconds" in end["reason"]
+
+
+FROZEN_AT_BIRTH = """
+import os, signal, sys
+from pathlib import Path
+from fluxgym.runs.detached import PROJECT
+from fluxgym.runs.files import try_lock
+lock = try_lock(Path(sys.argv[1]))
+os.kill(os.getpid(), signal.SIGSTOP)
+{after}
+"""
+
+
+@pytest.fixture(name="newborn")
+def fixture_newborn(process):
+    """Return a function that starts a dispatcher that takes the lock and is frozen before it records itself; then it executes code."""
+    children = []
+
+    def start(after):
+        code = FROZEN_AT_BIRTH.format(after=after)
+        child = subprocess.Popen([sys.executable, "-c", code, str(process.lock), dispatcher.MODULE], cwd=PROJECT)
+        children.append(child)
+        wait_for(lambda: (known := identify(child.pid, "")) and is_frozen(known))
+        os.utime(process.lock, (1000.0, 1000.0))
+        return child
+
+    yield start
+    for child in children:
+        child.kill()
+        child.wait()
+
+
+def test_a_dispatcher_that_was_frozen_before_it_recorded_itself_is_named_and_resumed(process, outputs, newborn):
+    child = newborn(
+        "import time; from fluxgym.engines.dispatcher import DispatcherProcess; from fluxgym.runs.paths import OutputsPaths\n"
+        f"DispatcherProcess(OutputsPaths(Path({str(outputs.root)!r}))).record(); time.sleep(60)"
+    )
+    assert f"(PID {child.pid}) is frozen" in process.problem()
+    process.ensure()
+    assert process.problem() == ""
+
+
+def test_a_dispatcher_that_does_not_answer_when_it_is_resumed_is_replaced(process, outputs, newborn, monkeypatch):
+    child = newborn("import time; time.sleep(60)")
+    monkeypatch.setattr(dispatcher, "START_TIMEOUT_S", 2.0)
+    process.ensure()
+    assert child.wait(10) == -signal.SIGKILL
+    assert process.problem() == DISPATCHER_ENDED  # nothing waits
+
+
+def test_a_dispatcher_whose_identity_was_removed_is_found_by_its_lock(process, newborn):
+    newborn("import time; time.sleep(60)").send_signal(signal.SIGCONT)
+    wait_for(lambda: process.problem() == "")
+    os.utime(process.lock)  # as it does regularly
+    process.ensure()
+
+
+def test_a_dispatcher_that_is_frozen_at_its_start_is_killed_when_its_time_is_over(process, outputs, monkeypatch, tmp_path):
+    monkeypatch.setattr(dispatcher, "START_TIMEOUT_S", 1.0)
+    monkeypatch.setattr(dispatcher, "MODULE", "frozen_at_birth")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    (tmp_path / "frozen_at_birth.py").write_text(
+        FROZEN_AT_BIRTH.format(after="").replace("Path(sys.argv[1])", f"Path({str(process.lock)!r})")
+    )
+    with pytest.raises(LaunchError, match="it did not answer"):
+        process.ensure()
+    wait_for(lambda: (lock := try_lock(process.lock)) is not None and lock.close() is None)
+
+
+def test_a_lock_whose_holder_cannot_be_seen_is_named(process, monkeypatch):
+    monkeypatch.setattr(dispatcher, "START_TIMEOUT_S", 0.2)
+    with try_lock(process.lock), pytest.raises(LaunchError, match=r"cannot be seen from here holds .*\.lock"):
+        process.ensure()
+
+
+def test_a_full_folder_of_locks_ends_neither_the_start_nor_the_work(process, outputs, served, waits, monkeypatch, caplog):
+    def record(self, problems=None):
+        raise StorageError("The disk is full: locks/dispatcher.json could not be written.")
+
+    lease = acquire_devices(DeviceRequest(kind="cpu"), outputs.root / "dog")
+    monkeypatch.setattr(DispatcherProcess, "record", record)
+    with try_lock(process.lock):
+        process.show_life()
+        assert served.serve_all()
+    lease.release()
+    assert {record.getMessage().partition("The disk")[2] for record in caplog.records} == {
+        " is full: locks/dispatcher.json could not be written."
+    }
+    assert state_of(waits)["reason"].startswith("Waiting for the CPU, which “dog” uses")
