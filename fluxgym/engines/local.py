@@ -40,6 +40,7 @@ from fluxgym.runs.status import ACTIVITY_LIMIT_S, EXECUTING, EnginePhase, Engine
 from fluxgym.runs.ticket import read_ticket
 from fluxgym.trainers.script import SCRIPT
 
+LOST_PLACE = "It has lost its place in the queue. Starting the app or any training puts it at the end; an open app does so within a minute."
 START_POLL_S = 0.05
 PROGRAMS = ("fluxgym.supervisor", "fluxgym.launch.supervisor", SCRIPT)  # the second is the supervisor of earlier versions
 log = logging.getLogger(__name__)
@@ -91,11 +92,12 @@ class LocalEngine:
 
     def _observe(self, snapshot: RunSnapshot) -> EngineState:
         state = _state_of(snapshot.process_record, time.time())
-        if state.phase in EXECUTING or not snapshot.is_queued:
+        if state.phase in EXECUTING or not (snapshot.is_queued or snapshot.has_lost_ticket):
             return state
         if state.phase is EnginePhase.UNREACHABLE and abs(state.observed_at - snapshot.last_activity) < ACTIVITY_LIMIT_S:
             return state
-        return EngineState(phase=EnginePhase.WAITING, reason=self._dispatcher.problem(snapshot.run.slug), observed_at=state.observed_at)
+        reason = LOST_PLACE if snapshot.has_lost_ticket else self._dispatcher.problem(snapshot.run.slug)
+        return EngineState(phase=EnginePhase.WAITING, reason=reason, observed_at=state.observed_at)
 
     def orphans(self, runs: Sequence[RunPaths]) -> Mapping[str, str]:
         """Return a supervisor or trainer that was started for a run's folder, from one pass over all processes."""
@@ -109,6 +111,7 @@ class LocalEngine:
     def reconcile(self) -> tuple[str, ...]:
         """Make sure that a dispatcher is alive if runs wait, and return the names of those that nothing would have started. Never raises."""
         try:
+            restored = self._restore_tickets()
             runs = [waiting for waiting in self._waiting.all() if not self._try_to_drop(waiting)]
             abandoned = [waiting.run.slug for waiting in self._abandoned(runs) if waiting.starter is Starter.DISPATCHER]
             if any(waiting.starter is not Starter.OWN_SUPERVISOR for waiting in runs):
@@ -116,7 +119,21 @@ class LocalEngine:
         except Exception as error:  # the app that looks after the queue goes on  # noqa: BLE001
             log.warning("the runs that wait in the queue could not be continued: %s", describe_error(error))
             return ()
-        return tuple(abandoned)
+        return tuple(dict.fromkeys([*abandoned, *restored]))
+
+    def _restore_tickets(self) -> list[str]:
+        """Write tickets at the end of the queue for runs that have lost theirs, and return their names."""
+        restored = []
+        for run in self._outputs.runs():
+            try:
+                snapshot = RunSnapshot.read(run)
+                if snapshot.has_lost_ticket and self._observe(snapshot).phase is EnginePhase.WAITING and (spec := snapshot.launch_spec):
+                    self._queue.join(run, spec.run_id, spec.devices.names)
+                    log.warning("%s had lost its place in the queue and is at its end now", run.slug)
+                    restored.append(run.slug)
+            except Exception as error:  # noqa: BLE001  of one run's files
+                log.warning("%s: %s", run.slug, describe_error(error))
+        return restored
 
     def _try_to_drop(self, waiting: WaitingRun) -> bool:
         """Return True if a run does not wait any more; an error that concerns one run does not stop the others."""

@@ -85,8 +85,8 @@ class WaitingRuns:
         return [waiting for _, waiting in self._known.values()]
 
     def of(self, run: RunPaths) -> WaitingRun | None:
-        """Return a run that has a ticket, else None."""
-        ticket = read_ticket(run)
+        """Return a run that has a ticket or has lost it, else None."""
+        ticket = read_ticket(run) or _lost_ticket(run)
         return None if ticket is None else read_waiting_run(run, ticket)
 
     def drop(self, waiting: WaitingRun) -> bool:
@@ -124,6 +124,13 @@ class WaitingRuns:
         if known is not None and known[0] == signature and not depends_on_time:
             return known
         return signature, _read_or_unknown(run, ticket)
+
+
+def _lost_ticket(run: RunPaths) -> Ticket | None:
+    snapshot = RunSnapshot.read(run)
+    if not snapshot.has_lost_ticket or (spec := snapshot.launch_spec) is None:
+        return None
+    return Ticket(slug=run.slug, run_id=spec.run_id, position=0, devices=spec.devices.names, since=time.time())
 
 
 def _read_or_unknown(run: RunPaths, ticket: Ticket) -> WaitingRun:
