@@ -3,31 +3,50 @@
 import json
 import os
 from collections.abc import Mapping, Sequence, Set
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO
 
-from fluxgym.errors import StorageError
-from fluxgym.runs.files import local_locks, read_json, storage_error, try_lock
+from fluxgym.errors import FluxGymError, StorageError
+from fluxgym.runs.files import is_open_file, local_locks, read_json, storage_error, try_lock
 from fluxgym.runs.gpus import GPU_SIGNS, VISIBLE
 from fluxgym.runs.launch_spec import DeviceRequest
+
+MAX_USER_BYTES = 1 << 16
 
 
 @dataclass(frozen=True, kw_only=True)
 class LockedDevices:
-    """The locks on acquired devices, and the environment by which a trainer sees only the device that was chosen for it."""
+    """The locks on acquired devices, and the environment by which a trainer sees only the device that was chosen for it.
+
+    names are the devices of the locks. relocked are the locks on files that were created again because a program removed the first ones.
+    """
 
     locks: tuple[IO[str], ...]
+    names: tuple[str, ...] = ()
     env: Mapping[str, str] = field(default_factory=dict)
+    relocked: list[IO[str]] = field(default_factory=list)
 
     @property
     def file_descriptors(self) -> tuple[int, ...]:
         """The open lock files, which the trainer inherits."""
-        return tuple(file.fileno() for file in self.locks)
+        return tuple(file.fileno() for file in (*self.locks, *self.relocked))
+
+    def renew(self) -> None:
+        """Keep programs that clean temporary folders from removing the lock files, and lock a removed one again. Call it regularly."""
+        for name, file in zip(self.names, self.locks, strict=True):
+            path = _path(name)
+            with suppress(OSError, FluxGymError):  # the next time
+                if any(is_open_file(known.fileno(), path) for known in (file, *self.relocked)):
+                    os.utime(path)
+                elif (again := try_lock(path)) is not None:
+                    self.relocked.append(again)
+                    os.write(again.fileno(), os.pread(file.fileno(), MAX_USER_BYTES, 0))
 
     def release(self) -> None:
         """Unlock the devices."""
-        for file in self.locks:
+        for file in (*self.locks, *self.relocked):
             file.close()
 
 
@@ -86,10 +105,10 @@ def _lock_requested(request: DeviceRequest, reserved: Set[str]) -> LockedDevices
     names = request.names
     if not request.any_free or not names:
         locks = None if reserved & set(names) else _lock_all(names)
-        return None if locks is None else LockedDevices(locks=locks)
+        return None if locks is None else LockedDevices(locks=locks, names=tuple(sorted(names)))
     for name in names:
         if name not in reserved and (locks := _lock_all([name])) is not None:
-            return LockedDevices(locks=locks, env={VISIBLE: name.removeprefix("gpu-")} if name.startswith("gpu-") else {})
+            return LockedDevices(locks=locks, names=(name,), env={VISIBLE: name.removeprefix("gpu-")} if name.startswith("gpu-") else {})
     return None
 
 

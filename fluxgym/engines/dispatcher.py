@@ -29,7 +29,7 @@ from fluxgym.engines.spawn import START_TIMEOUT_S, StartedSupervisor, start_supe
 from fluxgym.engines.waiting_runs import Starter, WaitingReasons, WaitingRun, WaitingRuns, with_those_ahead
 from fluxgym.errors import LaunchError, StorageError, describe_error
 from fluxgym.runs.detached import start_detached
-from fluxgym.runs.files import file_lock, local_locks, read_json, storage_error, tail, try_lock, write_json
+from fluxgym.runs.files import file_lock, is_open_file, local_locks, read_json, storage_error, tail, try_lock, write_json
 from fluxgym.runs.gpus import VISIBLE
 from fluxgym.runs.launch_spec import LaunchSpec
 from fluxgym.runs.paths import OutputsPaths, RunPaths
@@ -358,16 +358,8 @@ def main(argv: list[str]) -> int:
             return 0
         with lock:
             process.show_life()
-            Dispatcher(outputs, process).work(partial(_is_file, lock.fileno(), process.lock))
+            Dispatcher(outputs, process).work(partial(is_open_file, lock.fileno(), process.lock))
     return 0
-
-
-def _is_file(handle: int, path: Path) -> bool:
-    """Return True if a path still is the open file: a program that cleans temporary folders may have removed it, and with it the lock."""
-    try:
-        return os.path.samestat(os.fstat(handle), path.stat())
-    except OSError:
-        return False
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """Which devices a run may use, derived from what the driver shows, and how it locks them."""
 
 import errno
+import os
 from pathlib import Path
 
 import pytest
@@ -127,3 +128,19 @@ def test_a_full_folder_of_locks_is_one_sentence_that_names_it_and_leaves_the_dev
         full.setattr(devices.os, "write", write)
         acquire_devices(DeviceRequest(kind="cpu"), OUTPUTS / "ann")
     assert are_free(DeviceRequest(kind="cpu"))
+
+
+def test_a_lock_file_that_a_cleaner_removes_is_locked_again(monkeypatch):
+    cpu, path = DeviceRequest(kind="cpu"), local_locks() / "device-cpu.lock"
+    held = acquire_devices(cpu, OUTPUTS / "ann")
+    os.utime(path, (1000.0, 1000.0))
+    held.renew()
+    assert path.stat().st_mtime > 1e9
+    path.unlink()
+    for _ in range(2):
+        held.renew()
+    assert not are_free(cpu)
+    assert current_user("cpu") == DeviceUser(slug="ann", outputs=str(OUTPUTS))
+    assert len(held.file_descriptors) == 2
+    held.release()
+    assert are_free(cpu)

@@ -135,6 +135,14 @@ def test_a_run_that_was_started_meanwhile_is_not_ended(runs, tmp_path):
     assert state_of(run)["status"] == "running"
 
 
+def test_the_end_of_a_wait_is_recorded_although_the_dispatcher_described_the_run_meanwhile(runs, tmp_path):
+    run = wait(tmp_path, "cat", status="starting")
+    (waiting,) = runs.all()
+    set_status(run, "queued")
+    runs.end(waiting, Status.STOPPED, ReasonCode.USER, "Canceled.")
+    assert (state_of(run)["status"], run.ticket.exists()) == ("stopped", False)
+
+
 def test_the_end_of_a_wait_is_recorded(runs, tmp_path):
     run = wait(tmp_path, "cat")
     run.stop_reserve.touch()
