@@ -44,7 +44,10 @@ MODULE = "fluxgym.engines.dispatcher"  # not __name__, which is __main__ in the 
 KEPT = "It keeps its position in the queue, but the process that starts waiting runs "
 DISPATCHER_ENDED = KEPT + "has ended. Starting the app or any training starts it again."
 DISPATCHER_FROZEN = KEPT + "(PID {pid}) is frozen. Starting the app or any training resumes it."
-WAITS_FOR_APP = "This installation did not put it into the queue. Starting the app or any training prepares it again from its settings."
+WAITS_FOR_APP = (
+    "The FluxGym that serves this queue, of whatever version, user or HOME, did not put it there. Starting that one’s app, or any training with it, "
+    "prepares it again from its settings."
+)
 NOT_STARTED = "It waited in the queue, and then its supervisor did not start: {error}"
 SILENT = "It waited in the queue, and then its supervisor {state}, so it was ended. Start or resume the run again."
 TRIED = "It is next, but its supervisor ended before it started the training ({error}). It is started again within {limit_s:.0f} seconds."

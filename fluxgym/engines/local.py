@@ -162,7 +162,7 @@ class LocalEngine:
         for waiting, ahead in with_those_ahead(self._waiting.all()):
             if waiting.starter is Starter.OTHER_HOST:
                 found[waiting.run.slug] = f"It waits on another machine, {waiting.other_host}."
-            elif waiting.starter is Starter.APP:
+            elif waiting.starter is Starter.APP or self._is_left_to_another_app(waiting):
                 found[waiting.run.slug] = WAITS_FOR_APP
             elif waiting.spec is not None and waiting.is_ahead_of_others:
                 reason = reasons.reason(waiting.run, waiting.spec.devices, ahead)
@@ -170,6 +170,10 @@ class LocalEngine:
                     reason if waiting.starter is Starter.OWN_SUPERVISOR else self._dispatcher.problem(waiting.run.slug) or reason
                 )
         return found
+
+    def _is_left_to_another_app(self, waiting: WaitingRun) -> bool:
+        """Return True if the dispatcher is that of another installation with the same locks: it does not start the runs of this one."""
+        return waiting.reason == WAITS_FOR_APP and not self._dispatcher.problem()
 
     def waiting_since(self, run: RunPaths) -> float | None:
         """Return when a run joined the queue, None if it does not wait."""

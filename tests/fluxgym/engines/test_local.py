@@ -13,7 +13,7 @@ import pytest
 
 from fluxgym.engines.base import Engine
 from fluxgym.engines.device_queue import Queue
-from fluxgym.engines.dispatcher import DISPATCHER_ENDED, DispatcherProcess
+from fluxgym.engines.dispatcher import DISPATCHER_ENDED, WAITS_FOR_APP, DispatcherProcess
 from fluxgym.engines.local import LOST_PLACE, LocalEngine
 from fluxgym.engines.registry import status_of
 from fluxgym.engines.waiting_runs import WaitingRuns
@@ -22,7 +22,7 @@ from fluxgym.runs.launch_spec import DeviceRequest, LaunchSpec, read_stop_reques
 from fluxgym.runs.paths import OutputsPaths, RunPaths
 from fluxgym.runs.process_identity import identify, init_started_at, is_frozen
 from fluxgym.runs.snapshot import RunSnapshot
-from fluxgym.runs.state import read_state
+from fluxgym.runs.state import read_state, update_state
 from fluxgym.runs.status import EnginePhase
 from fluxgym.sessions.control import cancel_waiting
 from tests.support.runs import dead_process, make_run, record_processes, wait_for, write_ticket
@@ -342,3 +342,13 @@ def test_a_run_that_has_lost_its_ticket_is_canceled(tmp_path, damage):
         run.ticket.write_text(damage)
     cancel_waiting(run)
     assert (status_of(run, read_state(run)).reason_code, run.ticket.exists()) == ("user", False)
+
+
+def test_a_run_that_the_dispatcher_of_another_installation_leaves_alone_is_not_called_the_next(engine, tmp_path):
+    run = queue_without_ticket(tmp_path)
+    Queue(OutputsPaths(tmp_path)).join(run, "id-cat", ["cpu"])
+    DispatcherProcess(OutputsPaths(tmp_path)).record()
+    assert engine.waiting_reasons() == {"cat": "Waiting for the CPU; it is next."}
+    update_state(run, {"reason": WAITS_FOR_APP})  # as that dispatcher sees it
+    assert engine.waiting_reasons() == {"cat": WAITS_FOR_APP}
+    assert status_of(run, read_state(run)).reason == WAITS_FOR_APP
