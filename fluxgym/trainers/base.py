@@ -109,7 +109,8 @@ def choose_checkpoint(run: RunPaths, backend: TrainerBackend, name: str | None =
     if other is not None:
         raise NothingToResume(f"{run.slug} can be resumed only with the trainer that wrote its checkpoints: {other.title}.")
     raise NothingToResume(
-        f"{run.slug} has no complete checkpoint to resume from. “Edit as new training” in the page fills the form with its settings; in the terminal, start --if-exists new --state {run.ui_state}."
+        f"{run.slug} has no complete checkpoint to resume from. “Edit as new training” in the page fills the form with its settings; in the "
+        f"terminal, start it again with start --if-exists new --state {run.ui_state}."
     )
 
 
