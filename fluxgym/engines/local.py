@@ -40,7 +40,9 @@ from fluxgym.runs.status import ACTIVITY_LIMIT_S, EXECUTING, EnginePhase, Engine
 from fluxgym.runs.ticket import read_ticket
 from fluxgym.trainers.script import SCRIPT
 
-LOST_PLACE = "It has lost its place in the queue. Starting the app or any training puts it at the end; an open app does so within a minute."
+LOST_POSITION = (
+    "It has lost its position in the queue. Starting the app or any training puts it at its end; an open app does so within a minute."
+)
 START_POLL_S = 0.05
 PROGRAMS = ("fluxgym.supervisor", "fluxgym.launch.supervisor", SCRIPT)  # the second is the supervisor of earlier versions
 log = logging.getLogger(__name__)
@@ -96,7 +98,7 @@ class LocalEngine:
             return state
         if state.phase is EnginePhase.UNREACHABLE and abs(state.observed_at - snapshot.last_activity) < ACTIVITY_LIMIT_S:
             return state
-        reason = LOST_PLACE if snapshot.has_lost_ticket else self._dispatcher.problem(snapshot.run.slug)
+        reason = LOST_POSITION if snapshot.has_lost_ticket else self._dispatcher.problem(snapshot.run.slug)
         return EngineState(phase=EnginePhase.WAITING, reason=reason, observed_at=state.observed_at)
 
     def orphans(self, runs: Sequence[RunPaths]) -> Mapping[str, str]:
@@ -129,7 +131,7 @@ class LocalEngine:
                 snapshot = RunSnapshot.read(run)
                 if snapshot.has_lost_ticket and self._observe(snapshot).phase is EnginePhase.WAITING and (spec := snapshot.launch_spec):
                     self._queue.join(run, spec.run_id, spec.devices.names)
-                    log.warning("%s had lost its place in the queue and is at its end now", run.slug)
+                    log.warning("%s had lost its position in the queue and is at its end now", run.slug)
                     restored.append(run.slug)
             except Exception as error:  # noqa: BLE001  of one run's files
                 log.warning("%s: %s", run.slug, describe_error(error))

@@ -14,7 +14,7 @@ from fluxgym.runs.state import State, timestamp_of
 START_GRACE_S = 30.0
 ACTIVITY_LIMIT_S = 120.0
 KILLED = "Its processes ended without an error message. Another program killed them, or the kernel did because memory ran out."
-NOT_QUEUED = "It waited in the queue and has lost its place there. Resume it if it has a checkpoint, otherwise start it again."
+NOT_QUEUED = "It waited in the queue and has lost its position there. Resume it if it has a checkpoint, otherwise start it again."
 SYMBOLS = {  # the guide's
     Status.STARTING: "🟡", Status.QUEUED: "🟡", Status.RUNNING: "🟢", Status.STOPPED: "🔵", Status.COMPLETED: "✅", Status.FAILED: "❌",
     Status.UNREADABLE: "⚠️",

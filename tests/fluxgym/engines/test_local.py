@@ -14,7 +14,7 @@ import pytest
 from fluxgym.engines.base import Engine
 from fluxgym.engines.device_queue import Queue
 from fluxgym.engines.dispatcher import DISPATCHER_ENDED, WAITS_FOR_APP, DispatcherProcess
-from fluxgym.engines.local import LOST_PLACE, LocalEngine
+from fluxgym.engines.local import LOST_POSITION, LocalEngine
 from fluxgym.engines.registry import status_of
 from fluxgym.engines.waiting_runs import WaitingRuns
 from fluxgym.errors import LaunchError, StorageError
@@ -287,7 +287,7 @@ def fixture_ensured(monkeypatch):
     return calls
 
 
-@pytest.mark.parametrize("damage", [None, "{", '{"slug": "cat", "run_id": "id-cat", "place": 1, "devices": "cpu", "since": 1}'])
+@pytest.mark.parametrize("damage", [None, "{", '{"slug": "cat", "run_id": "id-cat"}'])
 def test_a_run_that_has_lost_its_ticket_says_so_and_joins_the_queue_again(engine, tmp_path, ensured, damage):
     run, other = queue_without_ticket(tmp_path), make_run(tmp_path, "dog", status="queued")
     write_launch_spec(other, LaunchSpec(run_id="id-dog", attempt=1, trainer_dir="/", devices=CPU))
@@ -295,7 +295,7 @@ def test_a_run_that_has_lost_its_ticket_says_so_and_joins_the_queue_again(engine
     if damage is not None:
         run.ticket.write_text(damage)
     shown = status_of(run, read_state(run))
-    assert (shown.status, shown.reason) == ("queued", LOST_PLACE)
+    assert (shown.status, shown.reason) == ("queued", LOST_POSITION)
     assert "cat" in engine.reconcile()
     assert engine.waiting() == ("dog", "cat")
     assert status_of(run, read_state(run)).reason == DISPATCHER_ENDED
@@ -331,7 +331,7 @@ def test_only_a_run_that_waited_here_as_it_is_joins_the_queue_again(engine, tmp_
     assert not run.ticket.exists()
     shown = status_of(run, read_state(run))
     assert shown.status != "queued"
-    assert ("lost its place" in shown.reason) == (change in (moved, unsigned))
+    assert ("lost its position" in shown.reason) == (change in (moved, unsigned))
 
 
 @pytest.mark.parametrize("damage", [None, "{"])
