@@ -63,6 +63,11 @@ def number(text: str) -> float:
         raise argparse.ArgumentTypeError(f"{text} is not a finite number") from None
 
 
+def first_line(error: Exception | str) -> str:
+    """Return the first line of an error's text without its full stop, or the kind of an error without a text."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(" .:")
+
+
 def explain_error(error: Exception) -> tuple[str, ReasonCode] | None:
     """Return a message and a reason code for errors of memory, disk and determinism; None for any other error."""
     text = str(error)
