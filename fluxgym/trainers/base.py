@@ -109,7 +109,10 @@ def choose_checkpoint(run: RunPaths, backend: TrainerBackend, name: str | None =
     other = next((other for other in BACKENDS if other.name != backend.name and list_complete(run, other)), None)
     if other is not None:
         raise NothingToResume(f"{run.slug} can be resumed only with the trainer that wrote its checkpoints: {other.title}.")
-    raise NothingToResume(f"{run.slug} has no complete checkpoint to resume from; start it again from the beginning.")
+    raise NothingToResume(
+        f"{run.slug} has no complete checkpoint to resume from. “Edit as new training” in the page fills the form with its settings; in the "
+        f"terminal, start it again with start --if-exists new --state {run.ui_state}."
+    )
 
 
 def _named_checkpoint(run: RunPaths, backend: TrainerBackend, name: str) -> Checkpoint:

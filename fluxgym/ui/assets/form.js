@@ -5,6 +5,7 @@ import * as store from "./browser_store.js";
 import { now } from "./clock.js";
 import { emit } from "./dom.js";
 import { fieldValues, keepSelection } from "./fields.js";
+import "./form_patch.js";
 import { notice } from "./notices.js";
 
 /** @import { FormAnswer } from "./types.js" */
@@ -112,24 +113,6 @@ function editAnswered(request) {
   edits.inFlight = 0;
   sendEdit();
 }
-
-/** @param {unknown} value */
-const comparable = (value) => JSON.stringify(value === "" || value === undefined ? null : value);
-
-/**
- * The updates of Gradio's components after an answer: a field changes only if it still has the value that was sent. It must stay synchronous:
- * otherwise a keystroke could come between reading and writing.
- * @param {string[]} names
- * @param {FormAnswer | null} answer
- * @param {unknown[]} present the fields' values in the order of the names
- */
-function patched(names, answer, present) {
-  return present.map((value, index) => {
-    const change = answer?.patch?.[names[index]];
-    return change && comparable(value) === comparable(change[0]) ? { __type__: "update", value: change[1] } : { __type__: "update" };
-  });
-}
-Object.assign(globalThis, { fluxgymForm: { patched } }); // for APPLY_PATCH in form.py
 
 let isKept = true; // whether the browser has taken the latest edit
 
