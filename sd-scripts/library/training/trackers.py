@@ -5,7 +5,6 @@ after that checkpoint.
 """
 
 import json
-import tempfile
 import time
 import tomllib
 from collections.abc import Mapping
@@ -121,24 +120,11 @@ def _wandb_options(config: LogConfig, log_folder: str) -> dict[str, Any]:
 
 
 def check_trackers(config: LogConfig) -> None:
-    """Raise TrainerError if a configured tracker cannot be created, or its folder cannot be written."""
+    """Raise TrainerError if a configured tracker cannot be created."""
     _options(config)
-    kinds = _kinds(config)
-    if kinds and config.logging_dir:
-        _check_writable(config.logging_dir)
-    for kind in kinds:
+    for kind in _kinds(config):
         if find_spec(kind) is None:
             raise TrainerError(f"--log_with {kind} cannot be used: the package is not installed; run `pip install {kind}`.")
-
-
-def _check_writable(logging_dir: Path) -> None:
-    """Raise TrainerError if no folder can be created in --logging_dir, or where it would be; nothing is left behind."""
-    try:
-        existing = next(folder for folder in (logging_dir, *logging_dir.absolute().parents) if folder.exists())
-        with tempfile.TemporaryDirectory(prefix="fluxgym-check-", dir=existing):
-            pass
-    except OSError as error:
-        raise TrainerError(f"--logging_dir {logging_dir} cannot be written: {error.strerror}; choose another folder.") from None
 
 
 def _kinds(config: LogConfig) -> tuple[str, ...]:

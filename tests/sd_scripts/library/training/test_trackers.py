@@ -5,7 +5,7 @@ import sys
 import pytest
 
 from library.errors import TrainerError
-from library.training.trackers import Trackers, check_trackers, public_settings
+from library.training.trackers import Trackers, public_settings
 from tests.support.trainer_config import trainer_config
 
 
@@ -115,16 +115,3 @@ def test_public_settings_leave_out_paths_and_keys():
         }
     )
     assert shown == {"learning_rate": 1.0, "network_args": "['a=1']"}
-
-
-@pytest.mark.parametrize("name", ["file/logs", "file", "a" * 300])
-def test_a_logging_dir_that_cannot_be_written_is_refused_before_loading(name, tmp_path):
-    (tmp_path / "file").write_text("")
-    folder = tmp_path / name
-    with pytest.raises(TrainerError, match=f"^--logging_dir {folder} cannot be written: .*; choose another folder.$"):
-        check_trackers(trainer_config(logging_dir=str(folder)).log)
-
-
-def test_the_check_of_a_logging_dir_leaves_nothing_behind(tmp_path):
-    check_trackers(trainer_config(logging_dir=str(tmp_path / "a" / "b")).log)
-    assert list(tmp_path.iterdir()) == []
