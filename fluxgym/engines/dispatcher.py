@@ -182,8 +182,8 @@ class DispatcherProcess:
             if process.poll() is not None or time.monotonic() > deadline:
                 if started is not None:
                     signal_recorded(started, signal.SIGKILL)  # a frozen one would keep the lock
-                error = " ".join(tail(path, 1, start=log_size)) or "it did not answer"
-                raise LaunchError(f"The process that starts waiting runs could not be started: {error}")
+                last = " ".join(tail(path, 1, start=log_size)) or "it did not answer"
+                raise LaunchError(f"The process that starts waiting runs could not be started: {last}")
             time.sleep(START_POLL_S)
 
 

@@ -114,8 +114,8 @@ class WaitingRuns:
         if not is_missing(run.ui_state):  # to lock the state would create the folder again
             record = ExitRecord(run_id=run_id, attempt=attempt, status=status, reason_code=code, reason=reason, ended_at=time.time())
             for _ in range(len(WAITING)):  # the dispatcher may write the other status that a waiting run can have meanwhile
-                status = read_state_or_empty(run).get("status")
-                if str(status) not in WAITING or record_end(run, record, expected={"run_id": run_id, "status": status}):
+                stored = read_state_or_empty(run).get("status")
+                if str(stored) not in WAITING or record_end(run, record, expected={"run_id": run_id, "status": stored}):
                     break
             remove_file(run.stop_reserve)
         self._queue.remove(run, run_id)
