@@ -156,7 +156,7 @@ export function runResult({ onopen, ontrain, onnew }) {
       const { session, facts, samples } = run;
       redraw(status, [session.status, session.ended], () => fill(status, statusLine(session)));
       attribute(element, "data-status", session.status);
-      put(title, `${session.lora_name} is ready`);
+      put(title, `${session.name} is ready`);
       put(sentence, sentenceOf(run, file));
       sample.show(samples, file);
       download.show(file);

@@ -96,7 +96,7 @@
  * One of two runs that are compared; points are [step, loss] pairs, thinned if there are many.
  * @typedef {object} ComparedRun
  * @property {string} slug
- * @property {string} lora_name
+ * @property {string} name
  * @property {[number, number][]} points
  */
 
@@ -315,7 +315,7 @@
  * The run that ended last, the word of its status, and when; for the title of the browser's tab.
  * @typedef {object} LastEnd
  * @property {string} slug
- * @property {string} lora_name
+ * @property {string} name
  * @property {string} word
  * @property {number} at
  */
@@ -445,7 +445,7 @@
  * A run that was forgotten or replaced and can be put back by its id; num_loras is the number of its LoRA files.
  * @typedef {object} RemovedItem
  * @property {string} id
- * @property {string} slug
+ * @property {string} name
  * @property {Removal} removal
  * @property {number} removed_at
  * @property {number} num_loras
@@ -515,7 +515,7 @@
  * The run for the title of the browser's tab; percent is None before its first step.
  * @typedef {object} RunningNow
  * @property {string} slug
- * @property {string} lora_name
+ * @property {string} name
  * @property {number | null} percent
  */
 
@@ -579,12 +579,13 @@
 /**
  * A run as a row of a list. began says what `started` is the time of; progress has the trainer's last known figures.
  *
- * parent is the slug of the run that it was made from. duration_s is that of all attempts together; while it runs, it counts from
+ * name is the one that is shown and tells the run from others. parent is the slug of the run that it was made from. duration_s is that of all attempts together; while it runs, it counts from
  * duration_from: the start of the attempt, less the duration of the earlier ones. lora is the address of the trained LoRA. is_live is true
  * while the run trains, starts or waits. stop_text says what a stop, or an immediate stop, does now, "" if its next step is another.
  * edit_text is the label of the button that fills the form with the settings, null if they cannot be read.
  * @typedef {object} SessionRow
  * @property {string} slug
+ * @property {string} name
  * @property {string} lora_name
  * @property {Status} status
  * @property {StatusWord} shown
