@@ -18,7 +18,7 @@ from fluxgym.runs.launch_spec import DeviceRequest, LaunchSpec, holds_start, rea
 from fluxgym.runs.paths import OutputsPaths, RunPaths
 from fluxgym.runs.process_identity import Liveness, is_alive, liveness_of, read_record
 from fluxgym.runs.snapshot import WAITING, RunSnapshot
-from fluxgym.runs.state import read_state_or_empty, shown_name, State
+from fluxgym.runs.state import State, read_state_or_empty, shown_name
 from fluxgym.runs.status import ACTIVITY_LIMIT_S
 
 NO_LAUNCH_SPEC = "It waited for its device, but its .run/launch.json is missing or damaged, so nothing could be started. Start it again."

@@ -11,7 +11,7 @@ from fluxgym.errors import SessionError, SessionNotFound
 from fluxgym.runs.files import is_regular
 from fluxgym.runs.paths import OutputsPaths, RunPaths
 from fluxgym.runs.snapshot import RunSnapshot
-from fluxgym.runs.state import read_state, shown_name, State
+from fluxgym.runs.state import State, read_state, shown_name
 from fluxgym.sessions.run_metrics import AttemptSpans, RunMetrics, metrics_of
 from fluxgym.sessions.settings_view import label_of, settings_of, shown_text
 from fluxgym.ui.api.loss_curve import Curves
