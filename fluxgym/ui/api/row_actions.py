@@ -42,7 +42,8 @@ class ResumeOffer:
 class RunSituation:
     """What decides which actions a run has.
 
-    is_executing is true while a process of a run is alive that is not live by its status. is_next is true for the first run of the queue. lora is the address of the trained LoRA.
+    is_executing is true while a process of a run is alive that is not live by its status. is_next is true for the first run of the queue.
+    lora is the address of the trained LoRA.
     """
 
     status: Status

@@ -237,11 +237,15 @@ class ChangedValue:
 
 @dataclass(frozen=True, kw_only=True)
 class HistoryVersion:
-    """Earlier settings of a run, what was changed in them at `kept_at`, and whether they can be restored now."""
+    """Earlier settings of a run, what was changed in them at `kept_at`, and whether they can be restored now.
+
+    resumed_after is the step that the training had reached when it was resumed at that time, null if it was not resumed or that is not known.
+    """
 
     id: str
     kept_at: float
     changes: list[ChangedValue]
+    resumed_after: int | None
     can_restore: bool
 
 

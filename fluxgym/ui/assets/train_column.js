@@ -116,6 +116,16 @@ class TrainColumn {
     this.recipe = fold(h("span", { class: "fg-plain" }, "What will run"), this.command.element, this.toml.element);
     fill(below, h("div", { class: "stack" }, this.why, this.passedFold, this.recipe));
     this.bar = this.startBar();
+    this.showLoading();
+  }
+
+  /** Until the first answer nothing is known, so nothing can be started. */
+  showLoading() {
+    for (const part of [this.times, this.recipe, this.passedFold]) part.hidden = true;
+    put(this.why, "Loading…");
+    setBlocked(this.bar.button, true);
+    const button = document.getElementById("start");
+    if (button) setBlocked(button, true);
   }
 
   /** The bar at the window's edge, in which a narrow page shows Start. */
@@ -225,9 +235,15 @@ function setButton(button, text, isBlocked) {
   const node = [...button.childNodes].find((child) => child.nodeType === Node.TEXT_NODE && child.nodeValue?.trim());
   if (!node) button.append(text);
   else if (node.nodeValue !== text) node.nodeValue = text;
-  attribute(button, "aria-disabled", isBlocked ? "true" : null);
+  setBlocked(button, isBlocked);
   attribute(button, "aria-describedby", "fg-why");
 }
+
+/**
+ * @param {Element} button
+ * @param {boolean} isBlocked
+ */
+const setBlocked = (button, isBlocked) => attribute(button, "aria-disabled", isBlocked ? "true" : null);
 
 /**
  * Show what Start has done: the dialog for a taken name, the first error, or the page of the run that was started.
@@ -259,6 +275,7 @@ export function mount({ element, trigger, props, watch }) {
     const answer = event.detail;
     showFields(answer);
     column.show(answer);
+    document.documentElement.dataset.fgForm = "known";
   });
   document.addEventListener("fg:queue", (event) => {
     column.queue = ahead(event.detail, numDevices);

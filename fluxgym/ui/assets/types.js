@@ -251,10 +251,13 @@
 
 /**
  * Earlier settings of a run, what was changed in them at `kept_at`, and whether they can be restored now.
+ *
+ * resumed_after is the step that the training had reached when it was resumed at that time, null if it was not resumed or that is not known.
  * @typedef {object} HistoryVersion
  * @property {string} id
  * @property {number} kept_at
  * @property {ChangedValue[]} changes
+ * @property {number | null} resumed_after
  * @property {boolean} can_restore
  */
 
