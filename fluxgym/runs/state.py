@@ -108,6 +108,22 @@ def slug_of(lora_name: str) -> str:
     return slug
 
 
+def shown_name(slug: str, state: State) -> str:
+    """Return the name under which a run is shown: its LoRA's name, or its folder's name if another run had the LoRA's name before.
+
+    The second run of the LoRA name "My Cat" has the folder my-cat-2 and is shown as my-cat-2.
+    """
+    name = str(state.get("lora_name") or slug)
+    number = slug.rpartition("-")[2]
+    if not number.isdecimal():
+        return name
+    try:
+        first = slug_of(name)
+    except BadName:
+        return name
+    return slug if slug != first and slug == next_version(first, int(number)) else name
+
+
 def next_version(slug: str, number: int) -> str:
     """Return `slug-number`, shortened to at most 64 characters."""
     ending = f"-{number}"
