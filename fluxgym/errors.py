@@ -18,7 +18,8 @@
     │   ├── AlreadyRunning   its trainer is alive
     │   ├── NeedsConsent     it can be done after the user has agreed to what the message says
     │   │   ├── NamesCode    the run names code, and this installation did not start it
-    │   │   └── TakesOver    the run was started on another host and may still run there
+    │   │   ├── TakesOver    the run was started on another host and may still run there
+    │   │   └── ReplacesTemplate  another template of the name would lose its settings
     │   ├── NothingToResume  no complete checkpoint
     │   ├── ImportRefused    a file that is not an export, or a hostile one
     │   └── StopFailed       the process group outlived SIGKILL

@@ -32,7 +32,7 @@ OPENS_PLAINLY = {
     "fluxgym/supervisor/process_tree.py": "/proc",
     "fluxgym/supervisor/stall.py": "/proc",
     "fluxgym/supervisor/trainer_process.py": "/proc",
-    "fluxgym/trainers/kohya/backend.py": "sources of the user's checkout of kohya",
+    "fluxgym/trainers/kohya/flags.py": "sources of the user's checkout of kohya",
     "fluxgym/ui/api/assets.py": "files of the app",
     "fluxgym/ui/api/uploads.py": "a temporary file of the app",
     "fluxgym/ui/page.py": "files of the app",

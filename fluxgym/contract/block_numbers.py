@@ -17,7 +17,11 @@ def count_blocks(key: str, names: Iterable[str]) -> int:
 
 
 def block_numbers(text: str, num_blocks: int) -> set[int]:
-    """Return the chosen numbers; raises ValueError, whose text says what to do, for another form or a block that the model does not have."""
+    """Return the chosen numbers.
+
+    Raises:
+        ValueError: For another form, or a block that the model does not have; its text says what to do.
+    """
     if text == "all":
         return set(range(num_blocks))
     chosen: set[int] = set()

@@ -17,7 +17,9 @@ from fluxgym.contract.image_formats import (
     HEAD_BYTES,
     HEIF,
     JXL,
+    MAX_PIXELS,
     PNG,
+    TIFF,
     ImageFormat,
     UnusableImage,
     check_file_size,
@@ -28,6 +30,7 @@ from fluxgym.contract.image_formats import (
 from fluxgym.contract.image_headers import header_size
 from fluxgym.contract.png_chunks import PngView, png_without_texts
 
+TIFF_TILE_SIZE = (322, 323)  # the tags of a tile's width and height
 # What decoders raise for damaged files, besides UnusableImage, which is a ValueError.
 DECODER_ERRORS = (
     OSError,
@@ -64,6 +67,8 @@ def open_image(path: Path, pillow: Any) -> Iterator[Any]:
         pillow.MAX_IMAGE_PIXELS = None  # check_pixels is stricter, and says what to do
         with _open(source, image_format, pillow) as image:
             check_pixels(*image.size)
+            if image_format is TIFF:
+                _check_tiles(image.tag_v2)
             if image_format is JXL and not image.jpeg:
                 image.info.pop("exif", None)  # the decoder has rotated the image; only a packed JPEG is stored as it was
             yield image
@@ -74,6 +79,13 @@ def _open(source: BinaryIO | PngView, image_format: ImageFormat, pillow: Any) ->
         return pillow.open(source, formats=[image_format.name])
     except pillow.UnidentifiedImageError:
         raise UnusableImage(f"begins as a {image_format.name} image, but is damaged; save it again.") from None
+
+
+def _check_tiles(tags: Any) -> None:
+    """Raise UnusableImage if a TIFF is stored in tiles that are larger than any image may be: a tile is decoded as a whole."""
+    width, height = (tags.get(tag) for tag in TIFF_TILE_SIZE)
+    if isinstance(width, int) and isinstance(height, int) and width * height > MAX_PIXELS:
+        raise UnusableImage(f"is stored in tiles of {width}x{height} pixels, more than {MAX_PIXELS // 1_000_000} million; save it again.")
 
 
 def _open_regular(path: Path) -> BinaryIO:

@@ -142,7 +142,7 @@ def read_waiting_run(run: RunPaths, ticket: Ticket) -> WaitingRun:
 
 
 def _starter_of_files(run: RunPaths, ticket: Ticket, spec: LaunchSpec | None, state: State) -> Starter:
-    if not holds_start(run, ticket.run_id) or (state and state.get("status") not in WAITING):
+    if not holds_start(run, ticket.run_id) or (state and str(state.get("status")) not in WAITING):
         return Starter.ENDED
     if spec is None:
         return Starter.NOTHING

@@ -13,7 +13,7 @@ import yaml
 from fluxgym.config.settings import TrainConfig
 from fluxgym.errors import ModelError
 from fluxgym.models.identify import identify
-from fluxgym.models.missing_files import TOKENIZERS, MissingPart, missing_file, missing_parts_error, missing_tokenizer
+from fluxgym.models.missing_files import MissingPart, missing_file, missing_parts_error, missing_tokenizer, tokenizers
 
 CATALOG = "models.yaml"
 BUILT_IN = Path(__file__).with_name(CATALOG)
@@ -158,7 +158,7 @@ def _missing(model: Model, located: Mapping[str, Path | None], models: Path) -> 
     for role, path in located.items():
         if path is None:
             yield missing_file(ROLES[role], model.files[role][0])
-    for role, tokenizer in TOKENIZERS.items():
+    for role, tokenizer in tokenizers().items():
         encoder = located[role] or models / model.files[role][0]
         if tokenizer.find(encoder) is None:
             beside = encoder.parent
@@ -167,7 +167,7 @@ def _missing(model: Model, located: Mapping[str, Path | None], models: Path) -> 
 
 def caption_tokenizer(files: FoundFiles) -> Path | None:
     """Return the folder of the tokenizer of T5, which reads captions whole; None if there is none."""
-    return TOKENIZERS["t5xxl"].find(files.t5xxl)
+    return tokenizers()["t5xxl"].find(files.t5xxl)
 
 
 def _locate(paths: tuple[str, ...], models: Path) -> Path | None:

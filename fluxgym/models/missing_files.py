@@ -1,21 +1,28 @@
 """What a base model lacks, and how to get it: which files are published where, their sizes, and if a page asks for an account."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
+from typing import Any
 
+import yaml
+
+from fluxgym.contract.regular_files import read_regular
 from fluxgym.errors import Detail, ModelError
 
 HUB = "https://huggingface.co"
+TABLE = Path(__file__).with_name("published.yaml")
+MAX_TABLE_BYTES = 100_000
 
 
 @dataclass(frozen=True, kw_only=True)
 class Published:
-    """A repository of the Hugging Face Hub with its file's size; is_gated: it is sent to those only who are logged in and accepted its terms."""
+    """The source of a file, as published.yaml describes it."""
 
     repository: str
-    megabytes: float  # 10^6 bytes, as the Hub shows them
-    is_gated: bool = False
+    megabytes: float
+    gated: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,37 +42,6 @@ class Tokenizer:
         return next((folder for name in names if (folder := encoder.parent / name).is_dir()), None)
 
 
-_ENCODERS = "comfyanonymous/flux_text_encoders"
-_DEV = "cocktailpeanut/xulf-dev"
-# By path in the models folder. Sizes as the repositories' pages show them; FLUX.1-schnell is gated since July 2025.
-PUBLISHED = {
-    "unet/flux1-dev.sft": Published(repository=_DEV, megabytes=23_800),
-    "unet/flux1-schnell.safetensors": Published(repository="black-forest-labs/FLUX.1-schnell", megabytes=23_800, is_gated=True),
-    "unet/bdsqlsz/flux1-dev2pro-single/flux1-dev2pro.safetensors": Published(repository="bdsqlsz/flux1-dev2pro-single", megabytes=23_800),
-    "vae/ae.sft": Published(repository=_DEV, megabytes=335),
-    "clip/clip_l.safetensors": Published(repository=_ENCODERS, megabytes=246),
-    "clip/t5xxl_fp16.safetensors": Published(repository=_ENCODERS, megabytes=9_790),
-}
-TOKENIZERS = {
-    "clip_l": Tokenizer(
-        title="the CLIP-L tokenizer",
-        folder="tokenizer_clip",
-        kohya_folder="openai_clip-vit-large-patch14",
-        diffusers_folder="tokenizer",
-        files=("tokenizer.json", "tokenizer_config.json", "vocab.json", "merges.txt", "special_tokens_map.json"),
-        published=Published(repository="openai/clip-vit-large-patch14", megabytes=3.7),
-    ),
-    "t5xxl": Tokenizer(
-        title="the T5 tokenizer",
-        folder="tokenizer_t5",
-        kohya_folder="google_t5-v1_1-xxl",
-        diffusers_folder="tokenizer_2",
-        files=("spiece.model", "tokenizer_config.json", "special_tokens_map.json"),
-        published=Published(repository="google/t5-v1_1-xxl", megabytes=0.8),
-    ),
-}
-
-
 @dataclass(frozen=True, kw_only=True)
 class MissingPart:
     """A file or tokenizer that is missing: what it is, the path in the models folder, and what FluxGym knows of its source."""
@@ -79,14 +55,33 @@ class MissingPart:
         title = f"{self.title[0].upper()}{self.title[1:]}: {self.where}"
         if self.published is None:
             return Detail(text=f"{title}. Size and source are not known.")
-        gate = " Log in there and accept its terms first." if self.published.is_gated else ""
+        gate = " Log in there and accept its terms first." if self.published.gated else ""
         text = f"{title}, {size_words(self.published.megabytes)}, from {self.published.repository}.{gate}"
         return Detail(text=text, address=f"{HUB}/{self.published.repository}")
 
 
+@cache
+def _table() -> Mapping[str, Any]:
+    table: Mapping[str, Any] = yaml.safe_load(read_regular(TABLE, MAX_TABLE_BYTES).decode("utf-8-sig"))
+    return table
+
+
+def published_files() -> dict[str, Published]:
+    """Return the sources of files by their path in the models folder."""
+    return {path: Published(**entry) for path, entry in _table()["files"].items()}
+
+
+def tokenizers() -> dict[str, Tokenizer]:
+    """Return the tokenizers by the role of their text encoder."""
+    return {
+        role: Tokenizer(**entry | {"files": tuple(entry["files"]), "published": Published(**entry["published"])})
+        for role, entry in _table()["tokenizers"].items()
+    }
+
+
 def missing_file(title: str, where: str) -> MissingPart:
     """Return a missing file of a role, expected at a path in the models folder."""
-    return MissingPart(title=title, where=where, published=PUBLISHED.get(where))
+    return MissingPart(title=title, where=where, published=published_files().get(where))
 
 
 def missing_tokenizer(tokenizer: Tokenizer, beside: Path) -> MissingPart:

@@ -67,7 +67,7 @@ class RunSnapshot:
     @cached_property
     def is_queued(self) -> bool:
         """True if this start of the run has a ticket in the queue and its trainer was not started."""
-        ticket = read_json(self.run.ticket) if self.state.get("status") in WAITING else None
+        ticket = read_json(self.run.ticket) if str(self.state.get("status")) in WAITING else None
         return isinstance(ticket, dict) and ticket.get("run_id") == self.state.get("run_id", ticket.get("run_id"))
 
     @cached_property

@@ -12,7 +12,7 @@ from fluxgym.config.settings import SETTINGS
 from fluxgym.ui.api.answers import FieldText
 
 NAMES = tuple(SETTINGS)
-# Runs in the browser after each answer; Gradio passes the answer and the fields' present values. `patched` is in assets/form.js. It is called
+# Runs in the browser after each answer; Gradio passes the answer and the fields' present values. `patched` is in assets/form_patch.js. It is called
 # without an import, since after an `await` a keystroke could come between reading and writing.
 APPLY_PATCH = f"(answer, ...present) => fluxgymForm.patched({json.dumps(NAMES)}, answer, present)"
 CSS_KINDS = {Kind.INTEGER: "number", Kind.RATE: "number", Kind.SWITCH: "check"}

@@ -370,6 +370,6 @@ def test_page_of_a_waiting_run_misses_no_process_and_cancels_it(app, page):
     expect(page.get_by_text("Waiting for the CPU, which “first” uses; it is next.").first).to_be_visible()
     page.get_by_text("Monitor", exact=True).click()
     expect(page.get_by_text("The run waits in the queue, so no process watches it yet.")).to_be_visible()
-    page.locator("#fg-run-page").get_by_role("button", name="Cancel", exact=True).click()
+    page.locator(".fg-run-head:visible").get_by_role("button", name="Cancel: second").click()
     expect(page.get_by_text("second left the queue.")).to_be_visible()
     line.wait_for(second, Status.STOPPED)

@@ -64,7 +64,11 @@ class CheckoutFlags:
 
 
 def read_flags(trainer_dir: Path) -> CheckoutFlags:
-    """Return the flags of a checkout; its sources are read again when one has changed. Raises OSError if they cannot be read."""
+    """Return the flags of a checkout; its sources are read again when one has changed.
+
+    Raises:
+        OSError: If they cannot be read.
+    """
     return _read(tuple(map(_signature, sorted([*trainer_dir.glob("*.py"), *(trainer_dir / "library").glob("*.py")]))))
 
 

@@ -5,6 +5,7 @@ import * as store from "./browser_store.js";
 import { now } from "./clock.js";
 import { emit } from "./dom.js";
 import { fieldValues, keepSelection } from "./fields.js";
+import "./form_patch.js";
 import { notice } from "./notices.js";
 
 /** @import { FormAnswer } from "./types.js" */
@@ -113,31 +114,13 @@ function editAnswered(request) {
   sendEdit();
 }
 
-/** @param {unknown} value */
-const comparable = (value) => JSON.stringify(value === "" || value === undefined ? null : value);
-
-/**
- * The updates of Gradio's components after an answer: a field changes only if it still has the value that was sent. It must stay synchronous:
- * otherwise a keystroke could come between reading and writing.
- * @param {string[]} names
- * @param {FormAnswer | null} answer
- * @param {unknown[]} present the fields' values in the order of the names
- */
-function patched(names, answer, present) {
-  return present.map((value, index) => {
-    const change = answer?.patch?.[names[index]];
-    return change && comparable(value) === comparable(change[0]) ? { __type__: "update", value: change[1] } : { __type__: "update" };
-  });
-}
-Object.assign(globalThis, { fluxgymForm: { patched } }); // for APPLY_PATCH in form.py
-
 let isKept = true; // whether the browser has taken the latest edit
 
 /**
  * Save the values of all fields in the browser until the app confirms a request that carries them.
  * @param {Record<string, string | boolean>} values
  */
-export function saveUnsent(values) {
+function saveUnsent(values) {
   if (edits.count <= edits.confirmed) return;
   isKept = store.keepUnsent({ page: PAGE, count: edits.count, values, source: state.source, model: state.model, edited_at: state.editedAt });
   emit("fg:edited");

@@ -5,10 +5,21 @@ import sys
 
 import pytest
 from PIL import Image
+from PIL.TiffImagePlugin import TiffImageFile
 
 from fluxgym.contract.image_formats import UnusableImage
 from fluxgym.contract.image_reader import open_image, size_as_seen
-from tests.support.image_files import ENDLESS_POSTSCRIPT, HEIC, HEIC_SIZE, exif_of, fake_ghostscript, huge_png, png_chunk, png_with
+from tests.support.image_files import (
+    ENDLESS_POSTSCRIPT,
+    HEIC,
+    HEIC_SIZE,
+    exif_of,
+    fake_ghostscript,
+    huge_png,
+    png_chunk,
+    png_with,
+    tiff_of_one_huge_tile,
+)
 
 
 def read(path):
@@ -42,6 +53,13 @@ def test_huge_webp_and_jpeg_xl_are_refused_before_their_decoders_open_them(tmp_p
     for name in ("a.webp", "a.jxl"):
         with pytest.raises(UnusableImage, match="make it smaller"):
             read(tmp_path / name)
+
+
+def test_tiff_with_a_tile_of_more_pixels_than_an_image_may_have_is_refused_before_it_is_decoded(tmp_path, monkeypatch):
+    (tmp_path / "a.tif").write_bytes(tiff_of_one_huge_tile(11_008))
+    monkeypatch.setattr(TiffImageFile, "load", lambda *_: pytest.fail("decoded"))
+    with pytest.raises(UnusableImage, match="tiles of 11008x11008 pixels, more than 108 million; save it again"):
+        read(tmp_path / "a.tif")
 
 
 def test_size_of_a_png_is_read_without_decoding(tmp_path, monkeypatch):

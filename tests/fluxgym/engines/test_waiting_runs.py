@@ -69,6 +69,7 @@ CASES = {
     "launch.json is missing": (lambda run: run.launch.unlink(), Starter.NOTHING),
     "launch.json is damaged": (lambda run: run.launch.write_text("{"), Starter.NOTHING),
     "stopped": (lambda run: set_status(run, "stopped"), Starter.ENDED),
+    "an odd status": (lambda run: set_status(run, [{}]), Starter.ENDED),
     "running": (lambda run: set_status(run, "running"), Starter.ENDED),
     "another start has the folder": (of_another_start, Starter.ENDED),
     "moved away": (lambda run: run.folder.rename(run.folder.with_name("moved")), Starter.ENDED),

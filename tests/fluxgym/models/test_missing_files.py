@@ -4,7 +4,7 @@ import pytest
 
 from fluxgym.errors import ModelError
 from fluxgym.models.catalog import find_files, list_models
-from fluxgym.models.missing_files import PUBLISHED, TOKENIZERS, size_words
+from fluxgym.models.missing_files import published_files, size_words, tokenizers
 from tests.support.small_world import write_safetensors
 
 
@@ -59,8 +59,8 @@ def test_a_file_of_the_users_own_model_has_no_known_size_and_source(tmp_path):
 
 def test_every_built_in_model_that_is_published_is_in_the_table(tmp_path):
     expected = {paths[0] for model in list_models(tmp_path) if model.id != "pocket" for paths in model.files.values()}
-    assert set(PUBLISHED) == expected
-    assert set(TOKENIZERS) == {"clip_l", "t5xxl"}
+    assert set(published_files()) == expected
+    assert set(tokenizers()) == {"clip_l", "t5xxl"}
 
 
 @pytest.mark.parametrize(("megabytes", "words"), [(23_800, "23.8 GB"), (335, "335 MB"), (0.8, "0.8 MB"), (999.4, "999 MB"), (1000, "1 GB")])

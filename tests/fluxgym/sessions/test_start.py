@@ -76,7 +76,7 @@ BAD = {
     "epochs": ({"max_train_epochs": 0}, ConfigError, "Max train epochs .* not “0”"),
     "flag": ({"advanced": {"frobnicate": 1}}, ConfigError, "frobnicate"),
     "model unknown": ({"base_model": "sdxl"}, ModelError, "sdxl"),
-    "model missing": ({"base_model": "flux-dev", "resolution": 512}, ModelError, "flux1-dev"),
+    "model missing": ({"base_model": "flux-dev", "resolution": 512}, ModelError, "FLUX.1 dev lacks the FLUX transformer"),
     "checkpoint": ({"resume_from_checkpoint": "nowhere-state"}, ConfigError, "nowhere-state"),
     "resolution": ({"resolution": 100}, ConfigError, "96 or 112"),
     "captions": ({"advanced": {"reg_data_dir": "", "caption_extension": "../x"}}, ConfigError, r"\.\./x"),

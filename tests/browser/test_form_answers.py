@@ -1,0 +1,52 @@
+"""What the form says before Start: warnings beside their field, the time, and nothing about images while an upload is not answered."""
+
+import re
+
+from playwright.sync_api import expect
+
+from tests.support.page import HOLD_ANSWER, drop_files, open_page
+
+
+def test_a_sample_interval_that_draws_nothing_is_said_beside_its_field_and_does_not_prevent_start(app, page):
+    open_page(page, app)
+    page.locator("#fg-example").click()
+    expect(page.locator("#fg-expected-steps")).to_have_text("320 steps")
+    page.get_by_label("Sample image every N steps").fill("400")
+    warning = page.locator("#field-sample_every_n_steps .fg-warning")
+    expect(warning).to_have_text("No sample image is drawn during the training, which has 320 steps. Enter 320 or less.")
+    assert "field-sample_every_n_steps-warning" in page.get_by_label("Sample image every N steps").get_attribute("aria-describedby").split()
+    expect(page.locator("#start")).not_to_have_attribute("aria-disabled", "true")
+    page.get_by_label("Sample image every N steps").fill("80")
+    expect(warning).to_have_count(0)
+
+
+def test_the_time_is_only_named_if_it_is_known(app, page):
+    open_page(page, app)
+    page.locator("#fg-example").click()
+    expect(page.locator("#fg-time")).to_have_text("not known yet")
+    expect(page.locator(".three")).to_contain_text("The time is not known before the first steps")
+
+
+def test_no_problem_about_images_is_shown_while_an_upload_is_not_answered(app, page, cats):
+    open_page(page, app)
+    page.get_by_label("LoRA name").fill("cat")
+    expect(page.locator(".fg-problems")).to_have_text(re.compile("Add at least one image."))
+    page.evaluate(HOLD_ANSWER, "images")
+    drop_files(page, {path.name: path.read_bytes() for path in cats})
+    expect(page.locator(".fg-image")).to_have_count(8)
+    page.wait_for_function("Boolean(window.release)")
+    expect(page.locator("#fg-formula")).to_have_text("Counting the images…")
+    assert "Add at least one image" not in page.locator(".three").text_content()
+    expect(page.locator("#start")).not_to_have_attribute("aria-disabled", "true")
+    page.evaluate("window.release()")
+    expect(page.locator("#fg-formula")).to_contain_text("8 images")
+
+
+def test_every_figure_has_digits_of_one_width(app, page, running):
+    for fragment in ("#train", "#runs", "#run/my-cat"):
+        page.goto(f"{app.url}{fragment}")
+        expect(page.locator("#fg-banner .sum")).to_contain_text("1 running")
+        odd = page.evaluate("""[...document.querySelectorAll("#fg-app *")].filter((element) => element.checkVisibility()
+          && [...element.childNodes].some((node) => node.nodeType === Node.TEXT_NODE && /\\d/.test(node.nodeValue))
+          && getComputedStyle(element).fontVariantNumeric !== "tabular-nums").map((element) => element.outerHTML)""")
+        assert odd == []
