@@ -195,14 +195,19 @@ class ImageFolder:
 
 def check_caption(name: str, text: str) -> None:
     """Raise DatasetError if a text cannot be the caption of an image of this name."""
-    if len(text) > MAX_CAPTION:
-        raise DatasetError(f"The caption of {name} is longer than {MAX_CAPTION} characters.", field="images")
+    check_caption_length(name, len(text))
     try:
         text.encode()
     except UnicodeEncodeError:
         raise DatasetError(
             f"The caption of {name} contains half of a character, which is not valid Unicode; type it again.", field="images"
         ) from None
+
+
+def check_caption_length(name: str, length: int) -> None:
+    """Raise DatasetError if a caption of this length, in characters, is too long for an image of this name."""
+    if length > MAX_CAPTION:
+        raise DatasetError(f"The caption of {name} is longer than {MAX_CAPTION} characters.", field="images")
 
 
 def stems_of(names: Iterable[str]) -> set[str]:
