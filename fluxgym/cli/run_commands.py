@@ -151,7 +151,7 @@ def _planned(args: argparse.Namespace, settings: Settings) -> Iterator[TrainingP
     state = read_state_file(args.state)
     with flat_folder(image_folder(args.images)) as images:
         planned = plan(with_settings_of(images.kohya, state), images.path, settings)
-        if sentence := repeats_sentence(images.kohya, planned.config.num_repeats):
+        for sentence in filter(None, (repeats_sentence(images.kohya, planned.config.num_repeats), *images.notes)):
             print(printable(sentence), file=sys.stderr)
         yield planned
 

@@ -65,7 +65,7 @@ def pair_captions(names: Iterable[str], extension: str, *, fallback: str = "") -
     used, captions = set(of.values()), tuple(each.casefold() for each in extensions)
     other = {caption for image in images if image not in of and (caption := _first(files, image, CAPTION_EXTENSIONS)) is not None} - used
     unused = [name for name in rest if name.casefold().endswith(captions) and name not in used]
-    left_out = [name for name in rest if name not in used and name not in other and name not in unused and not _is_companion(name)]
+    left_out = [name for name in rest if name not in used and name not in other and name not in unused and not is_companion(name)]
     return Pairing(of=of, unused=tuple(unused), shared=_shared(of), other_captions=tuple(sorted(other)), left_out=tuple(left_out))
 
 
@@ -93,7 +93,8 @@ def _shared(of: Mapping[str, str]) -> tuple[tuple[str, str], ...]:
     return tuple((one, other) for one, other in pairs if one != other and is_plain[one] and is_plain[other])
 
 
-def _is_companion(name: str) -> bool:
+def is_companion(name: str) -> bool:
+    """Return True for a file that is expected beside images: hidden, a cache or metadata."""
     return name.startswith(".") or name.casefold().endswith(COMPANIONS)
 
 

@@ -8,7 +8,8 @@ from pathlib import Path, PurePath
 
 from fluxgym.contract.caption_files import Pairing
 from fluxgym.contract.dataset_rules import is_image_name
-from fluxgym.contract.kohya_folders import kohya_folder
+from fluxgym.contract.kohya_folders import KohyaFolder, kohya_folder
+from fluxgym.contract.limits import MAX_REPEATS
 from fluxgym.contract.regular_files import open_regular
 
 MAX_NAMED = 3
@@ -75,7 +76,7 @@ def notes(summary: FolderSummary, *, extension: str, trigger: str = "") -> Itera
         yield f"{subject} not used: {listed(pairing.unused)}. No image has this name, or another file is the image's caption."
     if pairing.other_captions:
         endings = sorted({PurePath(name).suffix for name in pairing.other_captions})
-        there = counted(len(pairing.other_captions), f"{' and '.join(endings)} file", "lies", "lie")
+        there = counted(len(pairing.other_captions), f"{' and '.join(endings)} file", "is", "are")
         yield (
             f"{there} beside images that have no {extension} caption: {listed(pairing.other_captions)}. "
             f"Set caption_extension = {endings[0]} to use {'it' if len(pairing.other_captions) == 1 else 'them'}."
@@ -103,14 +104,20 @@ def no_images_sentence(subfolders: Mapping[str, int]) -> str:
     """Return why a folder has nothing to train on: what was found in its subfolders, and how to use it. "" if nothing was found."""
     if not subfolders:
         return ""
-    sentence = f"The folder itself holds no images, but there are {_folders(subfolders)}."
+    sentence = (
+        f"The folder itself holds no images, but {'there is' if sum(subfolders.values()) == 1 else 'there are'} {_folders(subfolders)}."
+    )
     kohya = next((match for name in sorted(subfolders) if (match := kohya_folder(name))), None)
     if kohya is None:
         return f"{sentence} Choose that folder."
-    return (
-        f"{sentence} It is a folder of kohya's form: choose {kohya.name} with {kohya.num_repeats} repeats per image and the trigger word "
-        f"“{kohya.class_tokens}”."
-    )
+    return f"{sentence} {kohya.name} has kohya's form: choose {' with '.join(filter(None, (kohya.name, _usable_settings(kohya))))}."
+
+
+def _usable_settings(kohya: KohyaFolder) -> str:
+    """Return what a folder's name says that can be entered: repeats within the limits, and a trigger word."""
+    repeats = f"{counted(kohya.num_repeats, 'repeat')} per image" if 1 <= kohya.num_repeats <= MAX_REPEATS else ""
+    trigger = f"the trigger word “{kohya.class_tokens.strip()}”" if kohya.class_tokens.strip() else ""
+    return " and ".join(filter(None, (repeats, trigger)))
 
 
 def images_in_subfolders(folder: Path) -> dict[str, int]:

@@ -4,9 +4,10 @@ import os
 import re
 import shutil
 import unicodedata
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 from typing import NamedTuple
 
@@ -171,12 +172,7 @@ class ImageFolder:
     def _free(self, name: str) -> str:
         """Return a name with a stem that no other image has, because captions are found by stem; an equal name replaces the image."""
         taken = {Path(other).stem for other in self.names() if other != name}
-        stem, suffix = Path(name).stem, Path(name).suffix
-        number = 2
-        free = stem
-        while free in taken:
-            free, number = f"{stem}-{number}", number + 1
-        return free + suffix
+        return free_stem(Path(name).stem, taken) + Path(name).suffix
 
     def _free_caption(self, name: str) -> str:
         """Return the plain name of a caption file such as a.png.txt, or its own name if there is a caption of the plain one."""
@@ -215,6 +211,18 @@ def stems_of(names: Iterable[str]) -> set[str]:
     return {Path(name).stem for name in names}
 
 
+def free_stem(stem: str, taken: Set[str]) -> str:
+    """Return a stem that is not taken, with a number if necessary."""
+    return next(free for number in count(1) if (free := stem if number == 1 else f"{stem}-{number}") not in taken)
+
+
+def short_stem(stem: str, suffix: str) -> str:
+    """Return a stem cut so that it has at most MAX_NAME_BYTES with its suffix."""
+    while stem and len(os.fsencode(stem + suffix)) > MAX_NAME_BYTES:
+        stem = stem[:-1]
+    return stem
+
+
 def _remove(path: Path) -> None:
     """Remove a file.
 
@@ -233,9 +241,8 @@ def safe_name(name: str) -> str:
     """
     plain = unicodedata.normalize("NFC", name.replace("\\", "/").rsplit("/", 1)[-1])
     plain = re.sub(r"[\x00-\x1f\x7f]", "", plain).strip().lstrip(".")
-    stem, suffix = Path(plain).stem, Path(plain).suffix
-    while len((stem + suffix).encode()) > MAX_NAME_BYTES and stem:
-        stem = stem[:-1]
+    suffix = Path(plain).suffix
+    stem = short_stem(Path(plain).stem, suffix)
     if not stem:
         raise DatasetError(f"“{name[:80]}” is not a valid file name.", field="images")
     return stem + suffix
