@@ -4,6 +4,7 @@ import tomllib
 from dataclasses import replace
 
 import pytest
+from PIL import Image
 
 from fluxgym.config.settings import SETTINGS, TrainConfig
 from fluxgym.errors import DatasetError, ModelError
@@ -33,6 +34,22 @@ def test_a_plan_holds_what_start_writes_and_launches(world, images):
     assert planned.options["--output_name"] == ("my-cat",)
     assert planned.sample_prompts.startswith("sks cat --w ")
     assert planned.launch_spec("id").argv[-len(to_words(planned.options)) :] == to_words(planned.options)
+
+
+@pytest.mark.parametrize("kind", ["png", "jpeg"])
+def test_image_whose_pixels_are_cut_off_prevents_start(kind, world, images):
+    with Image.open(images / "cat 0.png") as image:
+        image.convert("RGB").save(images / "cut.png", format=kind)
+    content = (images / "cut.png").read_bytes()
+    (images / "cut.png").write_bytes(content[: len(content) * 3 // 4])
+    assert [(each.field, each.message.partition(" ")[0]) for each in plan(state(), images, world).errors] == [("images", "cut.png")]
+
+
+def test_damaged_regularization_image_is_beside_its_field(world, images, tmp_path):
+    others = write_cats(tmp_path / "others", count=1)
+    (others / "cat 0.png").write_bytes((others / "cat 0.png").read_bytes()[:-2000])
+    planned = plan(state(advanced={"reg_data_dir": str(others)}), images, world)
+    assert [each.field for each in planned.errors] == ["reg_data_dir"]
 
 
 def test_a_relocated_plan_differs_only_in_the_paths_of_its_run(world, images):
