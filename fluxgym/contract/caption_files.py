@@ -1,6 +1,7 @@
 """Which caption file belongs to which image of a folder, and which part of its text is trained: the same for app and trainer."""
 
 import codecs
+import unicodedata
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import PurePath
@@ -105,14 +106,22 @@ def caption_name(name: str) -> str:
     return (inner.stem if is_image_name(stem) or inner.suffix.casefold() == CAPTION else stem) + CAPTION
 
 
+def control_character(text: str) -> str:
+    """Return the first control character of a text that is not white space, "" if there is none: text encoders do not know them."""
+    return next((char for char in text if unicodedata.category(char) == "Cc" and not char.isspace()), "")
+
+
 def decode_caption(data: bytes) -> str:
     """Return the text of a caption file, decoded as UTF-8 or as its byte order mark says.
 
     Raises:
-        UnicodeDecodeError: For any other encoding.
+        UnicodeDecodeError: For any other encoding, and for control characters, such as the NULs of UTF-16 without a byte order mark.
     """
     encoding = next((encoding for mark, encoding in _BYTE_ORDER_MARKS if data.startswith(mark)), "utf-8")
-    return data.decode(encoding).strip()
+    text = data.decode(encoding).strip()
+    if control_character(text):
+        raise UnicodeDecodeError(encoding, data, 0, len(data), "control characters")
+    return text
 
 
 def trained_text(text: str, *, wildcards: bool) -> str:

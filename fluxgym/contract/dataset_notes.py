@@ -47,8 +47,8 @@ def counted(number: int, noun: str, verb: str = "", verbs: str = "") -> str:
 def undecodable_sentence(name: str) -> str:
     """Return why a caption file cannot be read, and the way out."""
     return (
-        f"The caption {name} is not UTF-8 text; save it as UTF-8, or convert all captions of its folder with "
-        "“python -m fluxgym captions FOLDER --from cp1252”."
+        f"The caption {name} is not UTF-8 text, or holds control characters; save it as UTF-8, or convert all captions of its folder with "
+        "“python -m fluxgym captions FOLDER --from cp1252”, or utf-16."
     )
 
 

@@ -11,7 +11,7 @@ from itertools import count
 from pathlib import Path
 from typing import NamedTuple
 
-from fluxgym.contract.caption_files import CAPTION, caption_name, decode_caption, trained_text
+from fluxgym.contract.caption_files import CAPTION, caption_name, control_character, decode_caption, trained_text
 from fluxgym.contract.dataset_notes import undecodable_sentence
 from fluxgym.contract.dataset_rules import is_image_name
 from fluxgym.contract.image_formats import EXTENSIONS_TEXT
@@ -198,6 +198,8 @@ def check_caption(name: str, text: str) -> None:
         raise DatasetError(
             f"The caption of {name} contains half of a character, which is not valid Unicode; type it again.", field="images"
         ) from None
+    if char := control_character(text):
+        raise DatasetError(f"The caption of {name} holds the control character U+{ord(char):04X}; remove it.", field="images")
 
 
 def check_caption_length(name: str, length: int) -> None:
@@ -274,7 +276,7 @@ def copy_for_training(source: Path, target: Path, rules: CaptionRules) -> int:
     """Copy as `copy_into` does, with captions as they are trained: UTF-8, in one line; an image without a caption gets the default text.
 
     Raises:
-        DatasetError: If a caption has an unknown encoding, because replaced characters would be trained.
+        DatasetError: If a caption has an unknown encoding or control characters, because replaced characters would be trained.
     """
 
     def read(path: Path) -> bytes:

@@ -152,6 +152,7 @@ def test_a_copy_that_fails_leaves_no_half_of_it(client, settings, empty):
 @pytest.mark.parametrize(("method", "route", "body"), [
     ("PATCH", "images/gone.png", {"caption": "x"}), ("PATCH", "images/cat 0.png", {"caption": "x" * 20_001}),
     ("PATCH", "images/cat 0.png", {"caption": "\ud800"}), ("DELETE", "images/gone.png", None), ("POST", "remove", {"names": ["gone.png"]}),
+    ("POST", "add-text", {"names": ["cat 0.png"], "text": "a\0b"}), ("PATCH", "images/cat 0.png", {"caption": "a\x1bb"}),
     ("POST", "add-text", {"names": ["cat 0.png"], "text": "x" * 20_001}), ("POST", "add-text", {"names": ["cat 0.png"], "text": " "}),
     ("POST", "replace", {"names": ["cat 0.png"], "find": "sks", "text": "x" * 20_001}), ("POST", "replace", {"names": [], "find": "", "text": "x"}),
 ])  # fmt: skip
