@@ -1,7 +1,6 @@
 """A folder of training images with captions beside them: `cat.png` and `cat.txt`."""
 
 import os
-import re
 import shutil
 import unicodedata
 from collections.abc import Callable, Iterable, Mapping, Sequence, Set
@@ -13,7 +12,7 @@ from typing import NamedTuple
 
 from fluxgym.contract.caption_files import CAPTION, caption_name, control_character, decode_caption, trained_text
 from fluxgym.contract.dataset_notes import undecodable_sentence
-from fluxgym.contract.dataset_rules import is_image_name
+from fluxgym.contract.dataset_rules import is_image_name, is_name_character, is_portable_name
 from fluxgym.contract.image_formats import EXTENSIONS_TEXT
 from fluxgym.contract.limits import MAX_CAPTION_BYTES
 from fluxgym.contract.regular_files import UnsafeFile, copy_regular, read_regular
@@ -130,12 +129,13 @@ class ImageFolder:
     def add(self, source: Path, name: str, *, prepare: Callable[[], object] = lambda: None) -> str:
         """Move an image or caption file into the folder and return its new name; prepare is called once the file is known to be valid.
 
-        An image whose stem another image has gets a number; an image with the name of another one replaces it.
+        An image whose stem another image has gets a number; an image with the name of another one replaces it, unless the names became
+        equal only because FluxGym changed this one.
 
         Raises:
             DatasetError: If the file is neither an image nor a caption, is damaged, or is not UTF-8; the message names it.
         """
-        name = safe_name(name)
+        given, name = name, safe_name(name)
         if Path(name).suffix.lower() == CAPTION:
             self._check_caption(source, name)
             prepare()
@@ -146,7 +146,7 @@ class ImageFolder:
         self._check_image(source, name)
         prepare()
         with self.changing():
-            return self._move(source, self._free(name))
+            return self._move(source, self._free(name, may_replace=name == _without_folders(given)))
 
     def remove(self, name: str) -> None:
         """Remove an image and its caption, unless another image has the same caption."""
@@ -169,9 +169,9 @@ class ImageFolder:
         except DatasetError as error:
             raise DatasetError(str(error).replace(source.name, name), field="images") from None
 
-    def _free(self, name: str) -> str:
-        """Return a name with a stem that no other image has, because captions are found by stem; an equal name replaces the image."""
-        taken = {Path(other).stem for other in self.names() if other != name}
+    def _free(self, name: str, *, may_replace: bool) -> str:
+        """Return a name with a stem that no other image has, because captions are found by stem; with may_replace, an equal name is free."""
+        taken = {Path(other).stem for other in self.names() if not (may_replace and other == name)}
         return free_stem(Path(name).stem, taken) + Path(name).suffix
 
     def _free_caption(self, name: str) -> str:
@@ -235,14 +235,18 @@ def _remove(path: Path) -> None:
         raise storage_error(error, path) from error
 
 
+def _without_folders(name: str) -> str:
+    return name.replace("\\", "/").rsplit("/", 1)[-1]
+
+
 def safe_name(name: str) -> str:
     """Return a file name without folders, control characters and leading dots.
 
     Raises:
         DatasetError: If the result is empty.
     """
-    plain = unicodedata.normalize("NFC", name.replace("\\", "/").rsplit("/", 1)[-1])
-    plain = re.sub(r"[\x00-\x1f\x7f]", "", plain).strip().lstrip(".")
+    plain = unicodedata.normalize("NFC", _without_folders(name))
+    plain = "".join(filter(is_name_character, plain)).strip().lstrip(".")
     suffix = Path(plain).suffix
     stem = short_stem(Path(plain).stem, suffix)
     if not stem:
@@ -306,6 +310,17 @@ def check_names(names: Iterable[str]) -> None:
     odd = next((name for name in names if os.fsencode(name) != name.encode("utf-8", "replace")), None)
     if odd is not None:
         raise DatasetError(f"The name of the image {os.fsencode(odd).decode('utf-8', 'replace')} is not UTF-8; rename it.", field="images")
+
+
+def check_portable(names: Iterable[str]) -> None:
+    """Raise DatasetError naming the first image whose name an export could not hold."""
+    odd = next((name for name in names if not is_portable_name(name)), None)
+    if odd is not None:
+        shown = "".join(char if char.isprintable() else "?" for char in odd)
+        raise DatasetError(
+            f"The name of the image “{shown}” begins with a dot, or holds a backslash or control character; rename or remove it.",
+            field="images",
+        )
 
 
 def _copy(source: Path, target: Path, extension: str, read: Callable[[Path], bytes], default: bytes = b"") -> int:

@@ -11,6 +11,7 @@ from typing import Any
 from fluxgym.app_settings import Settings
 from fluxgym.config.settings import TrainConfig, check_advanced
 from fluxgym.dataset.dataset_spec import dataset_toml, expected_steps
+from fluxgym.dataset.folder import check_portable
 from fluxgym.errors import BadName, ConfigError, FluxGymError, Level, Problem, error_of
 from fluxgym.models.catalog import FoundFiles, Model, apply_defaults, get_model
 from fluxgym.planning.checks import (
@@ -190,6 +191,7 @@ def plan_unchecked(
         report_long_captions(config, image_set, files, findings)
     if resume is None:
         check_disk(settings.outputs, findings)
+        findings.attempt(lambda: check_portable(image_set.captions), IMAGES)
         if named := config.resume_from_checkpoint.strip():
             findings.attempt(lambda: check_named_checkpoint(named, run, settings.sd_scripts), "resume_from_checkpoint")
     resume_from = None if resume is None else resume.folder

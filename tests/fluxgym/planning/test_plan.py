@@ -45,6 +45,13 @@ def test_image_whose_pixels_are_cut_off_prevents_start(kind, world, images):
     assert [(each.field, each.message.partition(" ")[0]) for each in plan(state(), images, world).errors] == [("images", "cut.png")]
 
 
+@pytest.mark.parametrize("name", ["a\x1b[31m.png", "a\nb.png", "a\tb.png", "a\x9bb.png", ".hidden.png", "a\\b.png", "a\u2028b.png"])
+def test_image_name_that_an_export_could_not_hold_prevents_start(name, world, images):
+    (images / "cat 0.png").rename(images / name)
+    (error,) = plan(state(), images, world).errors
+    assert (error.field, "rename or remove it" in error.message, error.message.isprintable()) == ("images", True, True)
+
+
 def test_damaged_regularization_image_is_beside_its_field(world, images, tmp_path):
     others = write_cats(tmp_path / "others", count=1)
     (others / "cat 0.png").write_bytes((others / "cat 0.png").read_bytes()[:-2000])
