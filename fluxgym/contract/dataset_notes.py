@@ -2,7 +2,7 @@
 
 import hashlib
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePath
 
@@ -21,6 +21,7 @@ class FolderSummary:
 
     captions: the text by image, "" without one. undecodable: caption files in an unknown encoding. refused: caption files that are not
     regular files or are too large, with the reason. equal: groups of images of the same content. subfolders: number of images by folder.
+    not_files: names of images that are folders, pipes, devices or links that lead nowhere.
     """
 
     captions: Mapping[str, str]
@@ -29,6 +30,7 @@ class FolderSummary:
     refused: Mapping[str, str] = field(default_factory=dict)
     equal: tuple[tuple[str, ...], ...] = ()
     subfolders: Mapping[str, int] = field(default_factory=dict)
+    not_files: tuple[str, ...] = ()
 
 
 def listed(names: Iterable[str]) -> str:
@@ -69,6 +71,8 @@ def notes(summary: FolderSummary, *, extension: str, trigger: str = "") -> Itera
     pairing = summary.pairing
     if pairing.left_out:
         yield _left_out(pairing.left_out)
+    if summary.not_files:
+        yield not_files_sentence(summary.not_files)
     if summary.subfolders and summary.captions:
         yield f"Images in subfolders are left out: {_folders(summary.subfolders)}. Move them into the folder itself to train on them."
     if pairing.unused:
@@ -88,6 +92,14 @@ def notes(summary: FolderSummary, *, extension: str, trigger: str = "") -> Itera
     if lacking := without_trigger(summary.captions, trigger):
         subject = counted(len(lacking), "caption", "does", "do")
         yield f"{subject} not contain the trigger word “{trigger.strip()}”: {listed(lacking)}."
+
+
+def not_files_sentence(names: Sequence[str]) -> str:
+    """Return which entries have an image's name and are left out because they are no files; "" without any."""
+    if not names:
+        return ""
+    subject = "1 entry with an image's name is" if len(names) == 1 else f"{len(names)} entries with an image's name are"
+    return f"{subject} left out, because a folder, pipe, device or broken link is not read: {listed(names)}."
 
 
 def _left_out(names: tuple[str, ...]) -> str:

@@ -15,7 +15,7 @@ from fluxgym.contract.kohya_folders import KohyaFolder, clear_folders, common_cl
 from fluxgym.contract.limits import MAX_CAPTION_BYTES
 from fluxgym.contract.regular_files import UnsafeFile, read_regular
 from fluxgym.dataset.folder import free_stem, refusal_of, short_stem
-from fluxgym.dataset.folder_index import images_among, scan
+from fluxgym.dataset.folder_index import images_among, is_folder, scan
 from fluxgym.errors import DatasetError
 from fluxgym.runs.files import storage_error
 
@@ -71,7 +71,7 @@ class _Source:
     @classmethod
     def of(cls, path: Path) -> "_Source":
         entries = scan(path)
-        files = tuple(sorted(name for name, entry in entries.items() if not entry.is_dir()))
+        files = tuple(sorted(name for name, entry in entries.items() if not is_folder(entry)))
         extensions = sorted(
             {suffix for name in files if (suffix := Path(name).suffix) and not is_image_name(name) and not is_companion(name)}
         )

@@ -14,6 +14,7 @@ from fluxgym.contract.dataset_notes import (
     FolderSummary,
     cut_captions_sentence,
     no_images_sentence,
+    not_files_sentence,
     notes,
     required_trigger,
     undecodable_sentence,
@@ -155,7 +156,8 @@ def read_images(config: TrainConfig, folder: Path, models: Path, findings: Findi
 def _report_summary(config: TrainConfig, summary: FolderSummary, extension: str, findings: Findings) -> None:
     """Report the numbers of images and captions, what is left out, and captions that cannot be read."""
     if not summary.captions:
-        findings.refuse(DatasetError(no_images_sentence(summary.subfolders) or "Add at least one image."), IMAGES)
+        sentences = no_images_sentence(summary.subfolders) or "Add at least one image.", not_files_sentence(summary.not_files)
+        findings.refuse(DatasetError(" ".join(filter(None, sentences))), IMAGES)
         return
     _report_counts(config, len(summary.captions), sum(map(bool, summary.captions.values())), findings)
     findings.attempt(lambda: check_names(summary.captions), IMAGES)

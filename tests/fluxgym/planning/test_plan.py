@@ -1,5 +1,6 @@
 """The plan of a training: made from settings and images of any content, and launched by start and resume."""
 
+import os
 import tomllib
 from dataclasses import replace
 
@@ -50,6 +51,25 @@ def test_image_name_that_an_export_could_not_hold_prevents_start(name, world, im
     (images / "cat 0.png").rename(images / name)
     (error,) = plan(state(), images, world).errors
     assert (error.field, "rename or remove it" in error.message, error.message.isprintable()) == ("images", True, True)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        os.mkfifo,
+        os.mkdir,
+        lambda path: path.symlink_to("gone"),
+        lambda path: path.symlink_to(path),
+        lambda path: path.symlink_to("/dev/zero"),
+    ],
+)
+def test_entry_with_an_images_name_that_is_no_file_is_named(make, world, images, tmp_path):
+    make(images / "odd.png")
+    found = [each.message for each in plan(state(), images, world).problems if "odd.png" in each.message]
+    assert len(found) == 1 and found[0].startswith("1 entry with an image's name is left out")
+    (tmp_path / "only").mkdir()
+    make(tmp_path / "only" / "odd.png")
+    assert "odd.png" in next(each.message for each in plan(state(), tmp_path / "only", world).errors if each.field == "images")
 
 
 def test_damaged_regularization_image_is_beside_its_field(world, images, tmp_path):
