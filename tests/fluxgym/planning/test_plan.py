@@ -72,6 +72,16 @@ def test_entry_with_an_images_name_that_is_no_file_is_named(make, world, images,
     assert "odd.png" in next(each.message for each in plan(state(), tmp_path / "only", world).errors if each.field == "images")
 
 
+@pytest.mark.parametrize("value", [0, [], {}])
+def test_base_model_that_is_no_name_is_not_taken_for_a_missing_one(value, world, images):
+    assert "base_model" in {each.field for each in plan(state(base_model=value), images, world).errors}
+
+
+def test_long_value_of_an_advanced_setting_is_shown_cut(world, images):
+    found = plan(state(advanced={"max_grad_norm": "9" * 400}), images, world).errors
+    assert found and all(len(each.message) < 200 for each in found)
+
+
 def test_damaged_regularization_image_is_beside_its_field(world, images, tmp_path):
     others = write_cats(tmp_path / "others", count=1)
     (others / "cat 0.png").write_bytes((others / "cat 0.png").read_bytes()[:-2000])
