@@ -53,11 +53,16 @@ class Detail:
 
 @dataclass(frozen=True, kw_only=True)
 class Problem:
-    """One result of a check, as a sentence; field is the form field that it is about, error what was raised, if anything was."""
+    """One result of a check, as a sentence; field is the form field that it is about, error what was raised, if anything was.
+
+    images is the filter of the images that it is about, such as "no_caption", and num_images their number; "" and 0 if it is not about some.
+    """
 
     level: Level
     message: str
     field: str | None = None
+    images: str = ""
+    num_images: int = 0
     error: "FluxGymError | None" = dataclasses.field(default=None, compare=False, repr=False)
 
     @property

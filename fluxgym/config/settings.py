@@ -12,7 +12,7 @@ from typing import Any, Self
 from fluxgym.config.setting_spec import Choice, Emit, Group, Kind, Section, Setting
 from fluxgym.config.trainer_flags import DATASET_FLAGS, SUBSET_FLAGS, all_flags, check_flag
 from fluxgym.config.vram_tiers import TITLES
-from fluxgym.contract.limits import MAX_RANK
+from fluxgym.contract.limits import MAX_RANK, MAX_REPEATS
 from fluxgym.errors import ConfigError
 
 OTHER_FLAGS = "other_flags"  # the form's field for all of `advanced` that has no row of its own
@@ -41,7 +41,7 @@ ROWS = (
         help="Your card’s memory. It sets how the model is kept on the GPU.",
     ),
     Setting(
-        name="num_repeats", kind=Kind.INTEGER, label="Repeat trains per image", group=Group.LORA, default=10, minimum=1, maximum=10_000,
+        name="num_repeats", kind=Kind.INTEGER, label="Repeat trains per image", group=Group.LORA, default=10, minimum=1, maximum=MAX_REPEATS,
         help="Uses of each image per epoch.", beside="max_train_epochs",
         flag="num_repeats", emit=Emit.SUBSET, dataset_key="num_repeats", replaces=("--dataset_repeats",),
     ),
@@ -99,7 +99,7 @@ ROWS = (
     ),
     Setting(
         name="guidance_scale", kind=Kind.NUMBER, label="Guidance scale", section=Section.LOSS, default=1.0, minimum=0, maximum=100,
-        help="The guidance value that FLUX.1-dev gets during training, usually 1.0.", flag="--guidance_scale", emit=Emit.ALWAYS,
+        help="The guidance value that the model gets during training. FLUX.1-dev is usually trained with 1.0.", flag="--guidance_scale", emit=Emit.ALWAYS,
     ),
     Setting(
         name="network_dim", kind=Kind.INTEGER, label="LoRA rank", section=Section.NETWORK, default=4, minimum=1, maximum=MAX_RANK,
@@ -111,7 +111,7 @@ ROWS = (
     ),
     Setting(
         name="train_batch_size", kind=Kind.INTEGER, label="Batch size", section=Section.OPTIMIZER, in_advanced=True,
-        help="Images per step. Empty: 1.", flag="--train_batch_size", emit=Emit.DATASET, dataset_key="batch_size",
+        help="Images per step. If the field is emptied: 1.", flag="--train_batch_size", emit=Emit.DATASET, dataset_key="batch_size",
     ),
     Setting(
         name="save_every_n_steps", kind=Kind.INTEGER, label="Save every N steps", section=Section.SAVING, in_advanced=True, flag="--save_every_n_steps",

@@ -2,12 +2,14 @@
 
 import hashlib
 import math
+import unicodedata
 from collections.abc import Callable, Sequence
 
 from fluxgym.contract.image_formats import FORMATS
 
 IMAGE_EXTENSIONS = tuple(extension for each in FORMATS for extension in each.extensions)
 _EXTENSIONS = frozenset(IMAGE_EXTENSIONS)
+MAX_NAME_BYTES = 255
 EXIF_ORIENTATION = 0x0112
 EXIF_SIDEWAYS = (5, 6, 7, 8)  # orientations that swap width and height
 
@@ -18,6 +20,17 @@ def is_image_name(name: str) -> bool:
     return dot + extension.lower() in _EXTENSIONS and bool(stem.strip("."))
 
 
+def is_name_character(char: str) -> bool:
+    """Return False for control characters, line separators and halves of characters, which the name of an image in a run does not have."""
+    return unicodedata.category(char) not in ("Cc", "Cs", "Zl", "Zp")
+
+
+def is_portable_name(name: str) -> bool:
+    """Return True if a file of this name can be exported and imported: Start accepts only images with such names."""
+    is_plain = not name.startswith(".") and "\\" not in name and all(map(is_name_character, name))
+    return is_plain and len(name.encode("utf-8", "surrogateescape")) <= MAX_NAME_BYTES
+
+
 def upright_size(size: tuple[int, int], image_format: str | None, read_orientation: Callable[[], object]) -> tuple[int, int]:
     """Return (width, height) as seen, from the stored size and Pillow's name of the file format.
 
@@ -25,6 +38,9 @@ def upright_size(size: tuple[int, int], image_format: str | None, read_orientati
     """
     is_sideways = image_format != "TIFF" and read_orientation() in EXIF_SIDEWAYS
     return (size[1], size[0]) if is_sideways else size
+
+
+ALL_HELD_OUT = "validation_split holds every image out, so no image is left to train on; hold out fewer."
 
 
 def held_out_indices(count: int, share: float, seed: int) -> set[int]:

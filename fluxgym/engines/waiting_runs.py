@@ -19,7 +19,7 @@ from fluxgym.runs.launch_spec import DeviceRequest, LaunchSpec, holds_start, rea
 from fluxgym.runs.paths import OutputsPaths, RunPaths
 from fluxgym.runs.process_identity import Liveness, is_alive, liveness_of, read_record
 from fluxgym.runs.snapshot import WAITING, RunSnapshot
-from fluxgym.runs.state import State, read_state_or_empty
+from fluxgym.runs.state import State, read_state_or_empty, shown_name
 from fluxgym.runs.status import ACTIVITY_LIMIT_S
 from fluxgym.runs.ticket import Ticket, read_ticket
 
@@ -237,11 +237,11 @@ class WaitingReasons:
 
 
 def _name_of_user(user: DeviceUser, run: RunPaths) -> str:
-    """Return the LoRA's name of the run that uses a device, its folder's name if that is not known."""
+    """Return the name of the run that uses a device."""
     folder = Path(user.outputs) if user.is_elsewhere(run.folder) else run.folder.parent
     other = RunPaths(folder / user.slug)
     return _name(other, read_state_or_empty(other))
 
 
 def _name(run: RunPaths, state: State) -> str:
-    return short(state.get("lora_name") or run.slug)
+    return short(shown_name(run.slug, state))

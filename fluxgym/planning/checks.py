@@ -14,13 +14,17 @@ from fluxgym.contract.dataset_notes import (
     FolderSummary,
     cut_captions_sentence,
     no_images_sentence,
+    not_files_sentence,
     notes,
     required_trigger,
     undecodable_sentence,
+    without_trigger,
+    without_trigger_sentence,
 )
 from fluxgym.dataset.dataset_spec import caption_rules
 from fluxgym.dataset.folder import ImageFolder, check_names, refusal_of, sizes
 from fluxgym.dataset.folder_index import index_of
+from fluxgym.dataset.images import image_problems
 from fluxgym.errors import ConfigError, DatasetError, FluxGymError, Level, Problem, StorageError, problem_of
 from fluxgym.models.caption_tokens import token_limit, too_long
 from fluxgym.models.catalog import FoundFiles, Model, find_files, regularization_folder
@@ -66,6 +70,10 @@ class Findings:
             self.refuse(ConfigError(message, field=field))
         else:
             self._append(Problem(level=level, message=message, field=field))
+
+    def warn_of_images(self, message: str, images: str, num_images: int) -> None:
+        """Add a warning about some of the images, which a filter shows."""
+        self._append(Problem(level=Level.WARNING, message=message, field=IMAGES, images=images, num_images=num_images))
 
     def refuse(self, error: FluxGymError, field: str | None = None) -> None:
         """Add an error as a result; `field` is used if the error names none."""
@@ -154,13 +162,17 @@ def read_images(config: TrainConfig, folder: Path, models: Path, findings: Findi
 def _report_summary(config: TrainConfig, summary: FolderSummary, extension: str, findings: Findings) -> None:
     """Report the numbers of images and captions, what is left out, and captions that cannot be read."""
     if not summary.captions:
-        findings.refuse(DatasetError(no_images_sentence(summary.subfolders) or "Add at least one image."), IMAGES)
+        sentences = no_images_sentence(summary.subfolders) or "Add at least one image.", not_files_sentence(summary.not_files)
+        findings.refuse(DatasetError(" ".join(filter(None, sentences))), IMAGES)
         return
     _report_counts(config, len(summary.captions), sum(map(bool, summary.captions.values())), findings)
     findings.attempt(lambda: check_names(summary.captions), IMAGES)
     _report_unreadable(summary, findings)
-    for sentence in notes(summary, extension=extension, trigger=trigger_of_captions(config)):
+    for sentence in notes(summary, extension=extension):
         findings.add(Level.WARNING, sentence, IMAGES)
+    trigger = trigger_of_captions(config)
+    if lacking := without_trigger(summary.captions, trigger):
+        findings.warn_of_images(without_trigger_sentence(lacking, trigger), "no_trigger", len(lacking))
 
 
 def trigger_of_captions(config: TrainConfig) -> str:
@@ -198,14 +210,12 @@ def _sizes(folder: Path, findings: Findings) -> tuple[Size, ...]:
 
 
 def _report_counts(config: TrainConfig, images: int, captioned: int, findings: Findings) -> None:
-    findings.add(Level.OK, f"{images} image{'s' * (images > 1)}, {_without(images - captioned)}.", IMAGES)
-    if captioned < images and not config.concept_sentence:
-        message = f"{_without(images - captioned).capitalize()} and no trigger word that stands for it."
-        findings.add(Level.WARNING, message, "concept_sentence")
-
-
-def _without(missing: int) -> str:
-    return f"{missing} without a caption" if missing else "all with a caption"
+    missing, what = images - captioned, f"{images} image{'s' * (images > 1)}"
+    if not missing:
+        findings.add(Level.OK, f"{what}, all with a caption.", IMAGES)
+        return
+    trigger = ", trained on the trigger word alone" if config.concept_sentence else " and no trigger word that stands for it"
+    findings.warn_of_images(f"{what}, {missing} without a caption{trigger}.", "no_caption", missing)
 
 
 def report_long_captions(config: TrainConfig, images: ImageSet, files: FoundFiles, findings: Findings) -> None:
@@ -237,6 +247,19 @@ def check_formats(trainer: TrainerBackend, images: ImageSet, findings: Findings)
             which = skipped[0] if len(skipped) == 1 else f"{skipped[0]} and {len(skipped) - 1} more"
             message = f"{which}: {trainer.title}, does not read this format; save as .png, or train without --sd-scripts."
             findings.add(Level.ERROR, message, IMAGES)
+
+
+def check_pixels_of(images: ImageSet, findings: Findings, *, may_decode: bool) -> bool:
+    """Decode the images completely and report the first damaged ones; return False if that has to be done and may not."""
+    others = images.regularization
+    regularization = findings.attempt(ImageFolder(others).names, "reg_data_dir") if others else None
+    for folder, names, where in ((images.folder, images.captions, IMAGES), (others, regularization, "reg_data_dir")):
+        problems = image_problems([folder / name for name in names], may_decode=may_decode) if folder and names else []
+        if problems is None:
+            return False
+        for problem in problems[:MAX_NAMED]:
+            findings.refuse(type(problem)(str(problem), field=where))
+    return True
 
 
 def report_small_images(config: TrainConfig, images: ImageSet, findings: Findings) -> None:

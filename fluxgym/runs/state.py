@@ -96,7 +96,7 @@ def slug_of(lora_name: str) -> str:
         raise BadName("Give your LoRA a name.", field="lora_name")
     if len(name) > 200:
         raise BadName(f"The LoRA name has {len(name)} characters; at most 200 are allowed.", field="lora_name")
-    if "/" in name or "\\" in name or "\0" in name:
+    if "/" in name or "\\" in name:
         raise BadName(f"The LoRA name “{short(name)}” holds a slash; use letters, digits, spaces and dashes.", field="lora_name")
     if not name.isprintable():
         raise BadName("The LoRA name holds a line break or another character that cannot be seen; type it again.", field="lora_name")
@@ -106,6 +106,22 @@ def slug_of(lora_name: str) -> str:
     if not slug:
         raise BadName(f"The LoRA name “{short(name)}” gives no folder name; use at least one letter or digit.", field="lora_name")
     return slug
+
+
+def shown_name(slug: str, state: State) -> str:
+    """Return the name under which a run is shown: its LoRA's name, or its folder's name if another run had the LoRA's name before.
+
+    The second run of the LoRA name "My Cat" has the folder my-cat-2 and is shown as my-cat-2.
+    """
+    name = str(state.get("lora_name") or slug)
+    number = slug.rpartition("-")[2]
+    if not number.isdecimal():
+        return name
+    try:
+        first = slug_of(name)
+    except BadName:
+        return name
+    return slug if slug != first and slug == next_version(first, int(number)) else name
 
 
 def next_version(slug: str, number: int) -> str:
