@@ -101,7 +101,8 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         """Raise SettingsError instead of printing the usage."""
-        raise SettingsError(f"{message[:1].upper()}{message[1:]}; --help lists what is known.")
+        what = message.replace("the following arguments are required: ", "this is missing: ")
+        raise SettingsError(f"{what[:1].upper()}{what[1:]}; {self.prog} --help lists what is known.")
 
 
 def add_folders(parser: argparse.ArgumentParser) -> None:

@@ -150,12 +150,13 @@ def _template(args: argparse.Namespace, settings: Settings) -> int:
 
 def _save_template(outputs: OutputsPaths, args: argparse.Namespace, state: State) -> int:
     try:
-        templates.save(outputs, args.template, state)
+        saved = templates.save(outputs, args.template, state)
     except ReplacesTemplate as error:
         if not is_confirmed(str(error), yes=args.yes, answer="yes", question="Type yes to replace it"):
             print("Nothing was replaced.")
             return 1
-        templates.save(outputs, args.template, state, agreed=[ReplacesTemplate.__name__])
+        saved = templates.save(outputs, args.template, state, agreed=[ReplacesTemplate.__name__])
+    print(f"Saved as the template {saved.name}.")
     return 0
 
 
@@ -192,7 +193,9 @@ def _backup(args: argparse.Namespace, settings: Settings) -> int:
 
 
 def _export(args: argparse.Namespace, settings: Settings) -> int:
-    runs = list(OutputsPaths(settings.outputs).runs()) if args.all else [find_run(args.name or "", settings.outputs)]
+    if not args.all and not args.name:
+        raise SettingsError("Name the run and then the file to write, or use --all: export NAME FILE.zip.")
+    runs = list(OutputsPaths(settings.outputs).runs()) if args.all else [find_run(args.name, settings.outputs)]
     if args.file.suffix == ".json" and len(runs) == 1:
         transfer.export_state(runs[0], args.file)
     elif args.file.suffix == ".zip":

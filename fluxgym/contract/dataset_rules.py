@@ -40,6 +40,9 @@ def upright_size(size: tuple[int, int], image_format: str | None, read_orientati
     return (size[1], size[0]) if is_sideways else size
 
 
+ALL_HELD_OUT = "validation_split holds every image out, so no image is left to train on; hold out fewer."
+
+
 def held_out_indices(count: int, share: float, seed: int) -> set[int]:
     """Return which of `count` images, sorted by name, are held out for validation: a share, rounded down, drawn by the seed alone.
 

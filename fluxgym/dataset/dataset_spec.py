@@ -14,7 +14,7 @@ from fluxgym.config.settings import DATASET_KEYS, OWN_KEYS, TrainConfig
 from fluxgym.config.trainer_flags import SUBSET_FLAGS
 from fluxgym.contract.buckets import GRID, BucketRule, Size, default_bounds, default_step
 from fluxgym.contract.caption_files import CAPTION
-from fluxgym.contract.dataset_rules import held_out_indices, is_image_name, regularization_repeats
+from fluxgym.contract.dataset_rules import ALL_HELD_OUT, held_out_indices, is_image_name, regularization_repeats
 from fluxgym.dataset.folder import CaptionRules
 from fluxgym.errors import ConfigError
 
@@ -105,12 +105,18 @@ def bucket_rule(config: TrainConfig) -> BucketRule:
 
 
 def expected_steps(config: TrainConfig, images: Sequence[Size], regularization: Sequence[Size] = ()) -> int:
-    """Return the number of optimizer steps for images of these sizes (width, height), sorted by name; 0 without images."""
+    """Return the number of optimizer steps for images of these sizes (width, height), sorted by name; 0 without images.
+
+    Raises:
+        ConfigError: If --validation_split leaves no image to train on, or the buckets are invalid.
+    """
+    if not images:
+        return 0
     seed = config.flag("validation_seed")
     held_out = held_out_indices(len(images), float(config.flag("validation_split")), config.seed if seed is None else seed)
     images = [size for index, size in enumerate(images) if index not in held_out]
     if not images:
-        return 0
+        raise ConfigError(ALL_HELD_OUT, field="advanced")
     repeats = Counter({size: count * config.num_repeats for size, count in Counter(images).items()})
     extra = regularization_repeats([1] * len(regularization), repeats.total())
     for size, count in zip(regularization, extra, strict=True):

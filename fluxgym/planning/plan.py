@@ -38,7 +38,7 @@ from fluxgym.runs.state import slug_of
 from fluxgym.trainers.base import backend_for, with_command
 from fluxgym.trainers.named_code import named_code
 from fluxgym.trainers.options import trainer_options
-from fluxgym.trainers.settings_check import needs_trainer
+from fluxgym.trainers.settings_check import CheckedData, needs_trainer
 
 UNNAMED = "unnamed"  # the name of a plan whose LoRA has no usable name yet
 
@@ -157,7 +157,9 @@ def _with_trainers_answer(planned: TrainingPlan, may_ask: bool) -> TrainingPlan:
         toml = dataset_toml(planned.config, planned.images.folder, planned.images.regularization)
     except ConfigError:
         return replace(planned, is_trainer_asked=True)  # reported already
-    found = backend_for(planned.trainer_dir).check_settings(planned.options, toml, planned.trainer_dir, may_ask=may_ask)
+    steps = planned.steps and planned.steps // planned.config.max_train_epochs
+    data = CheckedData(toml=toml, steps_per_epoch=steps)
+    found = backend_for(planned.trainer_dir).check_settings(planned.options, data, planned.trainer_dir, may_ask=may_ask)
     return planned if found is None else replace(planned, problems=(*planned.problems, *found), is_trainer_asked=True)
 
 

@@ -4,8 +4,8 @@ from typing import Any
 
 from fluxgym.config.values import short
 from fluxgym.contract.regular_files import UnsafeFile, read_regular
-from fluxgym.errors import BadName, DamagedState, UnreadableState
-from fluxgym.runs.files import parse_json, raise_if_exhausted, run_lock, write_json
+from fluxgym.errors import BadName, DamagedState, StorageError, UnreadableState
+from fluxgym.runs.files import is_missing, parse_json, raise_if_exhausted, run_lock, write_json
 from fluxgym.runs.paths import RunPaths
 
 SCHEMA_VERSION = 1
@@ -63,15 +63,19 @@ def update_state(run: RunPaths, changes: State, *, expected: State | None = None
 
     A state that was deleted or damaged is not written, and neither is one that has other values than the expected ones by now.
     """
-    with run_lock(run.lock):
-        try:
+    try:
+        with run_lock(run.lock):
             state = read_state(run)
-        except UnreadableState:
+            if any(state.get(key, value) != value for key, value in (expected or {}).items()):
+                return False
+            write_json(run.ui_state, {key: value for key, value in {**state, **changes}.items() if value is not None})
+            return True
+    except UnreadableState:
+        return False
+    except StorageError:
+        if is_missing(run.folder):
             return False
-        if any(state.get(key, value) != value for key, value in (expected or {}).items()):
-            return False
-        write_json(run.ui_state, {key: value for key, value in {**state, **changes}.items() if value is not None})
-        return True
+        raise
 
 
 def timestamp_of(state: State) -> float:

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fluxgym.contract.codes import LIVE
+from fluxgym.contract.dataset_notes import counted
 from fluxgym.contract.dataset_rules import is_image_name
 from fluxgym.contract.files import UI_STATE
 from fluxgym.contract.regular_files import UnsafeFile, read_regular
@@ -46,7 +47,7 @@ class FolderContents:
     def sentence(self) -> str:
         """Return a description for the confirmation of a delete."""
         models = f", with the model {', '.join(self.lora_files)}" if self.lora_files else ", without a trained model"
-        return f"{self.num_files} files, {self.num_bytes / 1e6:.1f} MB{models}"
+        return f"{counted(self.num_files, 'file')}, {self.num_bytes / 1e6:.1f} MB{models}"
 
 
 def contents(run: RunPaths) -> FolderContents:

@@ -19,7 +19,7 @@ from fluxgym.runs.paths import OutputsPaths, RunPaths
 from fluxgym.runs.process_identity import read_record
 from fluxgym.runs.progress import duration_text
 from fluxgym.runs.snapshot import RunSnapshot
-from fluxgym.runs.state import State, read_state, update_state
+from fluxgym.runs.state import State, read_state, read_state_or_empty, update_state
 from fluxgym.runs.status import is_unchecked
 from fluxgym.sessions.history import save_version
 from fluxgym.sessions.launch import launch, launch_spec
@@ -86,7 +86,8 @@ def _check_resumable(planned: TrainingPlan, checkpoint: Checkpoint) -> None:
         raise DatasetError(f"The images of {run.slug} are gone; put them back into {run.dataset}, then resume.", field="images")
     planned.raise_error()
     if _done(read_exit(run), checkpoint) >= steps:
-        raise NothingToResume(f"{run.slug} has done all its {steps} steps; to train it further, resume it with more epochs.")
+        epochs = planned.config.max_train_epochs
+        raise NothingToResume(f"{run.slug} has done all its {steps} steps; to train it further, resume it with more than {epochs} epochs.")
 
 
 def _check_code(run: RunPaths, spec: LaunchSpec, agreed: Collection[str]) -> None:
@@ -118,10 +119,15 @@ class ResumePreview:
 
     def sentence(self) -> str:
         """Return it as the end of a sentence: "after epoch 4, at step 320 of 960, about 21 min left"; "in epoch 2, at step 9 of 32"."""
-        epoch = f"after epoch {self.epoch}" if self.is_epoch_end else f"in epoch {self.epoch + 1}"
         left = "" if self.left_s is None else f", about {duration_text(self.left_s)} left"
         notice = f"; {self.notice}" if self.notice else ""
-        return f"{epoch}, at step {self.step} of {self.total_steps or 'an unknown number'}{left}{notice}"
+        return f"{_position(self.epoch, self.step, self.total_steps, is_epoch_end=self.is_epoch_end)}{left}{notice}"
+
+
+def _position(epoch: int, step: int, total_steps: int, *, is_epoch_end: bool) -> str:
+    """Return where a checkpoint was saved, for a number of finished epochs: "after epoch 4, at step 320 of 960"."""
+    where = f"after epoch {epoch}" if is_epoch_end else f"in epoch {epoch + 1}"
+    return f"{where}, at step {step} of {total_steps or 'an unknown number'}"
 
 
 def resumed_sentence(run: RunPaths) -> str:
@@ -133,12 +139,11 @@ def resumed_sentence(run: RunPaths) -> str:
     used = backend.read_checkpoint(Path(spec.resume_from), verify=False)
     if used is None:
         return ""
-    epoch = f"epoch {used.epoch}, " if used.epoch else ""
     refused = [name for name, at in read_refused(run).items() if run.checkpoint(name).is_dir() and at > used.written_at]
     newer = f" Newer ones are damaged and are not used: {', '.join(sorted(refused))}." if refused else ""
-    return (
-        f"It resumes from {used.name}: {epoch}step {used.step} of {spec.expected_steps or used.total_steps or 'an unknown number'}.{newer}"
-    )
+    position = _position(used.epoch, used.step, spec.expected_steps or used.total_steps, is_epoch_end=_is_epoch_end(spec, used))
+    waits = read_state_or_empty(run).get("status") == Status.QUEUED
+    return f"{'It waits, and then it' if waits else 'It'} resumes from {used.name}: {position}.{newer}"
 
 
 def needs_check(snapshot: RunSnapshot) -> bool:

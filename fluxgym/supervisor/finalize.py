@@ -174,7 +174,8 @@ def _verify(attempt: Attempt, last: dict[str, Any]) -> Verification | None:
         verification = Verification(ok=False, reason=f"{UNVERIFIED} ({error})")
     finally:
         _append_progress(run, last)
-    log.info("verified: %s", verification)
+    if verification is not None:
+        log.info("the LoRA file was checked: %s", "it is valid" if verification.ok else verification.reason)
     return verification
 
 

@@ -11,6 +11,7 @@ from fluxgym.runs.launch_spec import LaunchSpec, TrainerOptions, read_launch_spe
 from fluxgym.runs.paths import RunPaths
 from fluxgym.trainers.builtin import BuiltinBackend
 from fluxgym.trainers.kohya.backend import KohyaBackend
+from fluxgym.trainers.settings_check import CheckedData
 
 
 class ProgressFollower(Protocol):
@@ -44,7 +45,7 @@ class TrainerBackend(Protocol):
     def check(self, options: TrainerOptions, trainer_dir: Path) -> tuple[Problem, ...]:
         """Return the reasons why the trainer cannot run with these options."""
 
-    def check_settings(self, options: TrainerOptions, dataset_toml: str, trainer_dir: Path, *, may_ask: bool) -> tuple[Problem, ...] | None:
+    def check_settings(self, options: TrainerOptions, data: CheckedData, trainer_dir: Path, *, may_ask: bool) -> tuple[Problem, ...] | None:
         """Return what the trainer's own checks refuse of these options and this data set; with may_ask, this can take seconds.
 
         Without may_ask, nothing is started: None means that the trainer has to be asked.
@@ -108,7 +109,10 @@ def choose_checkpoint(run: RunPaths, backend: TrainerBackend, name: str | None =
     other = next((other for other in BACKENDS if other.name != backend.name and list_complete(run, other)), None)
     if other is not None:
         raise NothingToResume(f"{run.slug} can be resumed only with the trainer that wrote its checkpoints: {other.title}.")
-    raise NothingToResume(f"{run.slug} has no complete checkpoint to resume from; start it again from the beginning.")
+    raise NothingToResume(
+        f"{run.slug} has no complete checkpoint to resume from. “Edit as new training” in the page fills the form with its settings; in the "
+        f"terminal, start it again with start --if-exists new --state {run.ui_state}."
+    )
 
 
 def _named_checkpoint(run: RunPaths, backend: TrainerBackend, name: str) -> Checkpoint:

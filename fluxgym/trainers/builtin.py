@@ -12,7 +12,7 @@ from fluxgym.runs.files import raise_if_exhausted, read_json
 from fluxgym.runs.launch_spec import LaunchSpec, TrainerOptions
 from fluxgym.runs.paths import RunPaths
 from fluxgym.trainers.script import missing_script, script_command
-from fluxgym.trainers.settings_check import SettingsCheck
+from fluxgym.trainers.settings_check import CheckedData, SettingsCheck
 
 
 class BuiltinBackend:
@@ -36,9 +36,9 @@ class BuiltinBackend:
         """Return the problem that the script is missing; a test holds the options against the trainer's parser."""
         return missing_script(trainer_dir)
 
-    def check_settings(self, options: TrainerOptions, dataset_toml: str, trainer_dir: Path, *, may_ask: bool) -> tuple[Problem, ...] | None:
+    def check_settings(self, options: TrainerOptions, data: CheckedData, trainer_dir: Path, *, may_ask: bool) -> tuple[Problem, ...] | None:
         """Return what the trainer's own checks refuse, from a process that loads no model."""
-        return self._settings_check.problems(options, dataset_toml, trainer_dir, may_ask=may_ask)
+        return self._settings_check.problems(options, data, trainer_dir, may_ask=may_ask)
 
     def skipped_images(self, names: Sequence[str]) -> list[str]:
         """Return []: the trainer reads all image formats that the app reads."""

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from fluxgym.config.settings import IN_ADVANCED, OWN_KEYS, SCHEDULERS, TrainConfig
 from fluxgym.errors import ConfigError, Level, Problem, problem_of
+from fluxgym.runs.gpus import has_gpu
 from fluxgym.runs.launch_spec import TrainerOptions, to_words
 
 CHECK_SCRIPT = Path("library", "cli", "check_settings.py")
@@ -27,12 +28,21 @@ SAVED_IN = ("--output_dir", "--output_name", "--dataset_config", "--sample_promp
 
 
 @dataclass(frozen=True, kw_only=True)
+class CheckedData:
+    """A data set as the trainer's check needs it: dataset.toml, and the optimizer steps of an epoch, None if they are not known."""
+
+    toml: str
+    steps_per_epoch: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
 class _Question:
-    """A command line and a data set that the trainer in a folder is asked about."""
+    """A command line and a data set that the trainer in a folder is asked about; has_gpu is True if it would train on a GPU."""
 
     trainer_dir: Path
     words: tuple[str, ...]
-    dataset_toml: str
+    data: CheckedData
+    has_gpu: bool
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,7 +76,7 @@ class SettingsCheck:
         self._asking = threading.Lock()
         self._answers: dict[_Question, _Verdict] = {}
 
-    def problems(self, options: TrainerOptions, dataset_toml: str, trainer_dir: Path, *, may_ask: bool) -> tuple[Problem, ...] | None:
+    def problems(self, options: TrainerOptions, data: CheckedData, trainer_dir: Path, *, may_ask: bool) -> tuple[Problem, ...] | None:
         """Return the trainer's refusal of these options and this data set, beside the field that it is about; () if it accepts them.
 
         Returns None if the answer is not known and may_ask is False. A trainer without the check is not asked.
@@ -74,7 +84,8 @@ class SettingsCheck:
         if not (trainer_dir / CHECK_SCRIPT).is_file():
             return ()
         asked = {flag: values for flag, values in options.items() if flag not in SAVED_IN}
-        question = _Question(trainer_dir=trainer_dir, words=tuple(to_words(asked)), dataset_toml=dataset_toml)
+        words = tuple(to_words(asked))
+        question = _Question(trainer_dir=trainer_dir, words=words, data=data, has_gpu=has_gpu())
         try:
             verdict = self._ask(question) if may_ask else self._answers.get(question)
         except _CheckFailed as error:
@@ -99,12 +110,12 @@ def _problems(verdict: _Verdict) -> tuple[Problem, ...]:
 def _ask(question: _Question) -> _Verdict:
     with tempfile.TemporaryDirectory(prefix="fluxgym-check-") as folder:
         toml = Path(folder) / "dataset.toml"
-        toml.write_text(question.dataset_toml, encoding="utf-8")
+        toml.write_text(question.data.toml, encoding="utf-8")
         argv = [*question.words, "--output_dir", folder, "--output_name", "x", "--dataset_config", str(toml)]
         try:
             done = subprocess.run(
                 [sys.executable, str(question.trainer_dir / CHECK_SCRIPT)],
-                input=json.dumps({"argv": argv}),
+                input=json.dumps({"argv": argv, "steps_per_epoch": question.data.steps_per_epoch, "has_gpu": question.has_gpu}),
                 capture_output=True,
                 text=True,
                 timeout=TIMEOUT_S,

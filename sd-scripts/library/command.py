@@ -2,7 +2,8 @@
 
 import argparse
 import math
-from typing import NoReturn
+import re
+from typing import Any, NoReturn
 
 from fluxgym.contract.codes import ReasonCode
 from fluxgym.contract.limits import MAX_RANK
@@ -14,7 +15,11 @@ MAX_RATIO = 1e6  # LoRA+'s ratio is around 16; MAX_RATE times this, and times 10
 
 
 class Parser(argparse.ArgumentParser):
-    """An ArgumentParser that raises TrainerError instead of exiting."""
+    """An ArgumentParser that raises TrainerError instead of exiting, and takes every negative number as a value, as Python 3.14's does."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._negative_number_matcher = re.compile(r"-(\.?\d|inf|nan)", re.IGNORECASE)  # earlier ones take -1e-3 for a flag
 
     def error(self, message: str) -> NoReturn:
         """Raise TrainerError with argparse's message."""
@@ -61,6 +66,11 @@ def number(text: str) -> float:
         return finite(text)
     except ValueError:
         raise argparse.ArgumentTypeError(f"{text} is not a finite number") from None
+
+
+def first_line(error: Exception | str) -> str:
+    """Return the first line of an error's text without its full stop, or the kind of an error without a text."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(" .:")
 
 
 def explain_error(error: Exception) -> tuple[str, ReasonCode] | None:

@@ -133,7 +133,7 @@ def test_removed_runs_name_how_and_what_they_hold_and_a_taken_name_says_so(app, 
 
 
 def test_the_choices_about_a_taken_name_are_aligned(app, page):
-    make_run(app.outputs, "my-cat", status="completed", timestamp=1)
+    make_run(app.outputs, "my-cat", status="completed", timestamp=1, base_model="pocket")
     open_page(page, app)
     page.locator("#fg-example").click()
     page.get_by_label("LoRA name").fill("My Cat")

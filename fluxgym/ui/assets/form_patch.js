@@ -12,7 +12,7 @@ const comparable = (value) => JSON.stringify(value === "" || value === undefined
  * @param {Pick<FormAnswer, "patch"> | null} answer
  * @param {unknown[]} present the fields' values in the order of the names
  */
-export function patched(names, answer, present) {
+function patched(names, answer, present) {
   return present.map((value, index) => {
     const change = answer?.patch?.[names[index]];
     return change && comparable(value) === comparable(change[0]) ? { __type__: "update", value: change[1] } : { __type__: "update" };

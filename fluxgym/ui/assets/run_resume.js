@@ -18,7 +18,7 @@ export async function trainFurther(session, act) {
   const epochs = session.max_train_epochs ?? 0;
   const answer = await question({
     title: `Train ${session.lora_name} further?`, yes: "Train further", field: { label: "Epochs in total", value: String(epochs + Math.max(1, Math.round(epochs * MORE))) },
-    text: `The run has trained ${epochs} epochs. It continues where it ended, with the learning rate that its schedule has there. Its last LoRA file is replaced at the new end; those of earlier epochs stay.`,
+    text: `The run has trained ${epochs} epochs. It continues where it ended. Its last LoRA file is replaced at the new end; those of earlier epochs stay.`,
     check: async (value) => {
       if (!/^\d{1,6}$/.test(value.trim()) || Number(value) <= epochs) return `Enter a whole number greater than ${epochs}.`;
       return errorOf(await act.request(session, "resume", { epochs: Number(value) }));

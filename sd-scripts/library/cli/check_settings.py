@@ -1,7 +1,9 @@
 """Check a training's command line and data set as the trainer does, reading only headers of models: the app runs it before Start.
 
-Reads {"argv": [...]} from stdin and prints {"error": sentence or null, "unchecked": [flag, ...]}. A class of the user's own is not
-imported, since that executes it; its flag is in `unchecked`.
+Reads {"argv": [...], "steps_per_epoch": number or null, "has_gpu": true or false} from stdin and prints {"error": sentence or null,
+"unchecked": [flag, ...]}. A class of the user's own is not imported, since that executes it; its flag is in `unchecked`. The images are not
+read: the optimizer steps of an epoch are given, or what depends on them is not checked. This process uses no GPU; has_gpu says that the
+training has one.
 """
 
 import contextlib
@@ -13,11 +15,15 @@ from pathlib import Path
 if __name__ == "__main__":
     sys.path.insert(0, str(Path(__file__).parents[2]))
 
+import torch
+
 import library  # noqa: F401, makes fluxgym.contract importable
 from fluxgym.contract.packages import CLASS_PACKAGES
 from library.cli.parse import read_flags, to_config
 from library.config import TrainerConfig
 from library.errors import TrainerError
+from library.optim.trial import try_schedule
+from library.training.position import start_position
 from library.training.preflight import check_before_loading
 from library.training.settings_check import check_settings
 
@@ -26,14 +32,14 @@ CLASSES = {"optimizer_type": "optimizer_args", "lr_scheduler_type": "lr_schedule
 
 def main() -> int:
     """Check what stdin holds; returns the exit code, 0 whatever the result is."""
-    argv = json.load(sys.stdin)["argv"]
+    asked = json.load(sys.stdin)
     with contextlib.redirect_stdout(sys.stderr):
-        error, unchecked = check(argv)
+        error, unchecked = check(**asked)
     print(json.dumps({"error": error, "unchecked": unchecked}))
     return 0
 
 
-def check(argv: list[str]) -> tuple[str | None, list[str]]:
+def check(argv: list[str], steps_per_epoch: int | None = None, has_gpu: bool = False) -> tuple[str | None, list[str]]:
     """Return the sentence of the first refusal, None if there is none, and the flags that name a class that was not imported."""
     unchecked: list[str] = []
     try:
@@ -41,7 +47,9 @@ def check(argv: list[str]) -> tuple[str | None, list[str]]:
         unchecked = _remove_own_classes(flags)
         config = to_config(flags)
         check_settings(config)
-        check_before_loading(config)
+        check_before_loading(config, torch.device("cpu"), is_conclusive=not has_gpu)
+        if steps_per_epoch:
+            try_schedule(config.optim, start_position(config, steps_per_epoch, None).total_steps)
         _check_network(config)
     except TrainerError as error:
         return str(error), unchecked

@@ -28,7 +28,7 @@ AT_LEAST = {
     "guidance_scale": 0, "t5xxl_max_token_length": 1, "lr_warmup_steps": 0, "text_encoder_batch_size": 1, "save_last_n_epochs": 1,
     "save_last_n_steps": 1, "save_last_n_epochs_state": 1, "save_last_n_steps_state": 1, "prior_loss_weight": 0,
     "bucket_reso_steps": 16, "network_alpha": 0, "logit_std": 0, "huber_c": 1e-6, "huber_scale": 1e-6, "lr_decay_steps": 0,
-    "lr_scheduler_num_cycles": 1, "lr_scheduler_timescale": 1,
+    "lr_scheduler_num_cycles": 1, "lr_scheduler_timescale": 1, "lr_scheduler_min_lr_ratio": 0,
     "dataset_repeats": 1, "token_warmup_min": 0, "token_warmup_step": 0, "validation_split": 0, "validate_every_n_steps": 1,
     "validate_every_n_epochs": 1, "max_validation_steps": 1, "validation_seed": 0,
     "save_n_epoch_ratio": 1, "initial_epoch": 1, "initial_step": 0, "ip_noise_gamma": 0,

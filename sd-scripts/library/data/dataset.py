@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from fluxgym.contract.buckets import Size
+from fluxgym.contract.dataset_rules import ALL_HELD_OUT
 from library.config import TrainerConfig
 from library.data.captions import CaptionContext, caption_at
 from library.data.dataset_metadata import dataset_metadata, describe
@@ -55,7 +56,7 @@ def build_dataset(config: TrainerConfig) -> "TrainingData":
     """
     train, held_out = index_images(read_datasets(config.data), config.run.seed)
     if not any(not image.subset.is_reg for image in train):
-        raise TrainerError("validation_split holds every image out, so no image is left to train on; hold out fewer.")
+        raise TrainerError(ALL_HELD_OUT)
     if config.data.masked_loss and not any(p.subset.alpha_mask or p.mask_path for p in train):
         warn("--masked_loss has no effect: no data set has a conditioning_data_dir or alpha_mask")
     return TrainingData(config, train, held_out)

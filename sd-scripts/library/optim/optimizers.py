@@ -9,7 +9,7 @@ from typing import Any, TypeGuard
 import torch
 from torch import nn
 
-from library.command import MAX_RATE
+from library.command import MAX_RATE, first_line
 from library.config import OptimConfig
 from library.errors import TrainerError, warn
 
@@ -70,11 +70,18 @@ def create_optimizer(config: OptimConfig, groups: list[dict[str, Any]]) -> torch
     _check_kinds(name, make, options)
     try:
         optimizer = make(groups, lr=rate, **options)
-    except (TypeError, ValueError) as error:
-        raise TrainerError(f"--optimizer_args {' '.join(config.optimizer_args)} does not fit {name}: {error}.") from None
+    except Exception as error:  # noqa: BLE001, an optimizer can raise anything
+        raise unfit_optimizer(config, error) from None
     if is_schedule_free(optimizer):
         optimizer.train()
     return optimizer
+
+
+def unfit_optimizer(config: OptimConfig, why: Exception | str) -> TrainerError:
+    """Return the error that says why the configured optimizer cannot be used."""
+    name, arguments = config.optimizer_type, " ".join(config.optimizer_args)
+    subject = f"--optimizer_args {arguments} does not fit {name}" if arguments else f"--optimizer_type {name} cannot be used"
+    return TrainerError(f"{subject}: {first_line(why)}.")
 
 
 def _class_of(name: str) -> Callable[..., torch.optim.Optimizer]:

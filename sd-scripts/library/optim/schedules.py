@@ -6,6 +6,7 @@ from typing import Any
 import torch
 from torch.optim.lr_scheduler import LambdaLR, LRScheduler
 
+from library.command import first_line
 from library.config import OptimConfig
 from library.errors import TrainerError, warn
 from library.optim.optimizers import is_schedule_free, parse_arguments
@@ -39,10 +40,18 @@ def create_scheduler(config: OptimConfig, optimizer: torch.optim.Optimizer, num_
         if optimizer.defaults.get("relative_step"):
             return _adafactor(config, optimizer)
         return _named(config, optimizer, num_steps, special)
-    except (ArithmeticError, AttributeError, TypeError, ValueError) as error:
-        name, arguments = config.lr_scheduler_type or config.lr_scheduler, " ".join(config.lr_scheduler_args)
-        subject = f"--lr_scheduler_args {arguments} does not fit {name}" if arguments else f"--lr_scheduler {name} cannot be made"
-        raise TrainerError(f"{subject}: {error}.") from None
+    except TrainerError:
+        raise
+    except Exception as error:  # noqa: BLE001, a schedule can raise anything
+        raise unfit_schedule(config, error) from None
+
+
+def unfit_schedule(config: OptimConfig, why: Exception | str) -> TrainerError:
+    """Return the error that says why the configured schedule cannot be used."""
+    flag, name = ("lr_scheduler_type", config.lr_scheduler_type) if config.lr_scheduler_type else ("lr_scheduler", config.lr_scheduler)
+    arguments = " ".join(config.lr_scheduler_args)
+    subject = f"--lr_scheduler_args {arguments} does not fit {name}" if arguments else f"--{flag} {name} cannot be used"
+    return TrainerError(f"{subject}: {first_line(why)}.")
 
 
 def _unscheduled(config: OptimConfig, optimizer: torch.optim.Optimizer) -> LRScheduler:

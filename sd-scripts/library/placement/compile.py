@@ -14,12 +14,14 @@ import shutil
 from collections.abc import Iterable
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
+from library.command import first_line
 from library.config import PlacementConfig
 from library.errors import TrainerError, warn
 
 COMPILERS = ("c++", "g++", "clang++")
+DEFAULT_BACKEND = "inductor"
 MAX_VARIANTS = 4096  # blocks times shapes; PyTorch's default limit of 8 silently falls back to uncompiled code
 
 
@@ -29,7 +31,7 @@ def compile_blocks(blocks: Iterable[nn.Module], config: PlacementConfig, device:
     Inductor on a CPU needs a C++ compiler; without one, a warning is printed and nothing is compiled.
 
     Raises:
-        TrainerError: If this PyTorch does not have the backend.
+        TrainerError: If the backend cannot be used.
     """
     if not config.torch_compile:
         return None
@@ -45,18 +47,30 @@ def compile_blocks(blocks: Iterable[nn.Module], config: PlacementConfig, device:
 
 
 def check_backend(config: PlacementConfig) -> None:
-    """Raise TrainerError if this PyTorch does not have the backend."""
+    """Raise TrainerError if this PyTorch does not have the backend, or if it cannot compile a small function."""
     if not config.torch_compile:
         return
     import torch._dynamo  # the import takes two seconds
 
-    if config.dynamo_backend not in torch._dynamo.list_backends(exclude_tags=()):
-        raise TrainerError(f"--dynamo_backend {config.dynamo_backend} is not one of this PyTorch's; use inductor.")
+    name = config.dynamo_backend
+    if name not in torch._dynamo.list_backends(exclude_tags=()):
+        raise TrainerError(f"--dynamo_backend {name} is not one of this PyTorch's; use {DEFAULT_BACKEND}.")
+    if name == DEFAULT_BACKEND:  # it is a part of PyTorch, and compiling takes it seconds
+        return
+    try:
+        torch.compile(_doubled, backend=name, dynamic=False)(torch.ones(1, requires_grad=True)).backward()
+    except Exception as error:  # noqa: BLE001, a backend can raise anything
+        why = first_line(getattr(error, "inner_exception", error))
+        raise TrainerError(f"--dynamo_backend {name} cannot be used: {why}; use {DEFAULT_BACKEND}.") from None
+
+
+def _doubled(values: Tensor) -> Tensor:
+    return (values * 2).sum()
 
 
 def backend_of(config: PlacementConfig, device: torch.device) -> str | None:
     """Return the backend that compiles the blocks, or None if they run uncompiled."""
-    lacks_compiler = config.dynamo_backend == "inductor" and device.type == "cpu" and not _has_compiler()
+    lacks_compiler = config.dynamo_backend == DEFAULT_BACKEND and device.type == "cpu" and not _has_compiler()
     return config.dynamo_backend if config.torch_compile and not lacks_compiler else None
 
 

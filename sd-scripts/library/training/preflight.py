@@ -1,16 +1,12 @@
 """Checks of a training before anything is loaded, and their results: the device, the precision, the sample prompts."""
 
-from contextlib import redirect_stderr
 from dataclasses import dataclass
-from io import StringIO
 
 import torch
-from torch import nn
 
 from fluxgym.contract.codes import Phase
 from library.config import MixedPrecision, TrainerConfig
-from library.optim.optimizers import create_optimizer
-from library.optim.schedules import create_scheduler
+from library.optim.trial import try_schedule, try_step
 from library.placement.compile import check_backend
 from library.placement.determinism import compute_deterministically
 from library.placement.layout import choose_device, compute_dtype
@@ -54,14 +50,20 @@ def check_run(config: TrainerConfig, progress: ProgressLog, stop: StopFlag) -> T
     dtype = compute_dtype(config.placement, device)
     if dtype == torch.float32 and config.placement.mixed_precision == MixedPrecision.BF16:
         print("this CPU multiplies bfloat16 matrices slowly; computing in float32", flush=True)
-    check_before_loading(config)
+    check_before_loading(config, device)
     prompts = read_prompts(config.sample.sample_prompts) if config.sample.sample_prompts else []
     return TrainingContext(config=config, prompts=prompts, device=device, dtype=dtype, progress=progress, stop=stop)
 
 
-def check_before_loading(config: TrainerConfig) -> None:
-    """Raise TrainerError now for a compiler, an optimizer or a schedule that would be refused only after minutes of loading."""
+def check_before_loading(config: TrainerConfig, device: torch.device, *, is_conclusive: bool = True) -> None:
+    """Refuse a compiler, an optimizer or a schedule that would fail only after minutes of loading.
+
+    is_conclusive is False if `device` is not the one that trains: see try_step.
+
+    Raises:
+        TrainerError: Naming the flag.
+    """
     check_backend(config.placement)
-    stand_in = [{"params": [nn.Parameter(torch.zeros(1))], "lr": config.optim.learning_rate, "name": "unet"}]
-    with redirect_stderr(StringIO()):  # they print their warnings when the training creates them
-        create_scheduler(config.optim, create_optimizer(config.optim, stand_in), config.run.max_train_steps)
+    dtype = torch.bfloat16 if config.placement.full_bf16 else torch.float32
+    try_step(config.optim, torch.zeros(2, 2, device=device, dtype=dtype), is_conclusive=is_conclusive)
+    try_schedule(config.optim, config.run.max_train_steps, tried=1)

@@ -109,7 +109,8 @@ def _check_numbers(weights: Mapping[str, Tensor], path: Path) -> None:
     """Raise TrainerError if a LoRA contains NaN or infinity."""
     if invalid := next((name for name, tensor in weights.items() if not tensor.isfinite().all()), None):
         raise TrainerError(
-            f"the LoRA {path.name} would contain NaN or infinity in {invalid}; the likely cause is a learning rate that is too high.",
+            f"the LoRA {path.name} would contain NaN or infinity in {invalid}; likely causes are a learning rate that is too high and "
+            "--optimizer_args with an extreme value.",
             reason_code=ReasonCode.NAN,
         )
 

@@ -1,5 +1,6 @@
 """The checks of a training's settings and of its small files that need neither PyTorch nor a model."""
 
+import tempfile
 from contextlib import redirect_stderr
 from io import StringIO
 from pathlib import Path
@@ -15,7 +16,7 @@ from networks import network_checks
 
 
 def check_settings(config: TrainerConfig) -> None:
-    """Refuse network, sample prompts, data sets, trackers and output that cannot be used; takes milliseconds.
+    """Refuse network, sample prompts, data sets, trackers, log folders and output that cannot be used; takes milliseconds.
 
     Raises:
         TrainerError: Naming the flag or the file.
@@ -24,10 +25,24 @@ def check_settings(config: TrainerConfig) -> None:
     _check_weight_files(config.network)
     _check_target(config.save)
     check_trackers(config.log)
+    if config.log.logging_dir:
+        _check_writable(config.log.logging_dir, f"--logging_dir {config.log.logging_dir}")
+    if config.log.console_log_file:
+        _check_writable(config.log.console_log_file.parent, f"--console_log_file {config.log.console_log_file}")
     if config.sample.sample_prompts:
         read_prompts(config.sample.sample_prompts)
     with redirect_stderr(StringIO()):  # its warnings are printed when the images are listed
         read_datasets(config.data)
+
+
+def _check_writable(folder: Path, what: str) -> None:
+    """Raise TrainerError, calling it `what`, if no file can be created in a folder, or where it would be; nothing is left behind."""
+    try:
+        existing = next(each for each in (folder, *folder.absolute().parents) if each.exists())
+        with tempfile.TemporaryDirectory(prefix="fluxgym-check-", dir=existing):
+            pass
+    except OSError as error:
+        raise TrainerError(f"{what} cannot be written: {error.strerror}; choose another folder.") from None
 
 
 def _check_target(config: SaveConfig) -> None:

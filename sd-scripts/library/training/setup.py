@@ -13,6 +13,7 @@ from library.objective import BatchInputs, FlowMatchingLoss
 from library.optim.averaging import Average
 from library.optim.optimizers import create_optimizer
 from library.optim.schedules import create_scheduler
+from library.optim.trial import try_schedule
 from library.process import StopFlag
 from library.randomness import derived_seed
 from library.sampling import ImageSampler
@@ -46,6 +47,7 @@ def build_trainer(config: TrainerConfig, progress: ProgressLog, stop: StopFlag) 
     data = build_dataset(config)
     checkpoint = _find_checkpoint(context, data)
     position = start_position(config, data.steps_per_epoch, checkpoint)
+    try_schedule(config.optim, position.total_steps)
     progress.step, progress.total_steps = position.step, position.total_steps
     models = load_models(context, data)
     return _Setup(context=context, data=data, checkpoint=checkpoint, position=position, models=models).create_trainer()

@@ -172,7 +172,7 @@ def test_resume_names_the_checkpoint_that_it_uses_and_the_damaged_one(run_cli, m
     code, _, err = run_cli("resume", "my-cat", "--epochs", "2", "--wait")
     assert code == 0
     assert (
-        "It resumes from my-cat-000001-state: epoch 1, step 4 of 16. Newer ones are damaged and are not used: my-cat-step00000006-state."
+        "It resumes from my-cat-000001-state: after epoch 1, at step 4 of 16. Newer ones are damaged and are not used: my-cat-step00000006-state."
         in err
     )
 
@@ -199,7 +199,7 @@ def test_resume_asks_before_it_runs_code_that_was_not_started_here(run_cli, monk
         (["resume", "cat"], "no complete checkpoint"),
         (["start", "--state", "nowhere.json", "--images", "x"], "nowhere.json"),
         (["start"], "--state"),
-        (["start", "--bogus"], "required"),
+        (["start", "--bogus"], "missing: --state, --images; python -m fluxgym start --help"),
     ],
 )
 def test_a_mistake_is_one_sentence(words, named, run_cli):

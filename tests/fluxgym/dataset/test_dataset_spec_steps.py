@@ -94,3 +94,11 @@ def test_caption_extension_applies_only_to_regularization_images():
     table = tomllib.loads(dataset_toml(TrainConfig(lora_name="x", advanced={"caption_extension": ".caption"}), "/images", "/reg"))
     assert table["general"]["caption_extension"] == ".txt"
     assert [subset.get("caption_extension") for subset in table["datasets"][0]["subsets"]] == [None, ".caption"]
+
+
+def test_a_validation_split_that_leaves_no_image_is_an_error_of_the_advanced_settings():
+    config = TrainConfig(lora_name="x", advanced={"validation_split": 1})
+    with pytest.raises(ConfigError, match="validation_split holds every image out") as caught:
+        expected_steps(config, [(800, 600)] * 2)
+    assert caught.value.field == "advanced"
+    assert expected_steps(config, []) == 0

@@ -58,7 +58,7 @@ def test_the_last_checkpoint_of_a_second_version_is_not_taken_for_an_epoch_of_th
 
 
 def test_without_any_the_way_out_is_named(tmp_path):
-    with pytest.raises(NothingToResume, match="from the beginning"):
+    with pytest.raises(NothingToResume, match="in the terminal, start it again with start --if-exists new --state"):
         choose_checkpoint(make_run(tmp_path), BUILTIN)
 
 

@@ -9,7 +9,7 @@ from fluxgym.config.settings import TrainConfig
 from fluxgym.errors import ConfigError, Level
 from fluxgym.models.catalog import list_models
 from fluxgym.trainers import settings_check
-from fluxgym.trainers.settings_check import SettingsCheck, needs_trainer
+from fluxgym.trainers.settings_check import CheckedData, SettingsCheck, needs_trainer
 from tests.support.photos import write_cats
 from tests.support.source_tree import ROOT
 
@@ -17,9 +17,12 @@ TRAINER = ROOT / "sd-scripts"
 MODELS = {f"--{name}": ("x",) for name in ("pretrained_model_name_or_path", "ae", "clip_l", "t5xxl")}
 
 
-def asked(options, toml, trainer):
+NO_DATA = CheckedData(toml="")
+
+
+def asked(options, toml, trainer, steps_per_epoch=None):
     """Return what the trainer says about settings that it was never asked about."""
-    return SettingsCheck().problems(options, toml, trainer, may_ask=True)
+    return SettingsCheck().problems(options, CheckedData(toml=toml, steps_per_epoch=steps_per_epoch), trainer, may_ask=True)
 
 
 @pytest.fixture(name="ask")
@@ -48,6 +51,21 @@ def test_a_setting_that_the_trainer_refuses_is_an_error_of_its_field(ask, option
     assert problem.message.startswith(words)
     assert "--" not in problem.message
     assert "dataset.toml" not in problem.message
+
+
+def test_the_trainer_is_told_the_steps_of_an_epoch_and_if_there_is_a_gpu(tmp_path, monkeypatch):
+    trainer = fake_trainer(tmp_path / "t", "print(json.dumps({'error': json.dumps(request), 'unchecked': []}))")
+    monkeypatch.setattr(settings_check, "has_gpu", lambda: True)
+    (problem,) = asked({"--seed": ("1",)}, "", trainer, steps_per_epoch=7)
+    assert '"steps_per_epoch": 7, "has_gpu": true' in problem.message
+
+
+def test_another_number_of_steps_is_another_question(counted):
+    trainer, count = counted
+    check = SettingsCheck()
+    for steps in (1, 2):
+        check.problems({"--seed": ("1",)}, CheckedData(toml="", steps_per_epoch=steps), trainer, may_ask=True)
+    assert count() == 2
 
 
 @pytest.mark.slow
@@ -85,18 +103,18 @@ def test_the_trainer_is_asked_once_for_the_same_settings(counted):
     trainer, count = counted
     check = SettingsCheck()
     for name in ("one", "two"):  # the run's own name does not matter
-        assert check.problems({"--output_name": (name,), "--seed": ("1",)}, "", trainer, may_ask=True) == ()
+        assert check.problems({"--output_name": (name,), "--seed": ("1",)}, NO_DATA, trainer, may_ask=True) == ()
     assert count() == 1
 
 
 def test_without_asking_only_what_was_answered_is_known(counted):
     trainer, count = counted
     check = SettingsCheck()
-    assert check.problems({"--seed": ("1",)}, "", trainer, may_ask=False) is None
+    assert check.problems({"--seed": ("1",)}, NO_DATA, trainer, may_ask=False) is None
     assert count() == 0
-    check.problems({"--seed": ("1",)}, "", trainer, may_ask=True)
-    assert check.problems({"--seed": ("1",)}, "", trainer, may_ask=False) == ()
-    assert check.problems({"--seed": ("2",)}, "", trainer, may_ask=False) is None
+    check.problems({"--seed": ("1",)}, NO_DATA, trainer, may_ask=True)
+    assert check.problems({"--seed": ("1",)}, NO_DATA, trainer, may_ask=False) == ()
+    assert check.problems({"--seed": ("2",)}, NO_DATA, trainer, may_ask=False) is None
     assert count() == 1
 
 
@@ -104,7 +122,7 @@ def test_two_requests_at_once_ask_the_trainer_once(counted):
     trainer, count = counted
     check = SettingsCheck()
     with ThreadPoolExecutor(4) as threads:
-        found = list(threads.map(lambda _: check.problems({"--seed": ("1",)}, "", trainer, may_ask=True), range(4)))
+        found = list(threads.map(lambda _: check.problems({"--seed": ("1",)}, NO_DATA, trainer, may_ask=True), range(4)))
     assert (found, count()) == ([()] * 4, 1)
 
 

@@ -12,6 +12,7 @@ from fluxgym.errors import Level
 from fluxgym.runs.launch_spec import LaunchSpec, parse_words
 from fluxgym.runs.paths import RunPaths
 from fluxgym.trainers.kohya.backend import KohyaBackend, python_of
+from fluxgym.trainers.settings_check import CheckedData
 from tests.support.fake_kohya import write_checkout
 
 OURS = Path(__file__).parents[4] / "sd-scripts"
@@ -65,7 +66,7 @@ def test_blocks_that_the_model_does_not_have_are_refused(checkout, blocks, is_re
         "--pretrained_model_name_or_path": (str(model),),
         "--network_args": (f"train_double_block_indices={blocks}", "train_blocks=double"),
     }
-    problems = KOHYA.check_settings(options, "", checkout, may_ask=False)
+    problems = KOHYA.check_settings(options, CheckedData(toml=""), checkout, may_ask=False)
     assert [problem.field for problem in problems] == ["advanced"] * is_refused
 
 

@@ -21,6 +21,7 @@ from fluxgym.errors import (
     NeedsConsent,
     NothingToResume,
     NotReadableNow,
+    ReplacesTemplate,
     SessionNotFound,
     StopFailed,
     StorageError,
@@ -33,7 +34,7 @@ from tests.support.api import error, router_client, value
 
 STATUSES = {
     BadName: 400, ConfigError: 400, DatasetError: 400, LaunchError: 400, ModelError: 400, SessionNotFound: 404, AlreadyRunning: 409, NameTaken: 409,
-    NamesCode: 409, TakesOver: 409, NeedsConsent: 409,
+    NamesCode: 409, ReplacesTemplate: 409, TakesOver: 409, NeedsConsent: 409,
     NothingToResume: 409, StopFailed: 409, UnreadableState: 409, DamagedState: 409, TooLarge: 413, StorageError: 507, NotReadableNow: 507,
 }  # fmt: skip
 

@@ -44,10 +44,32 @@ def test_settings_that_can_be_trained_are_accepted(argv):
         ),
         (["--network_weights", "/no/such"], "--network_weights /no/such is missing"),
         (["--min_bucket_reso", "512", "--enable_bucket"], "min_bucket_reso 512"),
+        (["--optimizer_args", "capturable=True"], "--optimizer_args capturable=True does not fit AdamW: If capturable=True"),
+        (["--optimizer_args", "foreach=True", "fused=True"], "--optimizer_args foreach=True fused=True does not fit AdamW"),
+        (["--optimizer_args", "eps=0"], "--optimizer_args eps=0 does not fit AdamW"),
+        (["--lr_scheduler_type", "StepLR", "--lr_scheduler_args", "step_size=0"], "--lr_scheduler_args step_size=0 does not fit StepLR"),
     ],
 )
 def test_what_the_trainer_refuses_is_refused(argv, more, words):
     assert words in check([*argv, *more])[0]
+
+
+@pytest.mark.parametrize(
+    ("more", "words"),
+    [
+        (["--initial_epoch", "5"], "--initial_epoch 5 leaves nothing to train: the training has 1 steps."),
+        (["--initial_step", "5", "--skip_until_initial_step"], "--initial_step 5 leaves nothing to train: the training has 1 steps."),
+        (["--lr_scheduler", "cosine", "--lr_warmup_steps", "5"], "--lr_warmup_steps 5 gives the only step"),
+    ],
+)
+def test_what_depends_on_the_number_of_steps_is_refused_where_it_is_known(argv, more, words):
+    given = [*argv, "--max_train_epochs", "1", *more]
+    assert check(given, steps_per_epoch=1)[0].startswith(words)
+    assert check(given) == (None, [])
+
+
+def test_an_optimizer_that_needs_a_gpu_is_refused_only_without_one(argv):
+    assert check([*argv, "--optimizer_args", "capturable=True"], has_gpu=True) == (None, [])
 
 
 def test_a_class_of_the_users_own_is_not_imported(argv, tmp_path, monkeypatch):

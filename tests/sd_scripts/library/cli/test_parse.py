@@ -1,6 +1,7 @@
 """All 215 of kohya's flags: names, types and defaults as kohya has them, none silently ignored."""
 
 import json
+import re
 
 import pytest
 
@@ -8,6 +9,7 @@ from library.cli.flag_support import HONORED, IGNORED, REFUSED
 from library.cli.flags import TABLE, build_parser, rows
 from library.cli.parse import parse, read_flags
 from library.errors import TrainerError
+from tests.support.trainer_config import trainer_config
 from tests.support.trainer_process import TIER_FLAGS, trainer_flags
 
 NEEDED = [
@@ -192,3 +194,20 @@ def test_a_key_that_is_given_twice_with_two_values_is_refused(flag, words):
 def test_fluxgyms_own_flags_print_no_warning(tier, tmp_path, capsys):
     parse(trainer_flags(tmp_path, tmp_path / "d.toml", tmp_path, tier=tier))
     assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize(
+    ("flag", "text", "sentence"),
+    [
+        ("mode_scale", "-1e300", "--mode_scale -1e+300 is too small; it must be at least -1e+06."),
+        ("lr_scheduler_power", "-1e308", "--lr_scheduler_power -1e+308 is too small; it must be at least -1e+06."),
+        ("lr_scheduler_min_lr_ratio", "-1e-3", "--lr_scheduler_min_lr_ratio -0.001 is too small; it must be at least 0."),
+    ],
+)
+def test_a_negative_number_in_exponent_form_is_refused_by_its_range(flag, text, sentence):
+    with pytest.raises(TrainerError, match=re.escape(sentence)):
+        trainer_config(f"--{flag}", text)
+
+
+def test_a_negative_number_in_exponent_form_is_a_value():
+    assert trainer_config("--mode_scale", "-1e-3").loss.mode_scale == -0.001

@@ -69,6 +69,17 @@ def test_without_a_compiler_a_message_is_printed_and_nothing_compiled(monkeypatc
     assert "C++ compiler" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("name", ["tvm", "openxla", "ts", "dynamo_minifier_backend"])
+def test_a_backend_that_cannot_compile_is_refused_in_one_line(name):
+    with pytest.raises(TrainerError, match=f"^--dynamo_backend {name} cannot be used: .*; use inductor.$") as caught:
+        compile.check_backend(config(dynamo_backend=name))
+    assert "\n" not in str(caught.value)
+
+
+def test_a_backend_that_can_compile_passes():
+    compile.check_backend(config())
+
+
 def test_a_backend_that_is_not_there_is_named():
     with pytest.raises(TrainerError, match="nvprims_nvfuser"):
         compile.compile_blocks(make_flux().blocks, config(dynamo_backend="nvprims_nvfuser"), CPU)

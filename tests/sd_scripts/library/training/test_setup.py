@@ -79,6 +79,12 @@ def fixture_run(tmp_path_factory, monkeypatch):
         (["--optimizer_args", "eps=1e400"], "eps=1e400"),
         (["--resume", "/nope"], "--resume /nope: there is no such folder. Give the folder of a saved state, or leave --resume out"),
         (["--lr_scheduler", "hill"], "--lr_scheduler hill"),
+        (["--optimizer_args", "capturable=True"], "--optimizer_args capturable=True does not fit"),
+        (["--lr_scheduler_type", "StepLR", "--lr_scheduler_args", "step_size=0"], "step_size=0 does not fit StepLR"),
+        (
+            ["--lr_scheduler", "cosine", "--lr_warmup_steps", "5", "--max_train_epochs", "1", "--gradient_accumulation_steps", "999"],
+            "--lr_warmup_steps 5 gives the only step",
+        ),
         (["--log_with", "tensorboard"], "--logging_dir"),
         (["--torch_compile", "--dynamo_backend", "nvprims_nvfuser"], "--dynamo_backend"),
         (

@@ -1,0 +1,89 @@
+"""A step of the configured optimizer and the steps of its schedule on a few weights that stand in for the network's, before models are loaded."""
+
+import math
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stderr
+from io import StringIO
+
+import torch
+from torch import Tensor, nn
+
+from library.command import MAX_RATE, explain_error
+from library.config import OptimConfig
+from library.errors import TrainerError
+from library.optim.optimizers import create_optimizer, unfit_optimizer
+from library.optim.schedules import create_scheduler, unfit_schedule
+
+MAX_TRIED = 20_000  # steps of a schedule, which take a second
+
+
+def try_step(config: OptimConfig, weights: Tensor, *, is_conclusive: bool = True) -> None:
+    """Make a step of the configured optimizer with (2, 2) weights of the device and dtype that are trained.
+
+    Most of their gradients are 0, as those of a new LoRA's down factors are. is_conclusive is False for another device than the training's:
+    then an optimizer that cannot make the step there is not refused.
+
+    Raises:
+        TrainerError: If the optimizer cannot be created, cannot make the step, or its step makes a weight NaN or infinite.
+    """
+    with _silent():
+        parameter = nn.Parameter(weights)
+        optimizer = _optimizer(config, parameter)
+        parameter.grad = torch.zeros_like(parameter)
+        parameter.grad[0, 0] = 1.0
+        try:
+            optimizer.step()
+        except Exception as error:
+            if explain_error(error) is not None:
+                raise
+            if is_conclusive:
+                raise unfit_optimizer(config, error) from None
+    if not parameter.isfinite().all():
+        raise unfit_optimizer(config, "its first step makes weights NaN or infinite")
+
+
+def try_schedule(config: OptimConfig, num_steps: int, *, tried: int = MAX_TRIED) -> None:
+    """Compute the learning rate of the first `tried` steps of a training of `num_steps` steps.
+
+    Raises:
+        TrainerError: If the schedule cannot be created, fails at a step, gives a learning rate beyond MAX_RATE, or 0 for all steps.
+    """
+    with _silent():
+        optimizer = _optimizer(config, nn.Parameter(torch.zeros(2, 2)))
+        scheduler = create_scheduler(config, optimizer, num_steps)
+        if optimizer.defaults.get("relative_step"):
+            return  # Adafactor computes its rates in its steps
+        is_zero = True
+        for step in range(1, min(num_steps, tried) + 1):
+            rate = float(optimizer.param_groups[0]["lr"])
+            if not math.isfinite(rate) or abs(rate) > MAX_RATE:
+                raise unfit_schedule(config, f"the learning rate is {rate} at step {step}")
+            is_zero = is_zero and rate == 0
+            try:
+                scheduler.step()
+            except Exception as error:  # noqa: BLE001, a schedule can raise anything
+                raise unfit_schedule(config, error) from None
+    if is_zero and num_steps <= tried:
+        raise _without_rate(config, num_steps)
+
+
+def _without_rate(config: OptimConfig, num_steps: int) -> TrainerError:
+    flag, given = ("lr_warmup_steps", config.lr_warmup_steps) if config.lr_warmup_steps else ("lr_scheduler", config.lr_scheduler)
+    steps = "the only step" if num_steps == 1 else f"each of the {num_steps} steps"
+    return TrainerError(
+        f"--{flag} {given} gives {steps} of this training a learning rate of 0, so nothing would be learned; "
+        "shorten the warm-up or train longer."
+    )
+
+
+def _optimizer(config: OptimConfig, parameter: nn.Parameter) -> torch.optim.Optimizer:
+    return create_optimizer(config, [{"params": [parameter], "lr": config.learning_rate, "name": "unet"}])
+
+
+@contextmanager
+def _silent() -> Iterator[None]:
+    """Discard warnings, which are printed when the training itself creates optimizer and schedule."""
+    with redirect_stderr(StringIO()), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
