@@ -120,8 +120,10 @@ def _put_captions(source: _Source, image: str, target: Path) -> None:
 
 def _left_out(sources: Sequence[_Source]) -> Iterator[str]:
     """Yield a sentence for each kind of file that is left out; the names are those in the folder of kohya's folders."""
-    unused, left_out, captions = [], [], {}
-    subfolders = {}
+    unused: list[str] = []
+    left_out: list[str] = []
+    captions: dict[str, str] = {}
+    subfolders: dict[str, int] = {}
     for source in sources:
         used = {name for names in source.captions.values() for name in names}
         rest = pair_captions((name for name in source.files if name not in used), CAPTION)
