@@ -26,6 +26,7 @@
     └── LaunchError          the supervisor or the trainer could not be started
 
 Handlers of the page and the command line catch FluxGymError and nothing wider; everything else is a bug and shows as one in the log.
+What looks after the queue catches every error per run and logs it, since one run's odd files must not stop the others.
 """
 
 import dataclasses
@@ -52,11 +53,16 @@ class Detail:
 
 @dataclass(frozen=True, kw_only=True)
 class Problem:
-    """One result of a check, as a sentence; field is the form field that it is about, error what was raised, if anything was."""
+    """One result of a check, as a sentence; field is the form field that it is about, error what was raised, if anything was.
+
+    images is the filter of the images that it is about, such as "no_caption", and num_images their number; "" and 0 if it is not about some.
+    """
 
     level: Level
     message: str
     field: str | None = None
+    images: str = ""
+    num_images: int = 0
     error: "FluxGymError | None" = dataclasses.field(default=None, compare=False, repr=False)
 
     @property
@@ -75,6 +81,11 @@ class FluxGymError(Exception):
         super().__init__(message)
         self.field = field
         self.details = tuple(details)
+
+
+def describe_error(error: Exception) -> str:
+    """Return an error's message; that of an error of this program has its type, because it may be only a key."""
+    return str(error) if isinstance(error, (FluxGymError, OSError)) else f"{type(error).__name__}: {error}"
 
 
 class ConfigError(FluxGymError):

@@ -13,10 +13,10 @@ from pathlib import Path
 from fluxgym.app_settings import Settings
 from fluxgym.cli.terminal import detail_lines, image_folder, print_lines, print_way_back, printable, read_state_file
 from fluxgym.cli.watch import progress_words, watch
-from fluxgym.contract.codes import Status
+from fluxgym.contract.codes import LIVE, Status
 from fluxgym.dataset.flat_folder import flat_folder, repeats_sentence, with_settings_of
 from fluxgym.engines.registry import engine_for
-from fluxgym.errors import NamesCode, NameTaken, NeedsConsent, SettingsError, TakesOver
+from fluxgym.errors import NamesCode, NameTaken, NeedsConsent, SessionError, SettingsError, TakesOver
 from fluxgym.planning.plan import TrainingPlan, plan
 from fluxgym.runs.paths import OutputsPaths, RunPaths
 from fluxgym.runs.snapshot import RunSnapshot
@@ -111,7 +111,9 @@ def _as_text(session: Session) -> str:
     origin, stopping = origin_of(run, snapshot.state), is_stopping(run, session.status)
     began = began_at(snapshot, session, origin)
     symbol, word = status_symbol(session.status, is_stopping=stopping), status_word(session.status, origin, is_stopping=stopping)
-    lines = [f"{symbol} {printable(session.lora_name)} - {word}", f"   - {began.word}: {_local_time(began.at)}"]
+    lines = [f"{symbol} {printable(session.name)} - {word}", f"   - {began.word}: {_local_time(began.at)}"]
+    if session.slug != session.name:
+        lines.append(f"   - Folder: {printable(session.slug)}")
     if session.max_train_epochs is not None:
         lines.append(f"   - Epochs: {session.max_train_epochs}")
     if session.status is not Status.UNREADABLE:
@@ -164,10 +166,20 @@ def _wait(run: RunPaths) -> int:
 
 def _stop(args: argparse.Namespace, settings: Settings) -> int:
     run = find_run(args.name, settings.outputs)
-    stop(run, now=args.now)
+    try:
+        stop(run, now=args.now)
+    except SessionError as error:
+        raise SessionError(f"{error}{_others_sentence(args.name, run, settings.outputs)}") from None
     end = wait_until_ended(run)
     _print_end(run, end)
     return 0
+
+
+def _others_sentence(name: str, run: RunPaths, outputs: Path) -> str:
+    """Return which other runs that are live have the LoRA name `name`, "" if none."""
+    same_name = [session for session in list_sessions(outputs) if session.lora_name == name and session.slug != run.slug]
+    live = [session.slug for session in same_name if session.status in LIVE]
+    return f" Running or waiting under the same LoRA name: {', '.join(live)}." if live else ""
 
 
 def _print_end(run: RunPaths, end: SessionStatus) -> None:

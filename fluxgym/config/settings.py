@@ -99,7 +99,7 @@ ROWS = (
     ),
     Setting(
         name="guidance_scale", kind=Kind.NUMBER, label="Guidance scale", section=Section.LOSS, default=1.0, minimum=0, maximum=100,
-        help="The guidance value that FLUX.1-dev gets during training, usually 1.0.", flag="--guidance_scale", emit=Emit.ALWAYS,
+        help="The guidance value that the model gets during training. FLUX.1-dev is usually trained with 1.0.", flag="--guidance_scale", emit=Emit.ALWAYS,
     ),
     Setting(
         name="network_dim", kind=Kind.INTEGER, label="LoRA rank", section=Section.NETWORK, default=4, minimum=1, maximum=MAX_RANK,
@@ -111,7 +111,7 @@ ROWS = (
     ),
     Setting(
         name="train_batch_size", kind=Kind.INTEGER, label="Batch size", section=Section.OPTIMIZER, in_advanced=True,
-        help="Images per step. Empty: 1.", flag="--train_batch_size", emit=Emit.DATASET, dataset_key="batch_size",
+        help="Images per step. If the field is emptied: 1.", flag="--train_batch_size", emit=Emit.DATASET, dataset_key="batch_size",
     ),
     Setting(
         name="save_every_n_steps", kind=Kind.INTEGER, label="Save every N steps", section=Section.SAVING, in_advanced=True, flag="--save_every_n_steps",

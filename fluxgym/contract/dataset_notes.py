@@ -2,7 +2,7 @@
 
 import hashlib
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePath
 
@@ -85,8 +85,13 @@ def notes(summary: FolderSummary, *, extension: str, trigger: str = "") -> Itera
     for group in summary.equal[:MAX_NAMED]:
         yield f"These images have the same content: {listed(group)}. Each of them is trained, so it counts more than the others."
     if lacking := without_trigger(summary.captions, trigger):
-        subject = counted(len(lacking), "caption", "does", "do")
-        yield f"{subject} not contain the trigger word “{trigger.strip()}”: {listed(lacking)}."
+        yield without_trigger_sentence(lacking, trigger)
+
+
+def without_trigger_sentence(names: Sequence[str], trigger: str) -> str:
+    """Return which images' captions do not contain the trigger word."""
+    subject = counted(len(names), "caption", "does", "do")
+    return f"{subject} not contain the trigger word “{trigger.strip()}”: {listed(names)}."
 
 
 def _left_out(names: tuple[str, ...]) -> str:

@@ -31,6 +31,9 @@ class HeldDevices(Protocol):
     def file_descriptors(self) -> tuple[int, ...]:
         """What the trainer inherits, so that its devices stay taken while it is alive."""
 
+    def renew(self) -> None:
+        """Show that the devices are still in use. Called every few seconds while they are."""
+
     def release(self) -> None:
         """Give the devices back."""
 

@@ -6,42 +6,14 @@ A waiting run has no process. `waiting_runs.py` has who starts it, `dispatcher.p
 import time
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import replace
 
 from fluxgym.errors import SessionError
-from fluxgym.runs.files import file_lock, read_json, write_json
+from fluxgym.runs.files import file_lock, write_json
 from fluxgym.runs.paths import OutputsPaths, RunPaths, is_run_name
+from fluxgym.runs.ticket import Ticket, read_ticket
 
 BUSY = "Another process is changing the queue; try again in a moment."
-
-
-@dataclass(frozen=True, kw_only=True)
-class Ticket:
-    """One waiting run. since is in seconds since the epoch."""
-
-    slug: str
-    run_id: str
-    position: int
-    devices: tuple[str, ...]
-    since: float
-
-    def to_json(self) -> dict[str, Any]:
-        """Return what a ticket file holds; processes of earlier versions read the same keys."""
-        return {"slug": self.slug, "run_id": self.run_id, "place": self.position, "devices": list(self.devices), "since": self.since}
-
-    @classmethod
-    def from_json(cls, value: Any) -> "Ticket | None":
-        """Read a ticket file, None if it is damaged."""
-        try:
-            ticket = cls(
-                slug=value["slug"], run_id=value["run_id"], position=value["place"], devices=tuple(value["devices"]), since=value["since"]
-            )
-        except (AttributeError, KeyError, TypeError):
-            return None
-        is_usable = isinstance(ticket.position, int) and isinstance(ticket.since, (int, float))
-        is_named = all(isinstance(text, str) for text in (ticket.slug, ticket.run_id, *ticket.devices))
-        return ticket if is_usable and is_named and isinstance(value["devices"], list) else None
 
 
 class Queue:
@@ -53,12 +25,8 @@ class Queue:
     def tickets(self) -> list[Ticket]:
         """Return all tickets in the order of the queue."""
         named = (path for path in self._outputs.queue.glob("*.json") if is_run_name(path.stem))
-        found = [ticket for path in named if (ticket := Ticket.from_json(read_json(path))) and ticket.slug == path.stem]
+        found = [ticket for path in named if (ticket := read_ticket(self._outputs.run(path.stem))) is not None]
         return sorted(found, key=lambda ticket: (ticket.position, ticket.since, ticket.slug))
-
-    def ticket(self, run: RunPaths) -> Ticket | None:
-        """Return the ticket of a run, None if it does not wait."""
-        return Ticket.from_json(read_json(run.ticket))
 
     def join(self, run: RunPaths, run_id: str, devices: Sequence[str]) -> None:
         """Write a ticket at the end of the queue, or at the position that this start has had before."""
@@ -67,14 +35,16 @@ class Queue:
             earlier = next((ticket for ticket in tickets if ticket.slug == run.slug and ticket.run_id == run_id), None)
             position = earlier.position if earlier else max((ticket.position for ticket in tickets), default=0) + 1
             since = earlier.since if earlier else time.time()
-            self._write(Ticket(slug=run.slug, run_id=run_id, position=position, devices=tuple(devices), since=since))
+            ticket = Ticket(slug=run.slug, run_id=run_id, position=position, devices=tuple(devices), since=since)
+            if ticket != earlier:
+                self._write(ticket)
 
     def remove(self, run: RunPaths, run_id: str) -> None:
         """Remove the ticket of a start, or a damaged one; that of another start, which took the name of a removed run, stays."""
         if not run.ticket.exists():
             return
         with self._lock():
-            ticket = self.ticket(run)
+            ticket = read_ticket(run)
             if ticket is None or ticket.run_id == run_id:
                 run.ticket.unlink(missing_ok=True)
 

@@ -3,30 +3,50 @@
 import json
 import os
 from collections.abc import Mapping, Sequence, Set
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO
 
-from fluxgym.runs.files import local_locks, read_json, try_lock
+from fluxgym.errors import FluxGymError, StorageError
+from fluxgym.runs.files import is_open_file, local_locks, read_json, storage_error, try_lock
 from fluxgym.runs.gpus import GPU_SIGNS, VISIBLE
 from fluxgym.runs.launch_spec import DeviceRequest
+
+MAX_USER_BYTES = 1 << 16
 
 
 @dataclass(frozen=True, kw_only=True)
 class LockedDevices:
-    """The locks on acquired devices, and the environment by which a trainer sees only the device that was chosen for it."""
+    """The locks on acquired devices, and the environment by which a trainer sees only the device that was chosen for it.
+
+    names are the devices of the locks. relocked are the locks on files that were created again because a program removed the first ones.
+    """
 
     locks: tuple[IO[str], ...]
+    names: tuple[str, ...] = ()
     env: Mapping[str, str] = field(default_factory=dict)
+    relocked: list[IO[str]] = field(default_factory=list)
 
     @property
     def file_descriptors(self) -> tuple[int, ...]:
         """The open lock files, which the trainer inherits."""
-        return tuple(file.fileno() for file in self.locks)
+        return tuple(file.fileno() for file in (*self.locks, *self.relocked))
+
+    def renew(self) -> None:
+        """Keep programs that clean temporary folders from removing the lock files, and lock a removed one again. Call it regularly."""
+        for name, file in zip(self.names, self.locks, strict=True):
+            path = _path(name)
+            with suppress(OSError, FluxGymError):  # the next time
+                if any(is_open_file(known.fileno(), path) for known in (file, *self.relocked)):
+                    os.utime(path)
+                elif (again := try_lock(path)) is not None:
+                    self.relocked.append(again)
+                    os.write(again.fileno(), os.pread(file.fileno(), MAX_USER_BYTES, 0))
 
     def release(self) -> None:
         """Unlock the devices."""
-        for file in self.locks:
+        for file in (*self.locks, *self.relocked):
             file.close()
 
 
@@ -67,17 +87,32 @@ def acquire_devices(request: DeviceRequest, holder: Path, *, reserved_by_earlier
 
     A request without devices is granted at once. holder is the run's folder; the runs that wait show its name.
     """
+    devices = _lock_requested(request, reserved_by_earlier)
+    if devices is not None:
+        _write_user(devices, holder)
+    return devices
+
+
+def are_free(request: DeviceRequest, *, reserved_by_earlier: Set[str] = frozenset()) -> bool:
+    """Return True if `acquire_devices` would return locks now. Writes nothing into the lock files."""
+    devices = _lock_requested(request, reserved_by_earlier)
+    if devices is not None:
+        devices.release()
+    return devices is not None
+
+
+def _lock_requested(request: DeviceRequest, reserved: Set[str]) -> LockedDevices | None:
     names = request.names
     if not request.any_free or not names:
-        locks = None if reserved_by_earlier & set(names) else _lock_all(names, holder)
-        return None if locks is None else LockedDevices(locks=locks)
+        locks = None if reserved & set(names) else _lock_all(names)
+        return None if locks is None else LockedDevices(locks=locks, names=tuple(sorted(names)))
     for name in names:
-        if name not in reserved_by_earlier and (locks := _lock_all([name], holder)) is not None:
-            return LockedDevices(locks=locks, env={VISIBLE: name.removeprefix("gpu-")} if name.startswith("gpu-") else {})
+        if name not in reserved and (locks := _lock_all([name])) is not None:
+            return LockedDevices(locks=locks, names=(name,), env={VISIBLE: name.removeprefix("gpu-")} if name.startswith("gpu-") else {})
     return None
 
 
-def _lock_all(devices: Sequence[str], holder: Path) -> tuple[IO[str], ...] | None:
+def _lock_all(devices: Sequence[str]) -> tuple[IO[str], ...] | None:
     """Return the locks on all devices, None if one of them is in use."""
     locks: list[IO[str]] = []
     for device in sorted(devices):
@@ -87,16 +122,28 @@ def _lock_all(devices: Sequence[str], holder: Path) -> tuple[IO[str], ...] | Non
                 taken.close()
             return None
         locks.append(file)
-    for file in locks:
-        file.truncate(0)
-        file.write(json.dumps({"holder": holder.name, "folder": str(holder.parent.absolute())}))
-        file.flush()
     return tuple(locks)
+
+
+def _write_user(devices: LockedDevices, holder: Path) -> None:
+    """Write into the lock files who uses the devices.
+
+    Raises:
+        StorageError: If that cannot be written; the devices are released.
+    """
+    text = json.dumps({"holder": holder.name, "folder": str(holder.parent.absolute())}).encode()
+    for file in devices.locks:
+        try:
+            os.truncate(file.fileno(), 0)
+            os.write(file.fileno(), text)
+        except OSError as error:
+            devices.release()
+            raise storage_error(error, local_locks()) from error
 
 
 @dataclass(frozen=True, kw_only=True)
 class DeviceUser:
-    """The run that locked a device last: its name, and the outputs folder that it is in, "" if an earlier version wrote it."""
+    """The run that holds the lock of a device: its name, and the outputs folder that it is in, "" if an earlier version wrote it."""
 
     slug: str
     outputs: str
@@ -111,12 +158,26 @@ class DeviceUser:
 
 
 def current_user(device: str) -> DeviceUser | None:
-    """Return the run that locked a device last, None if none did."""
+    """Return the run that holds the lock of a device, None if no run does or its name is not known."""
+    path = _path(device)
+    if not _is_locked(path):
+        return None  # the name in it is that of the last run
     try:
-        known = read_json(_path(device))
+        known = read_json(path)
         return DeviceUser(slug=str(known["holder"]), outputs=str(known.get("folder", "")))
     except (KeyError, TypeError, AttributeError):
         return None
+
+
+def _is_locked(path: Path) -> bool:
+    try:
+        lock = try_lock(path) if path.exists() else None
+    except (StorageError, OSError):
+        return False
+    if lock is None:
+        return path.exists()
+    lock.close()
+    return False
 
 
 def _path(device: str) -> Path:

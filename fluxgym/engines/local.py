@@ -3,7 +3,6 @@
 import logging
 import os
 import signal
-import subprocess
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
@@ -16,10 +15,9 @@ from fluxgym.engines.base import CANCELED_REASON, Mode
 from fluxgym.engines.device_queue import Queue
 from fluxgym.engines.devices import LockedDevices, acquire_devices, are_there, device_request, devices_of, num_gpus
 from fluxgym.engines.dispatcher import WAITS_FOR_APP, DispatcherProcess
-from fluxgym.engines.spawn import start_supervisor
+from fluxgym.engines.spawn import StartedSupervisor, start_supervisor
 from fluxgym.engines.waiting_runs import Starter, WaitingReasons, WaitingRun, WaitingRuns, with_those_ahead
-from fluxgym.errors import FluxGymError, LaunchError, NotReadableNow, UnreadableState
-from fluxgym.runs.files import tail
+from fluxgym.errors import FluxGymError, LaunchError, NotReadableNow, UnreadableState, describe_error
 from fluxgym.runs.gpus import GPU_NUMBERS, VISIBLE
 from fluxgym.runs.launch_spec import LaunchSpec, read_launch_spec, write_stop_request
 from fluxgym.runs.paths import OutputsPaths, RunPaths
@@ -33,17 +31,16 @@ from fluxgym.runs.process_identity import (
     is_alive,
     is_frozen,
     liveness_of,
-    local_process,
     read_record,
-    signal_process,
     signal_recorded,
 )
 from fluxgym.runs.snapshot import RunSnapshot
 from fluxgym.runs.state import read_state
 from fluxgym.runs.status import ACTIVITY_LIMIT_S, EXECUTING, EnginePhase, EngineState, derive_status
+from fluxgym.runs.ticket import read_ticket
 from fluxgym.trainers.script import SCRIPT
 
-START_TIMEOUT_S = 30.0
+LOST_PLACE = "It has lost its place in the queue. Starting the app or any training puts it at the end; an open app does so within a minute."
 START_POLL_S = 0.05
 PROGRAMS = ("fluxgym.supervisor", "fluxgym.launch.supervisor", SCRIPT)  # the second is the supervisor of earlier versions
 log = logging.getLogger(__name__)
@@ -95,11 +92,12 @@ class LocalEngine:
 
     def _observe(self, snapshot: RunSnapshot) -> EngineState:
         state = _state_of(snapshot.process_record, time.time())
-        if state.phase in EXECUTING or not snapshot.is_queued:
+        if state.phase in EXECUTING or not (snapshot.is_queued or snapshot.has_lost_ticket):
             return state
         if state.phase is EnginePhase.UNREACHABLE and abs(state.observed_at - snapshot.last_activity) < ACTIVITY_LIMIT_S:
             return state
-        return EngineState(phase=EnginePhase.WAITING, reason=self._dispatcher.problem(), observed_at=state.observed_at)
+        reason = LOST_PLACE if snapshot.has_lost_ticket else self._dispatcher.problem(snapshot.run.slug)
+        return EngineState(phase=EnginePhase.WAITING, reason=reason, observed_at=state.observed_at)
 
     def orphans(self, runs: Sequence[RunPaths]) -> Mapping[str, str]:
         """Return a supervisor or trainer that was started for a run's folder, from one pass over all processes."""
@@ -113,14 +111,37 @@ class LocalEngine:
     def reconcile(self) -> tuple[str, ...]:
         """Make sure that a dispatcher is alive if runs wait, and return the names of those that nothing would have started. Never raises."""
         try:
-            runs = [waiting for waiting in self._waiting.all() if not self._waiting.drop(waiting)]
+            restored = self._restore_tickets()
+            runs = [waiting for waiting in self._waiting.all() if not self._try_to_drop(waiting)]
             abandoned = [waiting.run.slug for waiting in self._abandoned(runs) if waiting.starter is Starter.DISPATCHER]
             if any(waiting.starter is not Starter.OWN_SUPERVISOR for waiting in runs):
                 self._dispatcher.ensure()
-        except (FluxGymError, OSError) as error:
-            log.warning("the runs that wait in the queue could not be continued: %s", error)
+        except Exception as error:  # the app that looks after the queue goes on  # noqa: BLE001
+            log.warning("the runs that wait in the queue could not be continued: %s", describe_error(error))
             return ()
-        return tuple(abandoned)
+        return tuple(dict.fromkeys([*abandoned, *restored]))
+
+    def _restore_tickets(self) -> list[str]:
+        """Write tickets at the end of the queue for runs that have lost theirs, and return their names."""
+        restored = []
+        for run in self._outputs.runs():
+            try:
+                snapshot = RunSnapshot.read(run)
+                if snapshot.has_lost_ticket and self._observe(snapshot).phase is EnginePhase.WAITING and (spec := snapshot.launch_spec):
+                    self._queue.join(run, spec.run_id, spec.devices.names)
+                    log.warning("%s had lost its place in the queue and is at its end now", run.slug)
+                    restored.append(run.slug)
+            except Exception as error:  # noqa: BLE001  of one run's files
+                log.warning("%s: %s", run.slug, describe_error(error))
+        return restored
+
+    def _try_to_drop(self, waiting: WaitingRun) -> bool:
+        """Return True if a run does not wait any more; an error that concerns one run does not stop the others."""
+        try:
+            return self._waiting.drop(waiting)
+        except Exception as error:  # noqa: BLE001
+            log.warning("%s, which waits in the queue: %s", waiting.run.slug, describe_error(error))
+            return False
 
     def move(self, run: RunPaths, position: int) -> None:
         """Move a waiting run to a position in the queue, 1 is next.
@@ -136,21 +157,27 @@ class LocalEngine:
 
     def waiting_reasons(self) -> Mapping[str, str]:
         """Return what each waiting run waits for now, the next run first; a run whose folder or launch spec is gone is left out."""
-        problem, reasons = self._dispatcher.problem(), WaitingReasons(others_wait=self._dispatcher.other_queues())
+        reasons = WaitingReasons(others_wait=self._dispatcher.other_queues())
         found = {}
         for waiting, ahead in with_those_ahead(self._waiting.all()):
             if waiting.starter is Starter.OTHER_HOST:
                 found[waiting.run.slug] = f"It waits on another machine, {waiting.other_host}."
-            elif waiting.starter is Starter.APP:
+            elif waiting.starter is Starter.APP or self._is_left_to_another_app(waiting):
                 found[waiting.run.slug] = WAITS_FOR_APP
             elif waiting.spec is not None and waiting.is_ahead_of_others:
                 reason = reasons.reason(waiting.run, waiting.spec.devices, ahead)
-                found[waiting.run.slug] = reason if waiting.starter is Starter.OWN_SUPERVISOR else problem or reason
+                found[waiting.run.slug] = (
+                    reason if waiting.starter is Starter.OWN_SUPERVISOR else self._dispatcher.problem(waiting.run.slug) or reason
+                )
         return found
+
+    def _is_left_to_another_app(self, waiting: WaitingRun) -> bool:
+        """Return True if the dispatcher is that of another installation with the same locks: it does not start the runs of this one."""
+        return waiting.reason == WAITS_FOR_APP and not self._dispatcher.problem()
 
     def waiting_since(self, run: RunPaths) -> float | None:
         """Return when a run joined the queue, None if it does not wait."""
-        ticket = self._queue.ticket(run)
+        ticket = read_ticket(run)
         return None if ticket is None else float(ticket.since)
 
     def devices(self) -> tuple[str, ...]:
@@ -223,19 +250,17 @@ def _is_supervised(run: RunPaths, spec: LaunchSpec) -> bool:
     return record is not None and is_alive(record.supervisor) and _is_of(record, spec)
 
 
-def _wait_until_recorded(run: RunPaths, spec: LaunchSpec, process: subprocess.Popen[bytes]) -> None:
-    deadline, started = time.monotonic() + START_TIMEOUT_S, local_process(process.pid)
-    while time.monotonic() < deadline:
+def _wait_until_recorded(run: RunPaths, spec: LaunchSpec, supervisor: StartedSupervisor) -> None:
+    process = supervisor.process
+    while not supervisor.is_late:
         if _has_recorded_itself(run, spec, process.pid):
             return
         if process.poll() is not None:
             if process.returncode == 0 or _is_supervised(run, spec):  # by the supervisor that another process started for it
                 return
-            raise LaunchError(f"The supervisor did not start: {' '.join(tail(run.monitor_log, 1)) or 'its log is empty'}")
+            raise LaunchError(f"The supervisor did not start: {supervisor.error()}")
         time.sleep(START_POLL_S)
-    if started is not None:
-        signal_process(started, signal.SIGKILL)
-    raise LaunchError(f"The supervisor did not start within {START_TIMEOUT_S:.0f} seconds. The machine may be overloaded; try again.")
+    raise LaunchError(f"The supervisor {supervisor.kill()}, so it was ended. The machine may be overloaded; try again.")
 
 
 def _has_recorded_itself(run: RunPaths, spec: LaunchSpec, pid: int) -> bool:
@@ -260,8 +285,10 @@ def _state_of(record: ProcessRecord | None, now: float) -> EngineState:
 
 
 def _frozen_reason(record: ProcessRecord) -> str:
-    if record.trainer is None or record.supervisor is None or not is_frozen(record.supervisor):
+    if record.supervisor is None or not is_frozen(record.supervisor):
         return ""
+    if record.trainer is None:
+        return f"The process that starts it (PID {record.supervisor.pid}) is frozen. Stop resumes it."
     return f"Its trainer has ended, but the process that watches it (PID {record.supervisor.pid}) is frozen. Stop resumes it."
 
 

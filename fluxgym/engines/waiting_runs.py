@@ -10,16 +10,18 @@ from pathlib import Path
 
 from fluxgym.config.values import short
 from fluxgym.contract.codes import ReasonCode, Status
-from fluxgym.engines.device_queue import Queue, Ticket
+from fluxgym.engines.device_queue import Queue
 from fluxgym.engines.devices import DeviceUser, current_user, title
+from fluxgym.errors import NotReadableNow, describe_error
 from fluxgym.runs.exit_record import ExitRecord, record_end
 from fluxgym.runs.files import is_missing, remove_file
 from fluxgym.runs.launch_spec import DeviceRequest, LaunchSpec, holds_start, read_launch_spec, read_own_launch_spec, read_stop_request
 from fluxgym.runs.paths import OutputsPaths, RunPaths
 from fluxgym.runs.process_identity import Liveness, is_alive, liveness_of, read_record
 from fluxgym.runs.snapshot import WAITING, RunSnapshot
-from fluxgym.runs.state import State, read_state_or_empty
+from fluxgym.runs.state import State, read_state_or_empty, shown_name
 from fluxgym.runs.status import ACTIVITY_LIMIT_S
+from fluxgym.runs.ticket import Ticket, read_ticket
 
 NO_LAUNCH_SPEC = "It waited for its device, but its .run/launch.json is missing or damaged, so nothing could be started. Start it again."
 Signature = tuple[object, ...]
@@ -35,6 +37,7 @@ class Starter(StrEnum):
     APP = "app"  # this installation did not sign its launch.json: an app that starts prepares it again
     NOTHING = "nothing"  # its launch.json is missing or damaged
     ENDED = "ended"  # it does not wait any more, and its ticket is left over
+    UNKNOWN = "unknown"  # reading its files fails with an error of this program
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,8 +85,8 @@ class WaitingRuns:
         return [waiting for _, waiting in self._known.values()]
 
     def of(self, run: RunPaths) -> WaitingRun | None:
-        """Return a run that has a ticket, else None."""
-        ticket = self._queue.ticket(run)
+        """Return a run that has a ticket or has lost it, else None."""
+        ticket = read_ticket(run) or _lost_ticket(run)
         return None if ticket is None else read_waiting_run(run, ticket)
 
     def drop(self, waiting: WaitingRun) -> bool:
@@ -110,7 +113,10 @@ class WaitingRuns:
         run, run_id, attempt = waiting.run, waiting.ticket.run_id, waiting.spec.attempt if waiting.spec is not None else 1
         if not is_missing(run.ui_state):  # to lock the state would create the folder again
             record = ExitRecord(run_id=run_id, attempt=attempt, status=status, reason_code=code, reason=reason, ended_at=time.time())
-            record_end(run, record, expected={"run_id": run_id, "status": waiting.status})
+            for _ in range(len(WAITING)):  # the dispatcher may write the other status that a waiting run can have meanwhile
+                stored = read_state_or_empty(run).get("status")
+                if str(stored) not in WAITING or record_end(run, record, expected={"run_id": run_id, "status": stored}):
+                    break
             remove_file(run.stop_reserve)
         self._queue.remove(run, run_id)
 
@@ -120,7 +126,27 @@ class WaitingRuns:
         depends_on_time = known is not None and known[1].starter in (Starter.OWN_SUPERVISOR, Starter.OTHER_HOST)
         if known is not None and known[0] == signature and not depends_on_time:
             return known
-        return signature, read_waiting_run(run, ticket)
+        return signature, _read_or_unknown(run, ticket)
+
+
+def _lost_ticket(run: RunPaths) -> Ticket | None:
+    snapshot = RunSnapshot.read(run)
+    if not snapshot.has_lost_ticket or (spec := snapshot.launch_spec) is None:
+        return None
+    return Ticket(slug=run.slug, run_id=spec.run_id, position=0, devices=spec.devices.names, since=time.time())
+
+
+def _read_or_unknown(run: RunPaths, ticket: Ticket) -> WaitingRun:
+    """Return what the files of a run contain. A run whose files cause an error of this program does not stop the others."""
+    try:
+        return read_waiting_run(run, ticket)
+    except NotReadableNow:
+        raise
+    except Exception as error:  # noqa: BLE001
+        log.warning("%s, which waits in the queue, cannot be read: %s", run.slug, describe_error(error))
+    return WaitingRun(
+        run=run, ticket=ticket, spec=None, starter=Starter.UNKNOWN, status="", reason="", name=run.slug, other_host="", stop_requested=False
+    )
 
 
 def read_waiting_run(run: RunPaths, ticket: Ticket) -> WaitingRun:
@@ -211,11 +237,11 @@ class WaitingReasons:
 
 
 def _name_of_user(user: DeviceUser, run: RunPaths) -> str:
-    """Return the LoRA's name of the run that uses a device, its folder's name if that is not known."""
+    """Return the name of the run that uses a device."""
     folder = Path(user.outputs) if user.is_elsewhere(run.folder) else run.folder.parent
     other = RunPaths(folder / user.slug)
     return _name(other, read_state_or_empty(other))
 
 
 def _name(run: RunPaths, state: State) -> str:
-    return short(state.get("lora_name") or run.slug)
+    return short(shown_name(run.slug, state))

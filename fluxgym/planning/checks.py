@@ -17,6 +17,8 @@ from fluxgym.contract.dataset_notes import (
     notes,
     required_trigger,
     undecodable_sentence,
+    without_trigger,
+    without_trigger_sentence,
 )
 from fluxgym.dataset.dataset_spec import caption_rules
 from fluxgym.dataset.folder import ImageFolder, check_names, refusal_of, sizes
@@ -66,6 +68,10 @@ class Findings:
             self.refuse(ConfigError(message, field=field))
         else:
             self._append(Problem(level=level, message=message, field=field))
+
+    def warn_of_images(self, message: str, images: str, num_images: int) -> None:
+        """Add a warning about some of the images, which a filter shows."""
+        self._append(Problem(level=Level.WARNING, message=message, field=IMAGES, images=images, num_images=num_images))
 
     def refuse(self, error: FluxGymError, field: str | None = None) -> None:
         """Add an error as a result; `field` is used if the error names none."""
@@ -159,8 +165,11 @@ def _report_summary(config: TrainConfig, summary: FolderSummary, extension: str,
     _report_counts(config, len(summary.captions), sum(map(bool, summary.captions.values())), findings)
     findings.attempt(lambda: check_names(summary.captions), IMAGES)
     _report_unreadable(summary, findings)
-    for sentence in notes(summary, extension=extension, trigger=trigger_of_captions(config)):
+    for sentence in notes(summary, extension=extension):
         findings.add(Level.WARNING, sentence, IMAGES)
+    trigger = trigger_of_captions(config)
+    if lacking := without_trigger(summary.captions, trigger):
+        findings.warn_of_images(without_trigger_sentence(lacking, trigger), "no_trigger", len(lacking))
 
 
 def trigger_of_captions(config: TrainConfig) -> str:
@@ -198,14 +207,12 @@ def _sizes(folder: Path, findings: Findings) -> tuple[Size, ...]:
 
 
 def _report_counts(config: TrainConfig, images: int, captioned: int, findings: Findings) -> None:
-    findings.add(Level.OK, f"{images} image{'s' * (images > 1)}, {_without(images - captioned)}.", IMAGES)
-    if captioned < images and not config.concept_sentence:
-        message = f"{_without(images - captioned).capitalize()} and no trigger word that stands for it."
-        findings.add(Level.WARNING, message, "concept_sentence")
-
-
-def _without(missing: int) -> str:
-    return f"{missing} without a caption" if missing else "all with a caption"
+    missing, what = images - captioned, f"{images} image{'s' * (images > 1)}"
+    if not missing:
+        findings.add(Level.OK, f"{what}, all with a caption.", IMAGES)
+        return
+    trigger = ", trained on the trigger word alone" if config.concept_sentence else " and no trigger word that stands for it"
+    findings.warn_of_images(f"{what}, {missing} without a caption{trigger}.", "no_caption", missing)
 
 
 def report_long_captions(config: TrainConfig, images: ImageSet, files: FoundFiles, findings: Findings) -> None:

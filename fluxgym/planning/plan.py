@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from fluxgym.app_settings import Settings
+from fluxgym.config.defaults import DEFAULTS
 from fluxgym.config.settings import TrainConfig, check_advanced
 from fluxgym.dataset.dataset_spec import dataset_toml, expected_steps
 from fluxgym.errors import BadName, ConfigError, FluxGymError, Level, Problem, error_of
@@ -166,7 +167,7 @@ def plan_unchecked(
     can_write = are_usable and image_set.is_complete
     toml = findings.attempt(lambda: dataset_toml(config, run.dataset, image_set.regularization)) if can_write else None
     steps = findings.attempt(lambda: expected_steps(config, image_set.sizes, image_set.regularization_sizes), IMAGES) if toml else None
-    report_sample_times(config, steps, findings)
+    report_sample_times(config, steps, DEFAULTS | (dict(model.defaults) if model else {}), findings)
     report_small_images(config, image_set, findings)
     if files is not None:
         report_long_captions(config, image_set, files, findings)

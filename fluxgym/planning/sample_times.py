@@ -37,21 +37,24 @@ def count_of(value: Any) -> int:
         return 0
 
 
-def report_sample_times(config: TrainConfig, steps: int | None, findings: Findings) -> None:
-    """Warn about sample images that will not be drawn, or never at a step whose LoRA is saved; steps is None if it is not known."""
+def report_sample_times(config: TrainConfig, steps: int | None, defaults: Mapping[str, Any], findings: Findings) -> None:
+    """Warn about sample images that will not be drawn, or never at a step whose LoRA is saved; steps is None if it is not known.
+
+    defaults are those of the base model. Nothing is said about the steps of samples and saved files if both have their defaults.
+    """
     interval = SampleInterval.of(config.to_state())
     if interval.epochs:
         if interval.epochs > config.max_train_epochs:
             many = f"the training has {_count(config.max_train_epochs, 'epoch')}, fewer than sample_every_n_epochs = {interval.epochs}"
             findings.add(Level.WARNING, f"No sample image is drawn during the training: {many}.", "advanced")
     elif interval.steps:
-        _report_steps(config, interval.steps, steps or 0, findings)
+        _report_steps(config, interval.steps, steps or 0, defaults, findings)
     elif config.sample_prompts.strip() and not config.advanced.get("sample_at_first"):
         message = f"No sample image is drawn from your prompts: “{INTERVAL}” is 0. Enter a number of steps."
         findings.add(Level.WARNING, message, STEPS_FIELD)
 
 
-def _report_steps(config: TrainConfig, every: int, steps: int, findings: Findings) -> None:
+def _report_steps(config: TrainConfig, every: int, steps: int, defaults: Mapping[str, Any], findings: Findings) -> None:
     if not steps:
         return
     if every > steps:
@@ -59,13 +62,20 @@ def _report_steps(config: TrainConfig, every: int, steps: int, findings: Finding
         findings.add(Level.WARNING, message, STEPS_FIELD)
         return
     saved_every = _saved_every(config, steps)
-    if all(math.lcm(saved, every) > steps for saved in saved_every):
+    if not _has_defaults(config, defaults) and all(math.lcm(saved, every) > steps for saved in saved_every):
         first = saved_every[0]
-        when = "at the end only" if first == steps else f"every {_count(first, 'step')}"
+        when = "at the end only" if first == steps else f"every {first:,}"
         message = (
-            f"The sample images show no LoRA that is saved: it is saved {when}. Enter {_nearest_divisor(first, every):,}, for example."
+            f"Samples are drawn every {_count(every, 'step')}, LoRA files are saved {when}; "
+            f"set “{INTERVAL}” to {_nearest_divisor(first, every):,} to see each saved file."
         )
         findings.add(Level.WARNING, message, STEPS_FIELD)
+
+
+def _has_defaults(config: TrainConfig, defaults: Mapping[str, Any]) -> bool:
+    """Return True if the user has set neither when samples are drawn nor when LoRA files are saved."""
+    by_steps = config.advanced.get("save_every_n_steps") == defaults.get("advanced", {}).get("save_every_n_steps")
+    return by_steps and all(getattr(config, name) == defaults.get(name) for name in (STEPS_FIELD, "save_every_n_epochs"))
 
 
 def _saved_every(config: TrainConfig, steps: int) -> list[int]:

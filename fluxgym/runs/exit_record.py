@@ -65,17 +65,19 @@ def end_changes(record: ExitRecord) -> State:
     }
 
 
-def record_end(run: RunPaths, record: ExitRecord, *, expected: State | None = None) -> None:
+def record_end(run: RunPaths, record: ExitRecord, *, expected: State | None = None) -> bool:
     """Record the end of an attempt without a supervisor: in ui_state.json, and in exit.json as far as the disk permits.
 
-    Nothing is recorded if the state has other values than the expected ones by now.
+    Nothing is recorded, and False returned, if the state has other values than the expected ones by now.
 
     Raises:
         StorageError: If the state cannot be written.
     """
-    if update_state(run, end_changes(record), expected=expected):
-        with suppress(StorageError):  # the state is enough
-            write_exit_record(run, record)
+    if not update_state(run, end_changes(record), expected=expected):
+        return False
+    with suppress(StorageError):  # the state is enough
+        write_exit_record(run, record)
+    return True
 
 
 def read_exit(run: RunPaths) -> ExitRecord | None:

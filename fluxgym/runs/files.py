@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from fluxgym.contract.codes import ReasonCode
+from fluxgym.contract.files import PRIVATE_FOLDER
 from fluxgym.contract.regular_files import UnsafeFile, open_regular, read_regular, update_regular
 from fluxgym.contract.volumes import sync_file, sync_folder
 from fluxgym.errors import AlreadyRunning, NotReadableNow, StorageError
@@ -238,7 +239,21 @@ def _locked(path: Path) -> IO[str] | None:
     """
     if path.parent == local_locks():
         create_private_folder(path.parent)
-    path.parent.mkdir(parents=True, exist_ok=True)
+    path.parent.mkdir(parents=path.parent.name != PRIVATE_FOLDER, exist_ok=True)  # no lock of a run creates the run's folder
+    while (file := _locked_now(path)) is not None and not is_open_file(file.fileno(), path):  # it was removed meanwhile
+        file.close()
+    return file
+
+
+def is_open_file(handle: int, path: Path) -> bool:
+    """Return True if a path still is the open file: a program that cleans temporary folders may have removed it, and with it its lock."""
+    try:
+        return os.path.samestat(os.fstat(handle), path.stat())
+    except OSError:
+        return False
+
+
+def _locked_now(path: Path) -> IO[str] | None:
     handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC, 0o666)
     file = os.fdopen(handle, "a+", encoding="utf-8")
     try:
@@ -312,16 +327,16 @@ def write_reserved(path: Path, text: str) -> None:
         raise storage_error(error, path) from error
 
 
-def tail(path: Path, num_lines: int = 200, max_bytes: int = 65_536) -> list[str]:
-    """Return the last lines of a log, from at most max_bytes; of a progress bar only the last state."""
+def tail(path: Path, num_lines: int = 200, max_bytes: int = 65_536, *, start: int = 0) -> list[str]:
+    """Return the last lines of a log, from at most max_bytes and none before the byte `start`; of a progress bar only the last state."""
     try:
         with open_regular(path) as file:
             size = file.seek(0, 2)
-            file.seek(max(0, size - max_bytes))
+            file.seek(max(start, size - max_bytes))
             data = file.read()
     except OSError:
         return []
-    if size > max_bytes:
+    if size - start > max_bytes:
         data = data.partition(b"\n")[2] or data
     lines = data.decode("utf-8", "replace").split("\n")
     shown = [line.rstrip("\r").rpartition("\r")[2] for line in lines]

@@ -195,6 +195,30 @@ def init_started_at() -> float | None:
     return time.time() - (time.clock_gettime(time.CLOCK_BOOTTIME) - ticks / os.sysconf("SC_CLK_TCK"))
 
 
+def lock_holder(path: Path, program: str) -> ProcessIdentity | None:
+    """Return the process that holds the lock of a file, if it executes a program, such as a module's name, that is a word of its command line.
+
+    None if there is no such process, or if the kernel does not show it here: it may be in another container.
+    """
+    try:
+        inode = str(path.stat().st_ino)
+        lines = (PROC / "locks").read_bytes().decode("ascii", "replace").splitlines()
+    except OSError as error:
+        raise_if_exhausted(error, path)
+        return None
+    rows = (line.split() for line in lines)  # "1: FLOCK ADVISORY WRITE 123 fe:00:2359968 0 EOF"
+    pids = [int(row[4]) for row in rows if row[1:2] == ["FLOCK"] and row[4].isdecimal() and row[5].rpartition(":")[2] == inode]
+    found = (identify(pid, "") for pid in pids if program in _words(pid))
+    return next((identity for identity in found if identity is not None), None)
+
+
+def _words(pid: int) -> list[str]:
+    try:
+        return (PROC / str(pid) / "cmdline").read_bytes().decode("utf-8", "replace").split("\0")
+    except OSError:
+        return []
+
+
 def group_members(pgid: int) -> list[int]:
     """Return the PIDs of the live processes of a process group."""
     return [process.pid for process in processes_of_group(pgid)]

@@ -7,12 +7,12 @@ from typing import Self
 from fluxgym.contract.codes import Status
 from fluxgym.contract.progress import Line
 from fluxgym.runs.exit_record import ExitRecord, read_exit
-from fluxgym.runs.files import read_json
-from fluxgym.runs.launch_spec import LaunchSpec, read_launch_spec
+from fluxgym.runs.launch_spec import LaunchSpec, read_launch_spec, read_own_launch_spec
 from fluxgym.runs.paths import RunPaths
 from fluxgym.runs.process_identity import ProcessRecord, read_pid, read_record
 from fluxgym.runs.progress import read_end
 from fluxgym.runs.state import State, read_state_or_empty
+from fluxgym.runs.ticket import read_ticket
 
 WAITING = frozenset({Status.STARTING, Status.QUEUED})  # stored statuses of a run with a ticket: writing the second may have failed
 
@@ -67,8 +67,23 @@ class RunSnapshot:
     @cached_property
     def is_queued(self) -> bool:
         """True if this start of the run has a ticket in the queue and its trainer was not started."""
-        ticket = read_json(self.run.ticket) if str(self.state.get("status")) in WAITING else None
-        return isinstance(ticket, dict) and ticket.get("run_id") == self.state.get("run_id", ticket.get("run_id"))
+        ticket = read_ticket(self.run) if str(self.state.get("status")) in WAITING else None
+        return ticket is not None and ticket.run_id == self.state.get("run_id", ticket.run_id)
+
+    @cached_property
+    def has_lost_ticket(self) -> bool:
+        """True if this start waited, never had a trainer, and has no valid ticket any more, so that it can join the queue again as it is.
+
+        Its ticket was removed or damaged, perhaps by an app of an earlier version, or its folder was moved away and back. A copy of a run's
+        folder does not count, nor does a folder that its command does not name: it was renamed.
+        """
+        if str(self.state.get("status")) != Status.QUEUED or self.is_queued or self.training_pid is not None:
+            return False
+        spec, record = read_own_launch_spec(self.run), self.process_record
+        if spec is None or record is None or record.trainer is not None or (record.run_id, record.attempt) != (spec.run_id, spec.attempt):
+            return False
+        folders = (str(self.run.folder), str(self.run.folder.resolve()))
+        return spec.run_id == self.state.get("run_id") and any(folder in word for word in spec.argv for folder in folders)
 
     @cached_property
     def has_lora(self) -> bool:

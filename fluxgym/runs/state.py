@@ -4,8 +4,8 @@ from typing import Any
 
 from fluxgym.config.values import short
 from fluxgym.contract.regular_files import UnsafeFile, read_regular
-from fluxgym.errors import BadName, DamagedState, UnreadableState
-from fluxgym.runs.files import parse_json, raise_if_exhausted, run_lock, write_json
+from fluxgym.errors import BadName, DamagedState, StorageError, UnreadableState
+from fluxgym.runs.files import is_missing, parse_json, raise_if_exhausted, run_lock, write_json
 from fluxgym.runs.paths import RunPaths
 
 SCHEMA_VERSION = 1
@@ -63,15 +63,19 @@ def update_state(run: RunPaths, changes: State, *, expected: State | None = None
 
     A state that was deleted or damaged is not written, and neither is one that has other values than the expected ones by now.
     """
-    with run_lock(run.lock):
-        try:
+    try:
+        with run_lock(run.lock):
             state = read_state(run)
-        except UnreadableState:
+            if any(state.get(key, value) != value for key, value in (expected or {}).items()):
+                return False
+            write_json(run.ui_state, {key: value for key, value in {**state, **changes}.items() if value is not None})
+            return True
+    except UnreadableState:
+        return False
+    except StorageError:
+        if is_missing(run.folder):
             return False
-        if any(state.get(key, value) != value for key, value in (expected or {}).items()):
-            return False
-        write_json(run.ui_state, {key: value for key, value in {**state, **changes}.items() if value is not None})
-        return True
+        raise
 
 
 def timestamp_of(state: State) -> float:
@@ -102,6 +106,22 @@ def slug_of(lora_name: str) -> str:
     if not slug:
         raise BadName(f"The LoRA name “{short(name)}” gives no folder name; use at least one letter or digit.", field="lora_name")
     return slug
+
+
+def shown_name(slug: str, state: State) -> str:
+    """Return the name under which a run is shown: its LoRA's name, or its folder's name if another run had the LoRA's name before.
+
+    The second run of the LoRA name "My Cat" has the folder my-cat-2 and is shown as my-cat-2.
+    """
+    name = str(state.get("lora_name") or slug)
+    number = slug.rpartition("-")[2]
+    if not number.isdecimal():
+        return name
+    try:
+        first = slug_of(name)
+    except BadName:
+        return name
+    return slug if slug != first and slug == next_version(first, int(number)) else name
 
 
 def next_version(slug: str, number: int) -> str:

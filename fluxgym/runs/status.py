@@ -1,6 +1,6 @@
 """The status of a run, derived from its files and from what its engine observes; a stored status alone is never believed."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from fluxgym.contract.codes import LIVE, ReasonCode, Status
@@ -13,6 +13,8 @@ from fluxgym.runs.state import State, timestamp_of
 
 START_GRACE_S = 30.0
 ACTIVITY_LIMIT_S = 120.0
+KILLED = "Its processes ended without an error message. Another program killed them, or the kernel did because memory ran out."
+NOT_QUEUED = "It waited in the queue and has lost its place there. Resume it if it has a checkpoint, otherwise start it again."
 SYMBOLS = {  # the guide's
     Status.STARTING: "🟡", Status.QUEUED: "🟡", Status.RUNNING: "🟢", Status.STOPPED: "🔵", Status.COMPLETED: "✅", Status.FAILED: "❌",
     Status.UNREADABLE: "⚠️",
@@ -32,7 +34,7 @@ class EnginePhase(StrEnum):
     """What an engine observes of a run's latest attempt."""
 
     PENDING = "pending"  # its supervisor is alive and has not started a trainer
-    WAITING = "waiting"  # it has a ticket in the queue of this host and no process
+    WAITING = "waiting"  # it has a ticket in the queue of this host, or has lost it, and no process
     ACTIVE = "active"  # its trainer is alive
     FINISHING = "finishing"  # its trainer has ended and its supervisor verifies the result
     GONE = "gone"  # nothing of it is alive
@@ -63,10 +65,11 @@ def derive_status(snapshot: RunSnapshot, engine_state: EngineState) -> SessionSt
             SessionStatus(Status.STOPPED, ReasonCode.UNKNOWN, engine_state.reason) if engine_state.reason else SessionStatus(Status.RUNNING)
         )
     if engine_state.phase is EnginePhase.PENDING:
-        return stored if stored.status in (Status.QUEUED, Status.STARTING) else SessionStatus(Status.STARTING)
+        pending = stored if stored.status in (Status.QUEUED, Status.STARTING) else SessionStatus(Status.STARTING)
+        return replace(pending, reason=engine_state.reason or pending.reason)
     if stored.status not in LIVE:
         return stored
-    if snapshot.is_queued:
+    if snapshot.is_queued or (snapshot.has_lost_ticket and engine_state.phase is EnginePhase.WAITING):
         return _of_waiting(stored, engine_state)
     if (ended := snapshot.exit_record) is not None and _is_of_latest_attempt(ended, snapshot):
         return SessionStatus(Status(ended.status), ended.reason_code, ended.reason)
@@ -132,8 +135,8 @@ def _status_of_dead_processes(snapshot: RunSnapshot, engine_state: EngineState) 
     if _is_done_in(snapshot.last_lines[0], record.attempt) and snapshot.has_lora:
         reason = "Its trainer has finished, but nothing watched it, so its result was not checked; Resume checks it."
         return SessionStatus(Status.STOPPED, ReasonCode.UNKNOWN, reason)
-    killed = "Its processes ended without an error message. Another program killed them, or the kernel did because memory ran out."
-    return SessionStatus(Status.STOPPED, ReasonCode.INTERRUPTED, engine_state.reason or killed)
+    has_waited = record.trainer is None and str(snapshot.state.get("status")) == Status.QUEUED
+    return SessionStatus(Status.STOPPED, ReasonCode.INTERRUPTED, engine_state.reason or (NOT_QUEUED if has_waited else KILLED))
 
 
 def _status_without_supervisor(snapshot: RunSnapshot, engine_state: EngineState) -> SessionStatus:

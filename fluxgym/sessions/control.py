@@ -6,6 +6,7 @@ from fluxgym.engines.registry import engine_of, is_executing, status_of
 from fluxgym.errors import SessionError, StopFailed
 from fluxgym.runs.launch_spec import GRACE_S
 from fluxgym.runs.paths import RunPaths
+from fluxgym.runs.snapshot import RunSnapshot
 from fluxgym.runs.state import read_state
 from fluxgym.runs.status import SessionStatus
 
@@ -37,7 +38,8 @@ def cancel_waiting(run: RunPaths) -> None:
     Raises:
         SessionError: If it does not wait.
     """
-    if not run.ticket.exists() or not request_stop(run):
+    waits = run.ticket.exists() or RunSnapshot.read(run).has_lost_ticket
+    if not waits or not request_stop(run):
         raise SessionError(f"{run.slug} does not wait in the queue, so it cannot be canceled.")
 
 

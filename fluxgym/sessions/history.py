@@ -81,6 +81,13 @@ def versions(run: RunPaths) -> list[Version]:
     return sorted((version for version in candidates if version), key=lambda version: (version.kept_at, version.id), reverse=True)
 
 
+def resumed_after(version: Version, after: State) -> int | None:
+    """Return the last step before a resume, None if the later state is of another start or the step is not known."""
+    step = (version.exit or {}).get("last_step")
+    is_resume = version.state.get("run_id") == after.get("run_id")
+    return step if is_resume and isinstance(step, int) and step > 0 else None
+
+
 def _version(name: str, value: Any) -> Version | None:
     try:
         kept_at, state, end = float(value["kept_at"]), value["state"], value.get("exit")

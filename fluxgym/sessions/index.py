@@ -19,7 +19,7 @@ from fluxgym.engines.registry import status_of
 from fluxgym.errors import NotReadableNow, UnreadableState
 from fluxgym.runs.files import storage_error
 from fluxgym.runs.paths import OutputsPaths, RunPaths, is_run_name
-from fluxgym.runs.state import State, read_state, timestamp_of
+from fluxgym.runs.state import State, read_state, shown_name, timestamp_of
 from fluxgym.runs.status import SessionStatus
 from fluxgym.sessions.origin import Origin, origin_of
 
@@ -31,10 +31,10 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One run of the list; started, and changed of ui_state.json, are in seconds since the epoch."""
+    """One run of the list under the name that it is shown with; started, and changed of ui_state.json, are in seconds since the epoch."""
 
     slug: str
-    lora_name: str
+    name: str
     started: float
     status: Status
     may_be_running: bool
@@ -42,6 +42,7 @@ class Entry:
     base_model: str = ""
     origin: Origin = Origin.TRAINED
     changed: float = 0.0
+    lora_name: str = ""
 
     @property
     def needs_attention(self) -> bool:
@@ -199,7 +200,7 @@ def _entry(run: RunPaths, written_at: float) -> Entry:
     derived = status_of(run, state) if may_be_running else SessionStatus(Status(state["status"]), str(state.get("reason_code") or ""))
     return Entry(
         slug=run.slug,
-        lora_name=str(state.get("lora_name") or run.slug),
+        name=shown_name(run.slug, state),
         started=timestamp_of(state) or written_at,
         status=derived.status,
         may_be_running=may_be_running,
@@ -207,6 +208,7 @@ def _entry(run: RunPaths, written_at: float) -> Entry:
         base_model=str(state.get("base_model") or ""),
         origin=origin_of(run, state),
         changed=written_at,
+        lora_name=str(state.get("lora_name") or ""),
     )
 
 

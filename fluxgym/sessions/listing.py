@@ -13,7 +13,7 @@ from fluxgym.runs.files import is_regular, storage_error
 from fluxgym.runs.paths import OutputsPaths, RunPaths
 from fluxgym.runs.progress import eta_s
 from fluxgym.runs.snapshot import RunSnapshot
-from fluxgym.runs.state import read_state, timestamp_of
+from fluxgym.runs.state import read_state, shown_name, timestamp_of
 from fluxgym.runs.status import EngineState, SessionStatus, derive_status, is_monitored
 from fluxgym.sessions.index import SessionIndex
 
@@ -22,7 +22,7 @@ SHOWN = ("time", "attempt", "phase", "step", "total_steps", "epoch", "loss", "lr
 
 @dataclass(frozen=True, kw_only=True)
 class Session:
-    """One row of the list, as `fluxgym sessions --json` prints it. started is in seconds since the epoch."""
+    """One row of the list, as `fluxgym sessions --json` prints it. name tells the run from others; started is in seconds since the epoch."""
 
     slug: str
     lora_name: str
@@ -36,6 +36,7 @@ class Session:
     progress: dict[str, Any]
     folder: str
     run_id: str | None
+    name: str
 
     def to_json(self) -> dict[str, Any]:
         """Return the row with types that JSON has."""
@@ -96,6 +97,7 @@ def _row(snapshot: RunSnapshot, engine_state: EngineState, derived: SessionStatu
         progress=progress_of(snapshot, is_live=derived.status in LIVE) if is_readable else {},
         folder=str(run.folder),
         run_id=state.get("run_id") if isinstance(state.get("run_id"), str) else None,
+        name=shown_name(run.slug, state),
     )
 
 

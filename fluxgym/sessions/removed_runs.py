@@ -9,8 +9,9 @@ from pathlib import Path
 
 from fluxgym.contract.files import LORA_ENDING, UI_STATE
 from fluxgym.errors import SessionNotFound
-from fluxgym.runs.files import is_regular, storage_error
+from fluxgym.runs.files import is_regular, read_json, storage_error
 from fluxgym.runs.paths import OutputsPaths, RunPaths
+from fluxgym.runs.state import MAX_BYTES, shown_name
 from fluxgym.sessions.cleanup import undo_forget
 from fluxgym.sessions.preconditions import first_free_run, name_lock
 
@@ -28,10 +29,14 @@ class Removal(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class RemovedRun:
-    """A run that can be put back. id is the name of its folder in outputs/ or in the archive; removed_at is in seconds since the epoch."""
+    """A run that can be put back. id is the name of its folder in outputs/ or in the archive, name the one that it is shown with.
+
+    removed_at is in seconds since the epoch.
+    """
 
     id: str
     slug: str
+    name: str
     removal: Removal
     removed_at: float
     lora_files: tuple[str, ...]
@@ -40,7 +45,7 @@ class RemovedRun:
         """Return it as one line of a list: "cat-20251129-160000-1f2e: cat, replaced 2025-11-29 16:00, with cat.safetensors"."""
         moment = f" {datetime.fromtimestamp(self.removed_at):%Y-%m-%d %H:%M}" if self.removed_at else ""
         loras = f", with {', '.join(self.lora_files)}" if self.lora_files else ""
-        name = "" if self.id == self.slug else f"{self.slug}, "
+        name = "" if self.id == self.name else f"{self.name}, "
         return f"{self.id}: {name}{self.removal}{moment}{loras}"
 
 
@@ -73,20 +78,22 @@ def _forgotten(outputs: OutputsPaths) -> Iterator[RemovedRun]:
     for folder in _folders(outputs.root):
         run = RunPaths(folder)
         if is_regular(run.forgotten) and not run.ui_state.exists():
-            yield _removed(folder, folder.name, Removal.FORGOTTEN, run.forgotten.stat().st_ctime)
+            yield _removed(run.forgotten, folder, folder.name, Removal.FORGOTTEN, run.forgotten.stat().st_ctime)
 
 
 def _replaced(outputs: OutputsPaths) -> Iterator[RemovedRun]:
     for folder in _folders(outputs.archive):
         named = ARCHIVED.fullmatch(folder.name)
-        has_state = any(is_regular(folder / name) for name in (ARCHIVED_STATE, UI_STATE))
-        if named is not None and has_state:
-            yield _removed(folder, named["slug"], Removal.REPLACED, _moment(named["moment"]))
+        state_file = next((folder / name for name in (ARCHIVED_STATE, UI_STATE) if is_regular(folder / name)), None)
+        if named is not None and state_file is not None:
+            yield _removed(state_file, folder, named["slug"], Removal.REPLACED, _moment(named["moment"]))
 
 
-def _removed(folder: Path, slug: str, removal: Removal, removed_at: float) -> RemovedRun:
+def _removed(state_file: Path, folder: Path, slug: str, removal: Removal, removed_at: float) -> RemovedRun:
     loras = tuple(path.name for path in RunPaths(folder).lora_files())
-    return RemovedRun(id=folder.name, slug=slug, removal=removal, removed_at=removed_at, lora_files=loras)
+    state = read_json(state_file, max_bytes=MAX_BYTES)
+    name = shown_name(slug, state if isinstance(state, dict) else {})
+    return RemovedRun(id=folder.name, slug=slug, name=name, removal=removal, removed_at=removed_at, lora_files=loras)
 
 
 def _moment(text: str) -> float:

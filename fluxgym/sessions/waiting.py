@@ -13,7 +13,7 @@ from pathlib import Path
 from fluxgym.app_settings import Settings
 from fluxgym.contract.codes import ReasonCode, Status
 from fluxgym.engines.registry import engine_for, engine_of, status_of
-from fluxgym.errors import FluxGymError
+from fluxgym.errors import FluxGymError, describe_error
 from fluxgym.planning.plan import TrainingPlan, plan
 from fluxgym.runs.checkpoints import Checkpoint, newest_verified
 from fluxgym.runs.exit_record import ExitRecord, record_end
@@ -39,15 +39,15 @@ def restart_waiting(settings: Settings) -> tuple[str, ...]:
     engine = engine_for(outputs)
     try:
         abandoned = engine.abandoned()
-    except (FluxGymError, OSError) as error:
-        log.warning("the queue cannot be read now: %s", error)
+    except Exception as error:  # whatever it is, the thread of the app that calls this goes on  # noqa: BLE001
+        log.warning("the queue cannot be read now: %s", describe_error(error))
         return ()
     for slug in abandoned:
         try:
             with name_lock(outputs, slug):
                 _prepare(outputs.run(slug), settings)
-        except (FluxGymError, OSError) as error:
-            log.warning("%s, which waits in the queue, could not be prepared: %s", slug, error)
+        except Exception as error:  # the others are prepared all the same  # noqa: BLE001
+            log.warning("%s, which waits in the queue, could not be prepared: %s", slug, describe_error(error))
     return engine.reconcile()
 
 

@@ -5,6 +5,8 @@ import os
 import time
 
 from fluxgym.contract.codes import EXIT_FENCED
+from fluxgym.contract.lease import RENEW_S
+from fluxgym.engines.base import HeldDevices
 from fluxgym.errors import NotReadableNow, StorageError
 from fluxgym.runs.files import write_text
 from fluxgym.runs.launch_spec import LaunchSpec, StopRequest, read_stop_request
@@ -28,15 +30,24 @@ log = logging.getLogger("fluxgym.supervisor")
 class Attempt:
     """The state of one attempt while it runs.
 
-    trainer is None if only the attempt's files are checked. lease is the lease on the folder. A request to stop first_attempt also
-    counts for this attempt if it is an automatic restart of that one.
+    trainer is None if only the attempt's files are checked. lease is the lease on the folder, devices are those that the trainer uses.
+    A request to stop first_attempt also counts for this attempt if it is an automatic restart of that one.
     """
 
     def __init__(
-        self, run: RunPaths, spec: LaunchSpec, trainer: Trainer | None, *, lease: LeaseKeeper, started_at: float, first_attempt: int
+        self,
+        run: RunPaths,
+        spec: LaunchSpec,
+        trainer: Trainer | None,
+        *,
+        lease: LeaseKeeper,
+        started_at: float,
+        first_attempt: int,
+        devices: HeldDevices | None = None,
     ) -> None:
         self.run, self.spec, self.trainer, self.started_at = run, spec, trainer, started_at
         self.lease, self.is_fenced = lease, False
+        self._devices, self._renewed_at = devices, time.monotonic()
         self.code = UNKNOWN_CODE
         self.stop_requested = self.was_killed = self.stop_immediately = False
         self.stall: Stall | None = None
@@ -99,7 +110,13 @@ class Attempt:
             log.error("processes %s survived SIGKILL", survivors)
 
     def _keep_lease(self, trainer: Trainer) -> None:
-        """Renew the lease on the folder; kill the trainer if another start has it, since a kohya checkout does not check it itself."""
+        """Renew the locks on the devices and the lease on the folder.
+
+        Kill the trainer if another start has the folder, since a kohya checkout does not check the lease itself.
+        """
+        if self._devices is not None and time.monotonic() - self._renewed_at >= RENEW_S:
+            self._renewed_at = time.monotonic()
+            self._devices.renew()
         if self.is_fenced or self.lease.keep():
             return
         self.is_fenced = self.was_killed = True

@@ -62,7 +62,8 @@ class Supervisor:
         try:
             devices = self._acquire_devices()
         except FluxGymError as error:
-            self._record_failure(ReasonCode.LAUNCH, f"It could not wait for its devices: {error}")
+            code = reason_code_of(error) if isinstance(error, StorageError) else ReasonCode.LAUNCH
+            self._record_failure(code, f"It could not wait for its devices: {error}")
             return
         if devices is None:
             self._end_without_devices()
@@ -143,7 +144,7 @@ class Supervisor:
             where = f"{error.filename}: " if error.filename else ""
             self._record_failure(code, f"The trainer could not be started: {where}{error.strerror or error}.")
             return False
-        attempt = self.attempt = self._new_attempt(child, started_at)
+        attempt = self.attempt = self._new_attempt(child, started_at, devices)
         log.info("trainer started, PID %d", child.pid)
         if not self._record_trainer(attempt, child):
             return False
@@ -213,8 +214,9 @@ class Supervisor:
         self._try_record_processes(None)
         return True
 
-    def _new_attempt(self, trainer: Trainer | None, started_at: float) -> Attempt:
-        return Attempt(self.run, self.spec, trainer, lease=self.lease, started_at=started_at, first_attempt=self.first_attempt)
+    def _new_attempt(self, trainer: Trainer | None, started_at: float, devices: HeldDevices | None = None) -> Attempt:
+        first = self.first_attempt
+        return Attempt(self.run, self.spec, trainer, lease=self.lease, started_at=started_at, first_attempt=first, devices=devices)
 
     def _try_record_processes(self, trainer: ProcessIdentity | None) -> None:
         """Record the processes and only log a failure: a full disk does not justify abandoning a trainer that is recorded already."""

@@ -116,7 +116,8 @@ def _lines(planned: TrainingPlan, errors: Errors) -> list[JsonObject]:
         if problem.level is Level.ERROR and field in SETTINGS:
             errors.setdefault(field, problem.message)
         if errors.get(field) != problem.message:
-            others.append({"level": problem.level, "text": problem.message, "field": field})
+            line = {"level": problem.level, "text": problem.message, "field": field}
+            others.append(line | ({"images": problem.images, "num_images": problem.num_images} if problem.images else {}))
     return [{"level": Level.ERROR, "text": errors[name], "field": name} for name in SETTINGS if name in errors] + others
 
 

@@ -68,7 +68,9 @@ class Start:
         resuming = None if executing else resume_offer(RunSnapshot.read(run))
         return {
             "title": f"{slug} exists already",
-            "sentence": "A training has this name. It stays as it is until you choose.",
+            "sentence": "A training of this name is not finished. It goes on, and yours can get a folder of its own."
+            if executing
+            else "A training has this name. It stays as it is until you choose.",
             "resume": resuming and resuming.label,
             "new": f"Start as {version}",
             "replace": None if executing else f"Replace {slug}",

@@ -145,3 +145,20 @@ def test_the_choices_about_a_taken_name_are_aligned(app, page):
     )
     assert len(lefts) >= 4
     assert len(set(lefts)) == 1
+
+
+def test_a_dialog_and_a_menu_close_when_another_page_is_opened(app, page):
+    stopped_run(app)
+    page.goto(f"{app.url}#runs")
+    page.get_by_role("link", name="my-cat").first.click()
+    more = page.locator("#fg-run-page").get_by_role("button", name="More for my-cat")
+    more.click()
+    page.get_by_role("menuitem", name="History…").click()
+    expect(page.get_by_role("dialog", name="Earlier settings of my-cat")).to_be_visible()
+    page.go_back()
+    expect(page.get_by_role("dialog")).to_have_count(0)
+    expect(page.locator("#runs")).to_be_visible()
+    page.go_forward()
+    more.click()
+    page.go_back()
+    expect(page.get_by_role("menu")).to_have_count(0)

@@ -46,7 +46,7 @@ def test_form_errors_appear_beside_their_fields_and_clear_nothing(app, page):
     expect(page.locator("#field-max_train_epochs .fg-error")).to_contain_text("“0”")
     expect(page.locator(".fg-problems")).to_contain_text("Add at least one image.")
     expect(page.locator("#start")).to_have_attribute("aria-disabled", "true")
-    expect(page.locator(".fg-why")).to_have_text("Fix 3 things first")
+    expect(page.locator(".fg-why")).to_have_text("Fix 3 things")
     expect(page.get_by_label("LoRA name")).to_be_focused()
     expect(page.get_by_label("Trigger word/sentence")).to_have_value("sks cat")
     page.get_by_label("LoRA name").fill("my cat")
@@ -258,7 +258,7 @@ def test_start_is_a_fixed_bar_on_small_screens(app, page, width):
     open_page(page, app)
     bar = page.locator(".startbar")
     expect(bar).to_be_in_viewport()
-    expect(bar).to_contain_text("Fix 2 things first")
+    expect(bar).to_contain_text("Fix 2 things")
     bar.get_by_role("button", name="Start training").click(force=True)
     expect(page.get_by_label("LoRA name")).to_be_focused()
 

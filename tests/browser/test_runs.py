@@ -9,6 +9,7 @@ from playwright.sync_api import Page, expect
 from fluxgym.runs.state import update_state
 from tests.support.page import App
 from tests.support.runs import make_run
+from tests.support.trained_runs import pretend_to_run, record_end
 
 
 @pytest.fixture(name="runs")
@@ -114,6 +115,24 @@ def test_several_runs_are_deleted_after_one_question(app, page, runs):
     dialog.get_by_role("button", name="Delete ").click()
     expect(page.get_by_text("No runs on the list")).to_be_visible()
     assert not any(run.folder.exists() for run in runs)
+
+
+def test_a_selected_run_that_runs_is_named_as_left_out(app, page, runs):
+    pretend_to_run(live := make_run(app.outputs, "dog-2", lora_name="dog", status="running"))
+    open_runs(page, app)
+    page.get_by_label("Select all runs of this page").check()
+    bar = page.get_by_role("region", name="Selected runs")
+    bar.get_by_role("button", name="Delete").click()
+    dialog = page.get_by_role("dialog")
+    expect(dialog).to_contain_text("Delete 3 runs?")
+    expect(dialog).to_contain_text("the folders of corgi, dog and cat")
+    expect(dialog).to_contain_text("dog-2 is not included, because it has not ended.")
+    dialog.get_by_role("button", name="Cancel").click()
+    bar.get_by_role("button", name="Forget").click()
+    expect(page.get_by_text("corgi, dog and cat are forgotten.")).to_be_visible()
+    expect(page.get_by_text("dog-2 is not included, because it has not ended.")).to_be_visible()
+    expect(names(page)).to_have_text(["dog-2"])
+    record_end(live, "stopped")
 
 
 def test_several_runs_are_exported_as_one_archive(app, page, runs):

@@ -13,6 +13,7 @@ from fluxgym.errors import SessionError
 from fluxgym.runs.exit_record import read_exit
 from fluxgym.runs.process_identity import PROC, is_alive, read_record
 from fluxgym.runs.state import read_state, update_state
+from fluxgym.runs.ticket import read_ticket
 from fluxgym.sessions.control import request_stop, wait_until_ended
 from tests.support.queue_line import Line
 from tests.support.runs import launch_broken, make_run, wait_for
@@ -158,7 +159,7 @@ def test_new_run_with_the_name_of_a_vanished_one_keeps_its_own_ticket(line):
     move_away(second)
     again = line.start("second", run_id="id-of-another-start")
     line.wait_for(again, Status.QUEUED)
-    assert line.queue.ticket(again).run_id == "id-of-another-start"
+    assert read_ticket(again).run_id == "id-of-another-start"
     line.release(first, again)
     assert wait_until_ended(again).status == "completed"
 

@@ -9,7 +9,6 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
-from fluxgym.engines.device_queue import Ticket
 from fluxgym.engines.registry import engine_of
 from fluxgym.runs.detached import PROJECT
 from fluxgym.runs.files import write_json
@@ -17,6 +16,7 @@ from fluxgym.runs.launch_spec import LaunchSpec, write_launch_spec
 from fluxgym.runs.paths import RunPaths
 from fluxgym.runs.process_identity import ProcessIdentity, ProcessRecord, identify, write_record
 from fluxgym.runs.state import create_state
+from fluxgym.runs.ticket import Ticket
 
 PRELUDE = """
 import json, os, signal, struct, sys, time

@@ -147,11 +147,16 @@ class RunsSetup:
 
 @dataclass(frozen=True, kw_only=True)
 class FormLine:
-    """The result of a check of the form; field is "" if it is about none."""
+    """The result of a check of the form; field is "" if it is about none.
+
+    images is the filter that shows the images that it is about, and num_images their number; "" and 0 if it is not about some of them.
+    """
 
     level: Level
     text: str
     field: str
+    images: str = ""
+    num_images: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)

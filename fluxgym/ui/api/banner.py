@@ -93,7 +93,7 @@ class BannerRoutes:
             ),
             rows=[row for entry in shown if (row := self._rows.row_of(self._outputs.run(entry.slug)))],
             waiting=len(parts.queued) - 1 if is_queue_shown else 0,
-            waiting_names=[entry.lora_name for entry in parts.queued[1:4]] if is_queue_shown else [],
+            waiting_names=[entry.name for entry in parts.queued[1:4]] if is_queue_shown else [],
             more=len(hidden),
             more_attention=sum(entry.needs_attention for entry in hidden),
             last_end=_last_end(summary.ended),
@@ -109,15 +109,13 @@ class BannerRoutes:
         session = session_of(self._outputs.run(entry.slug)) if entry is not None else None
         if session is None:
             return None
-        return RunningNow(slug=session.slug, lora_name=session.lora_name, percent=_percent(session))
+        return RunningNow(slug=session.slug, name=session.name, percent=_percent(session))
 
 
 def _last_end(entry: Entry | None) -> LastEnd | None:
     if entry is None:
         return None
-    return LastEnd(
-        slug=entry.slug, lora_name=entry.lora_name, word=status_word(entry.status, entry.origin, is_stopping=False), at=entry.changed
-    )
+    return LastEnd(slug=entry.slug, name=entry.name, word=status_word(entry.status, entry.origin, is_stopping=False), at=entry.changed)
 
 
 def _percent(session: Session) -> int | None:

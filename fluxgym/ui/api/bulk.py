@@ -122,7 +122,7 @@ class BulkRoutes:
 
 
 def _removed_item(run: removed_runs.RemovedRun) -> RemovedItem:
-    return RemovedItem(id=run.id, slug=run.slug, removal=run.removal, removed_at=run.removed_at, num_loras=len(run.lora_files))
+    return RemovedItem(id=run.id, name=run.name, removal=run.removal, removed_at=run.removed_at, num_loras=len(run.lora_files))
 
 
 def _contents(run: RunPaths) -> cleanup.FolderContents | None:

@@ -11,7 +11,7 @@ from fluxgym.errors import SessionError, SessionNotFound
 from fluxgym.runs.files import is_regular
 from fluxgym.runs.paths import OutputsPaths, RunPaths
 from fluxgym.runs.snapshot import RunSnapshot
-from fluxgym.runs.state import State, read_state
+from fluxgym.runs.state import State, read_state, shown_name
 from fluxgym.sessions.run_metrics import AttemptSpans, RunMetrics, metrics_of
 from fluxgym.sessions.settings_view import label_of, settings_of, shown_text
 from fluxgym.ui.api.loss_curve import Curves
@@ -50,7 +50,7 @@ class CompareRoutes:
         labels = list(dict.fromkeys(label for column in columns for label in column))
         return Comparison(
             runs=[
-                ComparedRun(slug=run.slug, lora_name=str(state.get("lora_name") or run.slug), points=self._points(run))
+                ComparedRun(slug=run.slug, name=shown_name(run.slug, state), points=self._points(run))
                 for run, state in zip(runs, states, strict=True)
             ],
             settings=[_compared(label, [column.get(label, "") for column in columns]) for label in labels],

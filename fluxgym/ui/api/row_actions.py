@@ -42,7 +42,8 @@ class ResumeOffer:
 class RunSituation:
     """What decides which actions a run has.
 
-    is_executing is true while a process of a run is alive that is not live by its status. lora is the address of the trained LoRA.
+    is_executing is true while a process of a run is alive that is not live by its status. is_next is true for the first run of the queue.
+    lora is the address of the trained LoRA.
     """
 
     status: Status
@@ -51,6 +52,7 @@ class RunSituation:
     is_executing: bool
     lora: str | None
     resume: ResumeOffer | None
+    is_next: bool = False
 
     @property
     def is_live(self) -> bool:
@@ -79,7 +81,7 @@ def next_step(run: RunSituation) -> NextStep:
 
 def menu_items(run: RunSituation, step: NextStep) -> list[MenuItem]:
     """Return the items of a run's menu; the settings are loaded by the button of the next step, or by an item."""
-    items = [MenuItem.NEXT] if run.status is Status.QUEUED else []
+    items = [MenuItem.NEXT] if run.status is Status.QUEUED and not run.is_next else []
     if run.status is not Status.UNREADABLE:
         items += [] if step.action is StepAction.LOAD else [MenuItem.EDIT]
         items += [MenuItem.DUPLICATE, MenuItem.HISTORY, MenuItem.TEMPLATE, MenuItem.EXPORT]

@@ -3,15 +3,17 @@
 import re
 
 from fluxgym.contract.codes import Status
+from fluxgym.dataset.folder import ImageFolder
 from fluxgym.runs.exit_record import ExitRecord, read_exit
 from fluxgym.runs.files import tail
 from fluxgym.runs.paths import RunPaths
 from fluxgym.runs.state import read_state_or_empty
 from fluxgym.sessions.advice import EDIT_LABEL, advice_for
 from fluxgym.sessions.listing import Session
-from fluxgym.sessions.origin import Origin, is_unstarted
+from fluxgym.sessions.origin import IMPORTED, Origin, is_unstarted
 from fluxgym.ui.api.run_answers import RunEnding
 
+NOT_TRAINED_HERE = "It was not trained here."  # below the title “Imported”
 LOG_LINES = 60
 EVIDENCE_LINES = 6
 MAX_LINE = 400
@@ -24,8 +26,9 @@ def ending(run: RunPaths, session: Session, origin: Origin) -> RunEnding | None:
         return None
     if is_unstarted(session.status, origin):
         return RunEnding(
-            title="Not started yet" if origin is Origin.COPY else "Imported", reason=session.reason, exit="", evidence=[],
-            advice=[f"“{EDIT_LABEL}” fills the form with these settings and images. Change what you like, and start it."],
+            title="Not started yet" if origin is Origin.COPY else "Imported", exit="", evidence=[],
+            reason=NOT_TRAINED_HERE if session.reason == IMPORTED else session.reason,
+            advice=[f"“{EDIT_LABEL}” fills the form with these settings{_images_text(run)}. Change what you like, and start it."],
         )  # fmt: skip
     record = read_exit(run)
     is_failed = session.status is Status.FAILED
@@ -39,6 +42,11 @@ def ending(run: RunPaths, session: Session, origin: Origin) -> RunEnding | None:
         evidence=evidence(tail(run.training_log, LOG_LINES)) if is_failed else [],
         advice=list(advice.lines_for(read_state_or_empty(run))) if advice else [],
     )
+
+
+def _images_text(run: RunPaths) -> str:
+    """Return " and images" if the run has images; an export of settings has none."""
+    return " and images" if ImageFolder(run.dataset).names() else ""
 
 
 def _exit_text(record: ExitRecord | None) -> str:

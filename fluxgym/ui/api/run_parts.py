@@ -127,6 +127,7 @@ def versions(run: RunPaths, state: State, models: Path, *, status: Status) -> li
             id=version.id,
             kept_at=version.kept_at,
             changes=changed_values(version.state, after, models),
+            resumed_after=history.resumed_after(version, after),
             can_restore=can_restore and bool(changes(version.state, state)),
         )
         for version, after in zip(found, history.later_states(found, state), strict=True)

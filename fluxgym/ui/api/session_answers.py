@@ -92,13 +92,15 @@ class ProgressFigures(TypedDict, total=False):
 class SessionRow:
     """A run as a row of a list. began says what `started` is the time of; progress has the trainer's last known figures.
 
-    parent is the slug of the run that it was made from. duration_s is that of all attempts together; while it runs, it counts from
+    name is the one that is shown and tells the run from others. parent is the slug of the run that it was made from. duration_s is that of
+    all attempts together; while it runs, it counts from
     duration_from: the start of the attempt, less the duration of the earlier ones. lora is the address of the trained LoRA. is_live is true
     while the run trains, starts or waits. stop_text says what a stop, or an immediate stop, does now, "" if its next step is another.
     edit_text is the label of the button that fills the form with the settings, null if they cannot be read.
     """
 
     slug: str
+    name: str
     lora_name: str
     status: Status
     shown: StatusWord
@@ -179,7 +181,7 @@ class RunningNow:
     """The run for the title of the browser's tab; percent is None before its first step."""
 
     slug: str
-    lora_name: str
+    name: str
     percent: int | None
 
 
@@ -188,7 +190,7 @@ class LastEnd:
     """The run that ended last, the word of its status, and when; for the title of the browser's tab."""
 
     slug: str
-    lora_name: str
+    name: str
     word: str
     at: float
 
@@ -235,11 +237,15 @@ class ChangedValue:
 
 @dataclass(frozen=True, kw_only=True)
 class HistoryVersion:
-    """Earlier settings of a run, what was changed in them at `kept_at`, and whether they can be restored now."""
+    """Earlier settings of a run, what was changed in them at `kept_at`, and whether they can be restored now.
+
+    resumed_after is the step that the training had reached when it was resumed at that time, null if it was not resumed or that is not known.
+    """
 
     id: str
     kept_at: float
     changes: list[ChangedValue]
+    resumed_after: int | None
     can_restore: bool
 
 
@@ -283,7 +289,7 @@ class RemovedItem:
     """A run that was forgotten or replaced and can be put back by its id; num_loras is the number of its LoRA files."""
 
     id: str
-    slug: str
+    name: str
     removal: Removal
     removed_at: float
     num_loras: int
@@ -309,7 +315,7 @@ class ComparedRun:
     """One of two runs that are compared; points are [step, loss] pairs, thinned if there are many."""
 
     slug: str
-    lora_name: str
+    name: str
     points: list[tuple[int, float]]
 
 

@@ -4,7 +4,7 @@ from urllib.parse import quote
 
 from fluxgym.app_settings import Settings
 from fluxgym.contract.codes import ENDED, LIVE, Phase, Status
-from fluxgym.engines.registry import has_process
+from fluxgym.engines.registry import engine_of, has_process
 from fluxgym.models.catalog import list_models
 from fluxgym.runs.checkpoints import list_complete
 from fluxgym.runs.files import is_regular
@@ -91,6 +91,7 @@ def _situation(snapshot: RunSnapshot, session: Session) -> RunSituation:
         is_stopping=is_stopping(run, session.status),
         is_executing=executing,
         lora=f"runs/{quote(run.slug)}/loras/{quote(run.lora.name)}" if is_regular(run.lora) else None,
+        is_next=session.status is Status.QUEUED and engine_of(run).waiting()[:1] == (run.slug,),
         resume=resume_offer(snapshot) if session.status in ENDED and not executing else None,
     )
 

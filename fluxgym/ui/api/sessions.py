@@ -140,7 +140,7 @@ class SessionRoutes:
     def _sort_value(self, sort: Sort) -> Callable[[Entry], Any]:
         figures = self._figures
         return {
-            Sort.NAME: lambda entry: entry.lora_name.casefold(),
+            Sort.NAME: lambda entry: entry.name.casefold(),
             Sort.STATUS: lambda entry: STATUS_ORDER.index(entry.status),
             Sort.MODEL: lambda entry: self._rows.model_title(entry.base_model).casefold() or None,
             Sort.STEPS: lambda entry: figures.of(entry).step,
@@ -213,7 +213,11 @@ def _filtered(entries: list[Entry], query: ListQuery) -> list[Entry]:
     chosen = [entry for entry in entries if _status_filter(entry) is query.status] if query.status is not Filter.ALL else entries
     if query.model:
         chosen = [entry for entry in chosen if entry.base_model == query.model]
-    return [entry for entry in chosen if text in entry.lora_name.casefold() or text in entry.slug] if text else chosen
+    return (
+        [entry for entry in chosen if any(text in name.casefold() for name in (entry.name, entry.lora_name, entry.slug))]
+        if text
+        else chosen
+    )
 
 
 def _status_filter(entry: Entry) -> Filter:

@@ -183,7 +183,7 @@ class SessionsBanner {
     foot.hidden = this.shownView === FOLDED;
     showMore.hidden = this.shownView !== SHORT || (!banner.more && !this.showsMore);
     put(showMore, this.showsMore ? "Show fewer" : moreText(banner));
-    put(allRuns, `All ${plural(banner.counts.total, "run")}`);
+    put(allRuns, banner.counts.total === 1 ? "1 run" : `All ${plural(banner.counts.total, "run")}`);
     pages.element.hidden = this.shownView !== ALL;
     if (this.shownView === ALL && this.list) pages.show(this.list);
   }

@@ -29,7 +29,7 @@ function momentOf(session) {
 export function makeRow(session, act) {
   const acts = h("div", { class: "acts" }, h("span", { class: "fg-buttons" }));
   const element = h("li", { class: "row", "data-status": session.status }, h("span", { class: "fg-dot" }),
-    h("div", { class: "who" }, openLink(session, act, { class: "name cut" }, session.lora_name), h("span", { class: "fg-status" }), h("span", { class: "small faint fg-slug" })),
+    h("div", { class: "who" }, openLink(session, act, { class: "name cut" }, session.name), h("span", { class: "fg-status" }), h("span", { class: "small faint fg-slug" })),
     h("div", { class: "what" }), acts);
   const row = Object.assign(element, { session });
   acts.append(menu(() => row.session, act));
@@ -48,7 +48,7 @@ function showWho(row, session) {
     fill(status, statusWord(session, moment));
   });
   const name = find(row, ".name");
-  put(name, session.lora_name);
+  put(name, session.name);
   attribute(name, "title", session.folder);
   put(find(row, ".fg-slug"), folderName(session));
 }

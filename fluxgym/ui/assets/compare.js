@@ -67,10 +67,10 @@ function lossChart() {
 }
 
 /**
- * The names of the runs, or of their folders if two runs have the same name.
- * @param {{ slug: string, lora_name: string }[]} runs
+ * The names of the runs, or of their folders if two runs have the same name, because a folder was renamed by hand.
+ * @param {{ slug: string, name: string }[]} runs
  */
-const distinctNames = (runs) => runs.map(new Set(runs.map((run) => run.lora_name)).size === runs.length ? (run) => run.lora_name : (run) => run.slug);
+const distinctNames = (runs) => runs.map(new Set(runs.map((run) => run.name)).size === runs.length ? (run) => run.name : (run) => run.slug);
 
 /**
  * @param {Comparison} comparison

@@ -57,6 +57,11 @@ export function question({ title, text = "", field = null, body = [], yes = "", 
   });
 }
 
+/** Close every dialog as Escape does; the questions are answered with null. */
+export function closeDialogs() {
+  for (const element of document.querySelectorAll("dialog")) element.close();
+}
+
 /**
  * A list of downloads for a dialog.
  * @param {[string, string][]} links URL and text of each

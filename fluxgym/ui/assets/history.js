@@ -3,6 +3,7 @@
 import { stamp } from "./clock.js";
 import { errorOf } from "./api.js";
 import { fill, find, h, keyed, put, redraw } from "./dom.js";
+import { whole } from "./text.js";
 
 /** @import { Answer } from "./api.js" */
 /** @import { HistoryVersion } from "./types.js" */
@@ -42,12 +43,12 @@ export function historyList(onrestore) {
     element,
     /** @param {HistoryVersion[]} versions */
     show(versions) {
-      keyed(element, versions, (version) => version.id, make, (item, { id, changes, can_restore: canRestore }) => {
+      keyed(element, versions, (version) => version.id, make, (item, { id, changes, resumed_after: step, can_restore: canRestore }) => {
         const list = find(item, "ul");
         const actions = find(item, "div");
         redraw(list, changes, () => {
           const lines = changes.map(({ label, before, after }) => h("li", {}, h("span", { class: "soft" }, `${label}: `), `${before} → ${after}`));
-          fill(list, lines.length ? lines : h("li", {}, "No setting was changed."));
+          fill(list, lines.length ? lines : h("li", {}, step === null ? "No setting was changed." : `Resumed after step ${whole(step)}. No setting was changed.`));
           fill(actions, restoring(id, onrestore));
         });
         actions.hidden = !canRestore;

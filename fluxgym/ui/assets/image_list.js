@@ -19,7 +19,7 @@ const SEARCH_AFTER_MS = 200;
 export function imageSearch({ onchange }) {
   /** @type {number | undefined} */
   let timer;
-  const search = h("input", { type: "search", class: "in s", placeholder: "Search names and captions", "aria-label": "Search names and captions",
+  const search = h("input", { type: "search", class: "in s", placeholder: "Search", "aria-label": "Search names and captions",
     oninput: () => { clearTimeout(timer); timer = setTimeout(onchange, SEARCH_AFTER_MS); } });
   const filter = h("select", { class: "in s", "aria-label": "Filter images", onchange },
     h("option", { value: "" }), h("option", { value: "no_caption" }), h("option", { value: "no_trigger" }));

@@ -91,6 +91,7 @@ class Images {
     WIDE.addEventListener("change", () => this.list());
     document.addEventListener("fg:images", () => { this.clearSelection(); this.first(); });
     document.addEventListener("fg:filter", (event) => { this.search.setFilter(event.detail); this.card.scrollIntoView({ block: "start" }); });
+    this.grid.element.addEventListener("focusout", () => setTimeout(() => this.applyFilter()));
     document.addEventListener("fg:example", () => this.example.use());
     document.addEventListener("fg:form", ({ detail }) => {
       const isOther = detail.trigger !== this.trigger || detail.images !== this.page?.count; // another tab may have changed the images
@@ -161,6 +162,12 @@ class Images {
   async refreshCounts() {
     const { value: page } = await get(draftPath("images"), { ...this.query, limit: 1 });
     if (page && this.page && page.count === this.page.count) this.showCounts({ ...this.page, captioned: page.captioned, no_trigger: page.no_trigger });
+    this.applyFilter();
+  }
+
+  /** List the images that the filter leaves after edits of captions, but not while one is edited, so that it stays where it is. */
+  applyFilter() {
+    if (this.search.query.filter && !this.grid.element.contains(document.activeElement)) this.list();
   }
 
   showSelection() {

@@ -38,9 +38,9 @@ async function importFile(chosen) {
  * A removed run with the button that puts it back.
  * @param {RemovedItem} run
  */
-function removedItem({ id, slug, removal, removed_at: at, num_loras: loras }) {
+function removedItem({ id, name, removal, removed_at: at, num_loras: loras }) {
   const problem = h("p", { class: "small bad", role: "alert", hidden: true });
-  const button = h("button", { type: "button", class: "btn s", "aria-label": `Put back ${slug}`, onclick: async () => {
+  const button = h("button", { type: "button", class: "btn s", "aria-label": `Put back ${name}`, onclick: async () => {
     button.disabled = true;
     const answer = await post(path("removed", id), {});
     button.disabled = Boolean(answer.value);
@@ -50,7 +50,7 @@ function removedItem({ id, slug, removal, removed_at: at, num_loras: loras }) {
     emit("fg:changed");
   } }, "Put back");
   const about = [`${removal}${at ? ` ${stamp(at).slice(0, 16)}` : ""}`, loras ? plural(loras, "LoRA file") : ""].filter(Boolean).join(", ");
-  return h("li", { class: "stack tight" }, h("div", { class: "line" }, h("span", { class: "grow" }, h("b", {}, slug), " ", h("span", { class: "small soft" }, about)), button), problem);
+  return h("li", { class: "stack tight" }, h("div", { class: "line" }, h("span", { class: "grow" }, h("b", {}, name), " ", h("span", { class: "small soft" }, about)), button), problem);
 }
 
 /** Show the runs that were forgotten or replaced; each can be put back. */

@@ -30,7 +30,7 @@ async function replaceForm(sentence, kind, details = {}) {
  * @param {SessionRow} session
  */
 export function loadIntoForm(session) {
-  return replaceForm(`The form is filled with the settings and images of ${session.lora_name}.`, "open", { slug: session.slug, replace: true });
+  return replaceForm(`The form is filled with the settings and images of ${session.name}.`, "open", { slug: session.slug, replace: true });
 }
 
 /** Empty the form for a new training. */

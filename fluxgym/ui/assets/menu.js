@@ -19,7 +19,7 @@ import { askToReplace, deleteRuns, forget, REPLACES_TEMPLATE } from "./session_a
  * @param {Act} act
  */
 async function next(session, act) {
-  notice(errorOf(await act.request(session, "next")) || `${session.lora_name} is next in line.`);
+  notice(errorOf(await act.request(session, "next")) || `${session.name} is next in line.`);
   act.done();
 }
 
@@ -32,8 +32,8 @@ async function duplicate(session, act) {
   /** @type {string | null} */
   let slug = null;
   const done = await question({
-    title: `Duplicate ${session.lora_name}`, text: "Copies settings, images and captions. The copy is not started.",
-    field: { label: "Name of the copy", value: `${session.lora_name} 2` }, yes: "Duplicate",
+    title: `Duplicate ${session.name}`, text: "Copies settings, images and captions. The copy is not started.",
+    field: { label: "Name of the copy", value: `${session.name} 2` }, yes: "Duplicate",
     check: async (name) => {
       const answer = await act.request(session, "duplicate", { name });
       slug = answer.value?.slug ?? null;
@@ -58,7 +58,7 @@ async function history(session, act) {
   const list = historyList((version) => act.request(session, "restore", { version }));
   list.show(versions);
   await question({
-    title: `Earlier settings of ${session.lora_name}`,
+    title: `Earlier settings of ${session.name}`,
     text: versions.length ? "What each resume, restore and replacement changed. Old → new." : "No earlier versions yet. Each resume, restore and replacement saves one.",
     body: [list.element],
   });
@@ -72,7 +72,7 @@ async function history(session, act) {
 async function exporting(session) {
   const url = (/** @type {string} */ name) => address(`${path("runs", session.slug, "export", name)}`);
   await question({
-    title: `Export ${session.lora_name}`, text: "None of these files contains a token or the path of a model.",
+    title: `Export ${session.name}`, text: "None of these files contains a token or the path of a model.",
     body: [exportLinks([
       [url("state.json"), "Settings only (.json)"], [url("with-images.zip"), "Settings, images and captions (.zip)"],
       [url("everything.zip"), "Settings, images, captions and the trained model (.zip)"],
@@ -88,7 +88,7 @@ async function exporting(session) {
 async function template(session, act) {
   let isTaken = false;
   const done = await question({
-    title: `Save the settings of ${session.lora_name} as a template`, text: "A template can be applied to the form on the Train page.",
+    title: `Save the settings of ${session.name} as a template`, text: "A template can be applied to the form on the Train page.",
     field: { label: "Name of the template", value: session.lora_name }, yes: "Save as template",
     check: async (name) => {
       const answer = await act.request(session, "template", { name });
@@ -125,5 +125,5 @@ export function menu(current, act) {
     const found = offered.map((item) => item && { text: item.text(current()), danger: item.danger, onclick: () => item.run(current(), act) });
     return found.at(-1) ? found : found.slice(0, -1); // a live run has nothing below the line
   };
-  return popupMenu({ label: `More for ${current().lora_name}`, items });
+  return popupMenu({ label: `More for ${current().name}`, items });
 }

@@ -1,5 +1,6 @@
 // The frame of the page: skip link, brand, pages, the line about the machine, the theme, and whether the app answers.
 
+import { closeDialogs } from "./dialog.js";
 import { attribute, emit, fill, h, redraw, svg } from "./dom.js";
 import { popupMenu } from "./popup.js";
 import { keepScroll, route } from "./router.js";
@@ -98,9 +99,9 @@ class TabTitle {
   /** How far the run is, or how it stands, and its name; null if there is nothing to say. */
   get parts() {
     const { open, running, news } = this;
-    if (open) return [percentOf(open) ?? open.shown.word, open.lora_name];
-    if (running) return [running.percent === null ? null : `${running.percent}%`, running.lora_name];
-    return news && [news.word, news.lora_name];
+    if (open) return [percentOf(open) ?? open.shown.word, open.name];
+    if (running) return [running.percent === null ? null : `${running.percent}%`, running.name];
+    return news && [news.word, news.name];
   }
 
   show() {
@@ -137,6 +138,7 @@ export function mount({ element }) {
   );
   history.scrollRestoration = "manual"; // keepScroll does it
   window.addEventListener("hashchange", ({ oldURL }) => {
+    closeDialogs(); // they belong to the page that is left
     keepScroll(new URL(oldURL).hash, () => showPage(links));
     if (document.activeElement === document.body || !document.activeElement?.checkVisibility()) focusContent(); // its button is hidden now
   });

@@ -110,4 +110,4 @@ const closeIf = (/** @type {() => unknown} */ isOutside) => openMenu && isOutsid
 document.addEventListener("pointerdown", (event) => closeIf(() => !(event.target instanceof Element && event.target.closest(".menu"))));
 // The menu does not move with its button, so it closes if that scrolls; other parts of the page, such as a log, may scroll.
 window.addEventListener("scroll", (event) => closeIf(() => event.target instanceof Node && event.target.contains(openButton)), { capture: true, passive: true });
-window.addEventListener("resize", () => closeIf(() => true));
+for (const change of ["resize", "hashchange"]) window.addEventListener(change, () => closeIf(() => true));

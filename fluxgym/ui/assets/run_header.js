@@ -124,8 +124,8 @@ export function runHeader() {
     actions,
     /** @param {{ session: SessionRow, facts?: RunFacts | null }} run */
     show({ session, facts: known }) {
-      put(name, session.lora_name);
-      attribute(element, "aria-label", session.lora_name);
+      put(name, session.name);
+      attribute(element, "aria-label", session.name);
       attribute(element, "data-status", session.status);
       redraw(status, [session.shown, session.ended], () => fill(status, statusLine(session)));
       put(doing, session.status === "running" ? session.activity : "");

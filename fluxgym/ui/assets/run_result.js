@@ -40,7 +40,8 @@ function sentenceOf({ session, facts, files }, file) {
   const what = [steps ? plural(steps, "step") : "", facts?.num_images ? `on ${plural(facts.num_images, "image")}` : ""].filter(Boolean).join(" ");
   const loss = file && file.val_loss !== null ? `, validation loss ${lossText(file.val_loss)}` : "";
   const which = file && file.name !== files.best ? `You chose ${nameOf(file)}${loss}.` : files.why;
-  return [what ? `${took}: ${what}.` : `${took}.`, session.reason || "The file was loaded and checked.", which].filter(Boolean).join(" ");
+  const checked = file?.is_final ? "The file was loaded and checked." : ""; // of all files, the supervisor verifies this one
+  return [what ? `${took}: ${what}.` : `${took}.`, session.reason || checked, which].filter(Boolean).join(" ");
 }
 
 /** The trigger word with a button that copies it. Returns {element, show(trigger)}. */
@@ -156,7 +157,7 @@ export function runResult({ onopen, ontrain, onnew }) {
       const { session, facts, samples } = run;
       redraw(status, [session.status, session.ended], () => fill(status, statusLine(session)));
       attribute(element, "data-status", session.status);
-      put(title, `${session.lora_name} is ready`);
+      put(title, `${session.name} is ready`);
       put(sentence, sentenceOf(run, file));
       sample.show(samples, file);
       download.show(file);

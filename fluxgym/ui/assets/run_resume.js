@@ -17,7 +17,7 @@ const MORE = 0.25; // the part of the epochs that is proposed on top
 export async function trainFurther(session, act) {
   const epochs = session.max_train_epochs ?? 0;
   const answer = await question({
-    title: `Train ${session.lora_name} further?`, yes: "Train further", field: { label: "Epochs in total", value: String(epochs + Math.max(1, Math.round(epochs * MORE))) },
+    title: `Train ${session.name} further?`, yes: "Train further", field: { label: "Epochs in total", value: String(epochs + Math.max(1, Math.round(epochs * MORE))) },
     text: `The run has trained ${epochs} epochs. It continues where it ended. Its last LoRA file is replaced at the new end; those of earlier epochs stay.`,
     check: async (value) => {
       if (!/^\d{1,6}$/.test(value.trim()) || Number(value) <= epochs) return `Enter a whole number greater than ${epochs}.`;
@@ -36,7 +36,7 @@ export async function trainFurther(session, act) {
 export async function resumeFrom(session, act, file) {
   const step = file.step === null ? file.name : `step ${whole(file.step)}`;
   const answer = await question({
-    title: `Resume ${session.lora_name} from ${step}?`, yes: `Resume from ${step}`,
+    title: `Resume ${session.name} from ${step}?`, yes: `Resume from ${step}`,
     text: "The steps after it are trained again. Their LoRA files are replaced when the training reaches them.",
     check: async () => errorOf(await act.request(session, "resume", { checkpoint: file.checkpoint ?? undefined })),
   });

@@ -88,8 +88,8 @@ class RunsPage {
     return selectionBar({
       compare: () => this.comparison.show(this.selection.all),
       export: () => exportRuns(this.selection.all),
-      forget: () => this.remove(forget),
-      remove: () => this.remove(deleteRuns),
+      forget: () => forget(this.selection.all),
+      remove: () => deleteRuns(this.selection.all),
       clear: () => { this.selection.clear(); this.show(); },
     });
   }
@@ -111,14 +111,6 @@ class RunsPage {
   change(changes) {
     Object.assign(this.query, { page: 0 }, changes);
     this.ask();
-  }
-
-  /**
-   * Forget or delete the selected runs that have ended.
-   * @param {(sessions: SessionRow[]) => Promise<string[]>} action
-   */
-  async remove(action) {
-    await action(this.selection.all.filter((session) => !session.is_live));
   }
 
   /** Request the rows if they changed, show them, and return the seconds until the next request. */

@@ -68,7 +68,7 @@ function makeRow(session, { act, select }) {
   const box = h("input", { type: "checkbox", onchange: () => { select(row.session, box.checked); } });
   const element = h("tr", {},
     h("td", { class: "m" }, box),
-    h("td", { class: "m" }, openLink(session, act, { class: "name" }, session.lora_name), h("span", { class: "small faint fg-slug" })),
+    h("td", { class: "m" }, openLink(session, act, { class: "name" }, session.name), h("span", { class: "small faint fg-slug" })),
     h("td", { class: "m2" }, h("span", {}), h("span", { class: "small soft fg-detail" })),
     h("td", { class: "r nowrap fg-at-step" }), h("td", { class: "r extra" }), h("td", { class: "nowrap extra" }), h("td", { class: "nowrap" }, h("span", {})),
     h("td", { class: "r nowrap extra" }, h("span")), h("td", { class: "m acts" }, h("span", { class: "fg-buttons" })));
@@ -86,8 +86,8 @@ function showCells(row, session, act) {
   row.dataset.status = session.status;
   row.session = session;
   const [box, name, status, steps, loss, model, date, duration, actions] = row.children;
-  attribute(find(box, "input"), "aria-label", `Select ${session.lora_name}`);
-  put(find(name, ".name"), session.lora_name);
+  attribute(find(box, "input"), "aria-label", `Select ${session.name}`);
+  put(find(name, ".name"), session.name);
   put(find(name, ".fg-slug"), folderName(session));
   showStatus(status, session);
   put(steps, stepsText(session));

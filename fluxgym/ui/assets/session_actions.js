@@ -18,11 +18,17 @@ import * as store from "./browser_store.js";
 const selection = (sessions) => ({ runs: sessions.map(({ slug, run_id }) => ({ slug, run_id })) });
 
 /**
+ * The runs that have ended, and those that are live.
+ * @param {SessionRow[]} sessions
+ */
+const byEnd = (sessions) => [sessions.filter((session) => !session.is_live), sessions.filter((session) => session.is_live)];
+
+/**
  * "my-cat", "my-cat and dog", "my-cat, dog and 3 more"
  * @param {SessionRow[]} sessions
  */
 function namesOf(sessions) {
-  const names = sessions.map((session) => session.lora_name);
+  const names = sessions.map((session) => session.name);
   return listed(names.length <= 3 ? names : [...names.slice(0, 2), `${names.length - 2} more`]);
 }
 
@@ -39,12 +45,18 @@ function contentsText(contents) {
 }
 
 /**
- * One sentence about runs that were refused, "" if there are none.
+ * The reasons of runs that were refused, each of which names its run; "" if there are none.
  * @param {Refused[]} refused
  */
-function refusedText(refused) {
-  if (refused.length <= 1) return refused[0]?.message ?? "";
-  return `${plural(refused.length, "run")} could not be changed. ${refused[0].message}`;
+const refusedText = (refused) => refused.map(({ message }) => message).join(" ");
+
+/**
+ * One sentence about selected runs that an action leaves out because they are live, "" if there are none.
+ * @param {SessionRow[]} live
+ */
+function leftOutText(live) {
+  const [subject, stop] = live.length === 1 ? [`${live[0].name} is`, "it has"] : [`${listed(live.map(({ name }) => name))} are`, "they have"];
+  return live.length ? `${subject} not included, because ${stop} not ended.` : "";
 }
 
 /** @param {Refused[]} refused */
@@ -73,17 +85,19 @@ export function noticeForgotten(slugs, name) {
 }
 
 /**
- * Take runs off the list; their files stay. Returns the slugs that were forgotten.
- * @param {SessionRow[]} sessions
+ * Take the runs that have ended off the list; their files stay. Returns the slugs that were forgotten.
+ * @param {SessionRow[]} chosen
  */
-export async function forget(sessions) {
+export async function forget(chosen) {
+  const [sessions, live] = byEnd(chosen);
   const answer = await post("selection/forget", selection(sessions));
   if (!answer.value) {
     notice(errorOf(answer));
     return [];
   }
   const { slugs, refused } = answer.value;
-  noticeForgotten(slugs, slugs.length === 1 ? namesOf(sessions.filter((session) => session.slug === slugs[0])) : plural(slugs.length, "run"));
+  noticeForgotten(slugs, namesOf(sessions.filter((session) => slugs.includes(session.slug))));
+  if (live.length) notice(leftOutText(live));
   reportRefused(refused);
   emit("fg:gone", slugs);
   emit("fg:changed");
@@ -91,24 +105,27 @@ export async function forget(sessions) {
 }
 
 /**
- * The question before runs are deleted: what is lost, counted.
+ * The question before runs are deleted: what is lost, named and counted, and which of the selected runs stay.
  * @param {SessionRow[]} sessions
  * @param {Contents} contents
+ * @param {SessionRow[]} live
  */
-function deleteQuestion(sessions, contents) {
+function deleteQuestion(sessions, contents, live) {
   const size = sizeText(contents.num_bytes);
   const inside = contentsText(contents);
-  const [title, folders] = sessions.length === 1 ? [`Delete ${sessions[0].lora_name}?`, `the folder ${sessions[0].slug}`]
-    : [`Delete ${sessions.length} runs?`, `the folders of ${namesOf(sessions)}`];
+  const [title, folders] = sessions.length === 1 ? [`Delete ${sessions[0].name}?`, `the folder ${sessions[0].slug}`]
+    : [`Delete ${sessions.length} runs?`, `the folders of ${listed(sessions.map(({ name }) => name))}`];
   const text = `Deletes ${folders}, ${plural(contents.num_files, "file")}, ${size}. ${inside ? `Includes ${inside}` : "No LoRA file is included"}. This cannot be undone.`;
-  return { title, text, danger: true, yes: `Delete ${size}` };
+  const stays = live.length ? [h("p", { class: "soft" }, leftOutText(live))] : [];
+  return { title, text, body: stays, danger: true, yes: `Delete ${size}` };
 }
 
 /**
- * Delete runs after a question. Returns the slugs that were deleted.
- * @param {SessionRow[]} sessions
+ * Delete the runs that have ended, after a question. Returns the slugs that were deleted.
+ * @param {SessionRow[]} chosen
  */
-export async function deleteRuns(sessions) {
+export async function deleteRuns(chosen) {
+  const [sessions, live] = byEnd(chosen);
   const found = await post("selection/contents", selection(sessions));
   if (!found.value) {
     notice(errorOf(found));
@@ -116,7 +133,7 @@ export async function deleteRuns(sessions) {
   }
   /** @type {string[]} */
   let deleted = [];
-  await question({ ...deleteQuestion(sessions, found.value), check: async () => {
+  await question({ ...deleteQuestion(sessions, found.value, live), check: async () => {
     const answer = await post("selection/delete", selection(sessions));
     if (!answer.value) return errorOf(answer);
     deleted = answer.value.slugs;
@@ -134,9 +151,9 @@ export async function deleteRuns(sessions) {
  * @param {SessionRow} session
  */
 async function confirmed(action, session) {
-  if (action === "stop") return question({ title: `Stop ${session.lora_name}?`, text: session.stop_text, yes: "Stop" });
+  if (action === "stop") return question({ title: `Stop ${session.name}?`, text: session.stop_text, yes: "Stop" });
   if (action === "kill") {
-    return question({ title: `Stop ${session.lora_name} now?`, text: session.stop_text, yes: "Stop now", danger: true });
+    return question({ title: `Stop ${session.name} now?`, text: session.stop_text, yes: "Stop now", danger: true });
   }
   return true;
 }
@@ -225,9 +242,9 @@ async function press(action, session, button) {
   button.disabled = false;
   put(button, label);
   if (wasFocused && document.activeElement === document.body) button.focus();
-  if (answer.offline) notice(`Connection lost. It is not known whether ${session.lora_name} was changed.`);
+  if (answer.offline) notice(`Connection lost. It is not known whether ${session.name} was changed.`);
   if (answer.error && !answer.isDeclined) showError(button, answer.error.message);
-  if (answer.value && action === "cancel") notice(`${session.lora_name} left the queue. Its settings and images are kept.`);
+  if (answer.value && action === "cancel") notice(`${session.name} left the queue. Its settings and images are kept.`);
   if (answer.value && action === "resume") go("run", session.slug);
   emit("fg:changed");
 }

@@ -122,7 +122,7 @@ export function setBar(bar, share) {
 export function showProgress(line, session, more = []) {
   const bar = find(line, ".bar");
   setBar(bar, session.status === "completed" ? 1 : shareOf(session) ?? 0);
-  attribute(bar, "aria-label", session.lora_name);
+  attribute(bar, "aria-label", session.name);
   put(find(line, ".fg-steps b"), stepsText(session));
   showParts(find(line, ".fg-figures"), [...(session.is_live ? figures(session) : []), ...more]);
 }
@@ -219,7 +219,7 @@ export function stepButton(current, session, act) {
     return now && rowKey(now) === rowKey(session) ? now : session;
   };
   const step = session.next_step;
-  const attributes = { class: "btn s", "data-action": step.action, title: step.help, "aria-label": `${step.text}: ${session.lora_name}` };
+  const attributes = { class: "btn s", "data-action": step.action, title: step.help, "aria-label": `${step.text}: ${session.name}` };
   if (step.href) return h("a", { ...attributes, href: address(step.href), download: "" }, icon("download"), step.text);
   return h("button", { ...attributes, type: "button", onclick: (event) => act(step.action, latest(), event.currentTarget) }, step.text);
 }
@@ -246,7 +246,7 @@ export function openLink(session, act, attributes, text) {
  * @param {Act} act
  */
 export function buttons(current, session, act) {
-  const open = openLink(session, act, { class: "btn s not-phone", "data-action": "open", "aria-label": `Open: ${session.lora_name}` }, "Open");
+  const open = openLink(session, act, { class: "btn s not-phone", "data-action": "open", "aria-label": `Open: ${session.name}` }, "Open");
   return session.status === "unreadable" ? [stepButton(current, session, act)] : [open, stepButton(current, session, act)];
 }
 

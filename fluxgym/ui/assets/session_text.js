@@ -6,10 +6,10 @@ import { whole } from "./text.js";
 /** @import { SessionRow } from "./types.js" */
 
 /**
- * The folder's name if it differs from the LoRA's name.
+ * The folder's name if it differs from the run's name.
  * @param {SessionRow} session
  */
-export const folderName = (session) => (session.lora_name === session.slug ? "" : session.slug);
+export const folderName = (session) => (session.name === session.slug ? "" : session.slug);
 
 /**
  * The key of a run's row: another run under the same name gets another row.

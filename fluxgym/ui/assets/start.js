@@ -15,7 +15,7 @@ let isStarting = false;
  * @param {{ if_exists?: string }} details what is done about a taken name
  */
 export async function start(details = {}) {
-  if (isStarting) return;
+  if (isStarting || document.documentElement.dataset.fgForm !== "known") return; // before the first answer nothing can be started
   isStarting = true;
   setTimeout(() => { isStarting = false; }, 15_000); // if no answer comes
   await settled();

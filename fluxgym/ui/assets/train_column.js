@@ -1,7 +1,7 @@
 // Step 3: what the training costs, what is wrong, Start, what passed, and what will run. The element is the form's Gradio element.
 
 import { copyText } from "./copy.js";
-import { attribute, emit, fill, h, keyed, put, redraw } from "./dom.js";
+import { attribute, emit, fill, h, keyed, put } from "./dom.js";
 import { describeFields, goToField, setChoices, showFields } from "./fields.js";
 import { connect } from "./form.js";
 import { icon } from "./icons.js";
@@ -10,7 +10,7 @@ import { ahead } from "./queue.js";
 import * as store from "./browser_store.js";
 import { go } from "./router.js";
 import { start, startAnswered, takenDialog } from "./start.js";
-import { plural, word } from "./text.js";
+import { plural } from "./text.js";
 
 /** @import { Child } from "./dom.js" */
 /** @import { FormShown, GradioPart } from "./form.js" */
@@ -35,11 +35,12 @@ function symbol(level) {
 const gist = (text) => (text.length > MAX_LINK ? text.replace(/[:;.] .*$/s, ".") : text);
 
 /** @param {FormLine} result */
-function line({ level, text, field }) {
+function line({ level, text, field, images, num_images: numImages }) {
   const [mark, title] = symbol(level);
-  const link = level === "error" && field;
-  const content = link ? h("button", { type: "button", class: "link", onclick: () => goToField(field) }, gist(text)) : text;
-  return h("li", { class: `fg-line-${level}` }, mark, h("span", {}, title, content));
+  const isLink = level !== "ok" && field && !images;
+  const content = isLink ? h("button", { type: "button", class: "link", onclick: () => goToField(field) }, level === "error" ? gist(text) : text) : text;
+  const show = images ? h("button", { type: "button", class: "link", onclick: () => emit("fg:filter", images) }, `Show ${numImages}`) : null;
+  return h("li", { class: `fg-line-${level}` }, mark, h("span", {}, title, content, show && " ", show));
 }
 
 /**
@@ -69,13 +70,13 @@ function fold(summary, ...content) {
 }
 
 /**
- * What has to be done before Start: "Fix 1 setting", "Fix 2 things first".
+ * What has to be done before Start: "Fix 1 setting", "Fix 2 things".
  * @param {FormLine[]} errors
  * @param {FormSetup["settings"]} known
  */
 function toFix(errors, known) {
   const settings = errors.filter(({ field }) => field in known);
-  return settings.length === errors.length ? `Fix ${plural(errors.length, "setting")}` : `Fix ${plural(errors.length, "thing")} first`;
+  return settings.length === errors.length ? `Fix ${plural(errors.length, "setting")}` : `Fix ${plural(errors.length, "thing")}`;
 }
 
 class TrainColumn {
@@ -102,11 +103,10 @@ class TrainColumn {
     this.timeNote = h("p", { class: "small soft" });
     this.times = h("div", {}, h("dl", { class: "kv" }, h("dt", {}, "Time"), this.time), this.timeNote);
     this.problems = h("ul", { class: "checks fg-lines fg-problems" });
-    this.captions = h("div", { class: "note warn", hidden: true });
     this.checking = h("p", { class: "soft", role: "status", hidden: true }, icon("clock"), " The trainer is checking the advanced settings…");
     this.message = h("p", { class: "help bad fg-message", role: "alert" });
     this.taken = takenDialog();
-    fill(element, h("div", { class: "stack" }, h("div", {}, this.steps, this.formula), this.times, this.problems, this.captions, this.checking, this.message), this.taken.element);
+    fill(element, h("div", { class: "stack" }, h("div", {}, this.steps, this.formula), this.times, this.problems, this.checking, this.message), this.taken.element);
     this.why = h("p", { class: "small soft fg-why", id: "fg-why" });
     this.passedTitle = h("span", {});
     this.passed = h("ul", { class: "checks soft fg-lines" });
@@ -116,6 +116,16 @@ class TrainColumn {
     this.recipe = fold(h("span", { class: "fg-plain" }, "What will run"), this.command.element, this.toml.element);
     fill(below, h("div", { class: "stack" }, this.why, this.passedFold, this.recipe));
     this.bar = this.startBar();
+    this.showLoading();
+  }
+
+  /** Until the first answer nothing is known, so nothing can be started. */
+  showLoading() {
+    for (const part of [this.times, this.recipe, this.passedFold]) part.hidden = true;
+    put(this.why, "Loading…");
+    setBlocked(this.bar.button, true);
+    const button = document.getElementById("start");
+    if (button) setBlocked(button, true);
   }
 
   /** The bar at the window's edge, in which a narrow page shows Start. */
@@ -200,16 +210,11 @@ class TrainColumn {
   }
 
   /**
-   * Show captions that are missing, as step 2 counts them.
-   * @param {Pick<ImagePage, "count" | "captioned">} counts
+   * Show what is known about the number of images that step 2 counts.
+   * @param {Pick<ImagePage, "count">} counts
    */
-  showImages({ count, captioned }) {
+  showImages({ count }) {
     this.numImages = count;
-    const missing = count - captioned;
-    const text = missing && this.answer?.trigger ? `${plural(missing, "image has", "images have")} no caption and ${word(missing, "trains", "train")} on the trigger word alone.` : "";
-    this.captions.hidden = !text;
-    redraw(this.captions, text, () => fill(this.captions, icon("alert"), h("p", {}, text, " ",
-      h("button", { type: "button", class: "link", onclick: () => emit("fg:filter", "no_caption") }, `Show ${missing}`))));
     if (this.answer) this.showChecks(this.answer);
   }
 
@@ -230,9 +235,15 @@ function setButton(button, text, isBlocked) {
   const node = [...button.childNodes].find((child) => child.nodeType === Node.TEXT_NODE && child.nodeValue?.trim());
   if (!node) button.append(text);
   else if (node.nodeValue !== text) node.nodeValue = text;
-  attribute(button, "aria-disabled", isBlocked ? "true" : null);
+  setBlocked(button, isBlocked);
   attribute(button, "aria-describedby", "fg-why");
 }
+
+/**
+ * @param {Element} button
+ * @param {boolean} isBlocked
+ */
+const setBlocked = (button, isBlocked) => attribute(button, "aria-disabled", isBlocked ? "true" : null);
 
 /**
  * Show what Start has done: the dialog for a taken name, the first error, or the page of the run that was started.
@@ -264,6 +275,7 @@ export function mount({ element, trigger, props, watch }) {
     const answer = event.detail;
     showFields(answer);
     column.show(answer);
+    document.documentElement.dataset.fgForm = "known";
   });
   document.addEventListener("fg:queue", (event) => {
     column.queue = ahead(event.detail, numDevices);

@@ -96,7 +96,7 @@
  * One of two runs that are compared; points are [step, loss] pairs, thinned if there are many.
  * @typedef {object} ComparedRun
  * @property {string} slug
- * @property {string} lora_name
+ * @property {string} name
  * @property {[number, number][]} points
  */
 
@@ -223,10 +223,14 @@
 
 /**
  * The result of a check of the form; field is "" if it is about none.
+ *
+ * images is the filter that shows the images that it is about, and num_images their number; "" and 0 if it is not about some of them.
  * @typedef {object} FormLine
  * @property {Level} level
  * @property {string} text
  * @property {string} field
+ * @property {string} images
+ * @property {number} num_images
  */
 
 /**
@@ -247,10 +251,13 @@
 
 /**
  * Earlier settings of a run, what was changed in them at `kept_at`, and whether they can be restored now.
+ *
+ * resumed_after is the step that the training had reached when it was resumed at that time, null if it was not resumed or that is not known.
  * @typedef {object} HistoryVersion
  * @property {string} id
  * @property {number} kept_at
  * @property {ChangedValue[]} changes
+ * @property {number | null} resumed_after
  * @property {boolean} can_restore
  */
 
@@ -315,7 +322,7 @@
  * The run that ended last, the word of its status, and when; for the title of the browser's tab.
  * @typedef {object} LastEnd
  * @property {string} slug
- * @property {string} lora_name
+ * @property {string} name
  * @property {string} word
  * @property {number} at
  */
@@ -445,7 +452,7 @@
  * A run that was forgotten or replaced and can be put back by its id; num_loras is the number of its LoRA files.
  * @typedef {object} RemovedItem
  * @property {string} id
- * @property {string} slug
+ * @property {string} name
  * @property {Removal} removal
  * @property {number} removed_at
  * @property {number} num_loras
@@ -515,7 +522,7 @@
  * The run for the title of the browser's tab; percent is None before its first step.
  * @typedef {object} RunningNow
  * @property {string} slug
- * @property {string} lora_name
+ * @property {string} name
  * @property {number | null} percent
  */
 
@@ -579,12 +586,14 @@
 /**
  * A run as a row of a list. began says what `started` is the time of; progress has the trainer's last known figures.
  *
- * parent is the slug of the run that it was made from. duration_s is that of all attempts together; while it runs, it counts from
+ * name is the one that is shown and tells the run from others. parent is the slug of the run that it was made from. duration_s is that of
+ * all attempts together; while it runs, it counts from
  * duration_from: the start of the attempt, less the duration of the earlier ones. lora is the address of the trained LoRA. is_live is true
  * while the run trains, starts or waits. stop_text says what a stop, or an immediate stop, does now, "" if its next step is another.
  * edit_text is the label of the button that fills the form with the settings, null if they cannot be read.
  * @typedef {object} SessionRow
  * @property {string} slug
+ * @property {string} name
  * @property {string} lora_name
  * @property {Status} status
  * @property {StatusWord} shown

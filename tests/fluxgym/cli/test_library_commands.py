@@ -77,7 +77,7 @@ def test_what_was_forgotten_or_swept_is_listed_with_the_way_back(cli, outputs):
     for words in (("forget", "my-cat"), ("sweep", "--older-than", "0", "--yes")):
         code, _, err = cli(*words)
         assert (code, err) == (0, "To put it back: python -m fluxgym archive restore my-cat\n")
-        assert cli("archive")[1].startswith("my-cat: forgotten 20")
+        assert cli("archive")[1].startswith("my-cat: My Cat, forgotten 20")
         assert cli("archive", "restore", "my-cat")[:2] == (0, f"{outputs.run('my-cat').folder}\n")
         assert outputs.run("my-cat").ui_state.exists()
 

@@ -218,6 +218,17 @@ def test_two_runs_of_one_name_are_distinguished(run_cli):
     assert "a, b" in err
 
 
+def test_a_second_run_of_a_name_is_listed_by_its_folder_and_named_by_stop(run_cli):
+    make_run(run_cli.outputs, "term-cat", status="completed")
+    make_run(run_cli.outputs, "term-cat-2", lora_name="term-cat", status="starting")
+    _, out, _ = run_cli("sessions")
+    assert "term-cat-2 - " in out
+    assert out.count("term-cat - ") == 1
+    code, _, err = run_cli("stop", "term-cat")
+    assert (code, err.count("\n")) == (2, 1)
+    assert "Running or waiting under the same LoRA name: term-cat-2." in err
+
+
 def test_a_failed_training_fails_the_command(run_cli):
     (run_cli.folder / "sd-scripts" / "flux_train_network.py").write_text("raise SystemExit(3)")
     code, out, _ = run_cli("start", *write_state(run_cli.folder), "--wait")

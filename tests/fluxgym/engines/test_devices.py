@@ -1,11 +1,15 @@
 """Which devices a run may use, derived from what the driver shows, and how it locks them."""
 
+import errno
+import os
 from pathlib import Path
 
 import pytest
 
 from fluxgym.engines import devices
-from fluxgym.engines.devices import DeviceUser, acquire_devices, are_there, current_user, devices_of, num_gpus, title
+from fluxgym.engines.devices import DeviceUser, acquire_devices, are_free, are_there, current_user, devices_of, num_gpus, title
+from fluxgym.errors import StorageError
+from fluxgym.runs.files import local_locks
 from fluxgym.runs.launch_spec import DeviceRequest
 
 OUTPUTS = Path("/outputs")
@@ -101,3 +105,42 @@ def test_a_request_without_devices_is_granted_at_once():
 def test_names_for_people():
     assert [title(device) for device in ("cpu", "gpu-3")] == ["the CPU", "GPU 3"]
     assert current_user("gpu-7") is None
+
+
+def test_the_user_of_a_device_is_known_while_it_holds_the_lock_and_a_probe_does_not_change_it():
+    cpu = DeviceRequest(kind="cpu")
+    held = acquire_devices(cpu, OUTPUTS / "ann")
+    assert not are_free(cpu)
+    assert current_user("cpu") == DeviceUser(slug="ann", outputs=str(OUTPUTS))
+    written = (local_locks() / "device-cpu.lock").read_bytes()
+    held.release()
+    assert are_free(cpu)
+    assert not are_free(cpu, reserved_by_earlier={"cpu"})
+    assert current_user("cpu") is None
+    assert (local_locks() / "device-cpu.lock").read_bytes() == written
+
+
+def test_a_full_folder_of_locks_is_one_sentence_that_names_it_and_leaves_the_device_free(monkeypatch):
+    def write(handle, data):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as full, pytest.raises(StorageError, match=r"The disk is full: .*locks could not be written"):
+        full.setattr(devices.os, "write", write)
+        acquire_devices(DeviceRequest(kind="cpu"), OUTPUTS / "ann")
+    assert are_free(DeviceRequest(kind="cpu"))
+
+
+def test_a_lock_file_that_a_cleaner_removes_is_locked_again(monkeypatch):
+    cpu, path = DeviceRequest(kind="cpu"), local_locks() / "device-cpu.lock"
+    held = acquire_devices(cpu, OUTPUTS / "ann")
+    os.utime(path, (1000.0, 1000.0))
+    held.renew()
+    assert path.stat().st_mtime > 1e9
+    path.unlink()
+    for _ in range(2):
+        held.renew()
+    assert not are_free(cpu)
+    assert current_user("cpu") == DeviceUser(slug="ann", outputs=str(OUTPUTS))
+    assert len(held.file_descriptors) == 2
+    held.release()
+    assert are_free(cpu)

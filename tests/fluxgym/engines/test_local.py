@@ -1,6 +1,7 @@
 """The local engine: what it observes of recorded processes, which orphans it finds, and what it does about dead supervisors."""
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -12,17 +13,21 @@ import pytest
 
 from fluxgym.engines.base import Engine
 from fluxgym.engines.device_queue import Queue
-from fluxgym.engines.dispatcher import DISPATCHER_ENDED, DispatcherProcess
-from fluxgym.engines.local import LocalEngine
+from fluxgym.engines.dispatcher import DISPATCHER_ENDED, WAITS_FOR_APP, DispatcherProcess
+from fluxgym.engines.local import LOST_PLACE, LocalEngine
 from fluxgym.engines.registry import status_of
+from fluxgym.engines.waiting_runs import WaitingRuns
 from fluxgym.errors import LaunchError, StorageError
-from fluxgym.runs.launch_spec import LaunchSpec, read_stop_request, write_launch_spec
-from fluxgym.runs.paths import OutputsPaths
+from fluxgym.runs.launch_spec import DeviceRequest, LaunchSpec, read_stop_request, write_launch_spec
+from fluxgym.runs.paths import OutputsPaths, RunPaths
 from fluxgym.runs.process_identity import identify, init_started_at, is_frozen
 from fluxgym.runs.snapshot import RunSnapshot
-from fluxgym.runs.state import read_state
+from fluxgym.runs.state import read_state, update_state
 from fluxgym.runs.status import EnginePhase
-from tests.support.runs import dead_process, make_run, record_processes, wait_for
+from fluxgym.sessions.control import cancel_waiting
+from tests.support.runs import dead_process, make_run, record_processes, wait_for, write_ticket
+
+CPU = DeviceRequest(kind="cpu")
 
 
 @pytest.fixture(name="run")
@@ -238,3 +243,112 @@ def test_reconcile_leaves_another_start_alone_when_it_removes_a_ticket(engine, t
     assert engine.reconcile() == ()
     assert engine.waiting() == ()
     assert read_state(run)["status"] == "queued"
+
+
+def test_reconcile_goes_on_after_an_error_at_one_run(engine, tmp_path, monkeypatch, caplog):
+    for name in ("odd", "cat"):
+        Queue(OutputsPaths(tmp_path)).join(make_run(tmp_path, name), f"id-{name}", ["cpu"])
+
+    def drop(self, waiting, drop=WaitingRuns.drop):
+        return {}[[]] if waiting.run.slug == "odd" else drop(self, waiting)
+
+    monkeypatch.setattr(WaitingRuns, "drop", drop)
+    monkeypatch.setattr(DispatcherProcess, "ensure", lambda self: 1 / 0)
+    assert engine.reconcile() == ()
+    assert engine.waiting() == ("odd",)
+    assert "could not be continued: ZeroDivisionError: division by zero" in caplog.text
+
+
+def test_a_frozen_supervisor_before_the_trainers_start_is_explained(engine, tmp_path, sleeper):
+    run = make_run(tmp_path, status="queued", reason="Waiting for the CPU; it is next.")
+    supervisor = wait_for(lambda: identify(sleeper.pid, "id-cat"))
+    record_processes(run, "id-cat", 1, supervisor, None)
+    assert status_of(run, read_state(run)).reason == "Waiting for the CPU; it is next."
+    sleeper.send_signal(signal.SIGSTOP)
+    wait_for(lambda: is_frozen(supervisor))
+    assert status_of(run, read_state(run)).status == "queued"
+    assert f"(PID {sleeper.pid}) is frozen" in status_of(run, read_state(run)).reason
+
+
+def queue_without_ticket(outputs, name="cat", **spec):
+    """Make a run that waited and has lost its ticket."""
+    run = make_run(outputs, name, status="queued", reason="Waiting for the CPU; it is next.")
+    argv = ("python", f"--output_dir={run.folder}")
+    write_launch_spec(run, LaunchSpec(**{"run_id": f"id-{name}", "attempt": 1, "trainer_dir": "/", "argv": argv, "devices": CPU, **spec}))
+    record_processes(run, f"id-{name}", 1, dead_process(f"id-{name}"), None)
+    return run
+
+
+@pytest.fixture(name="ensured")
+def fixture_ensured(monkeypatch):
+    """The calls that would have started a dispatcher."""
+    calls = []
+    monkeypatch.setattr(DispatcherProcess, "ensure", lambda self: calls.append(self))
+    return calls
+
+
+@pytest.mark.parametrize("damage", [None, "{", '{"slug": "cat", "run_id": "id-cat", "place": 1, "devices": "cpu", "since": 1}'])
+def test_a_run_that_has_lost_its_ticket_says_so_and_joins_the_queue_again(engine, tmp_path, ensured, damage):
+    run, other = queue_without_ticket(tmp_path), make_run(tmp_path, "dog", status="queued")
+    write_launch_spec(other, LaunchSpec(run_id="id-dog", attempt=1, trainer_dir="/", devices=CPU))
+    Queue(OutputsPaths(tmp_path)).join(other, "id-dog", ["cpu"])
+    if damage is not None:
+        run.ticket.write_text(damage)
+    shown = status_of(run, read_state(run))
+    assert (shown.status, shown.reason) == ("queued", LOST_PLACE)
+    assert "cat" in engine.reconcile()
+    assert engine.waiting() == ("dog", "cat")
+    assert status_of(run, read_state(run)).reason == DISPATCHER_ENDED
+    assert len(ensured) == 1
+
+
+def moved(run):
+    run.folder.rename(run.folder.with_name("renamed"))
+    return RunPaths(run.folder.with_name("renamed"))
+
+
+def copied(run):
+    shutil.copytree(run.folder, run.folder.with_name("copy"))
+    run.ticket.parent.mkdir(parents=True, exist_ok=True)
+    write_ticket(run)
+    return RunPaths(run.folder.with_name("copy"))
+
+
+def trained(run):
+    record_processes(run, "id-cat", 1, dead_process("id-cat"), dead_process("id-cat"))
+    return run
+
+
+def unsigned(run):
+    run.launch.write_text(run.launch.read_text().replace('"signature"', '"signature of another"'))
+    return run
+
+
+@pytest.mark.parametrize("change", [moved, copied, trained, unsigned])
+def test_only_a_run_that_waited_here_as_it_is_joins_the_queue_again(engine, tmp_path, ensured, change):
+    run = change(queue_without_ticket(tmp_path))
+    assert run.slug not in engine.reconcile()
+    assert not run.ticket.exists()
+    shown = status_of(run, read_state(run))
+    assert shown.status != "queued"
+    assert ("lost its place" in shown.reason) == (change in (moved, unsigned))
+
+
+@pytest.mark.parametrize("damage", [None, "{"])
+def test_a_run_that_has_lost_its_ticket_is_canceled(tmp_path, damage):
+    run = queue_without_ticket(tmp_path)
+    if damage is not None:
+        run.ticket.parent.mkdir(parents=True)
+        run.ticket.write_text(damage)
+    cancel_waiting(run)
+    assert (status_of(run, read_state(run)).reason_code, run.ticket.exists()) == ("user", False)
+
+
+def test_a_run_that_the_dispatcher_of_another_installation_leaves_alone_is_not_called_the_next(engine, tmp_path):
+    run = queue_without_ticket(tmp_path)
+    Queue(OutputsPaths(tmp_path)).join(run, "id-cat", ["cpu"])
+    DispatcherProcess(OutputsPaths(tmp_path)).record()
+    assert engine.waiting_reasons() == {"cat": "Waiting for the CPU; it is next."}
+    update_state(run, {"reason": WAITS_FOR_APP})  # as that dispatcher sees it
+    assert engine.waiting_reasons() == {"cat": WAITS_FOR_APP}
+    assert status_of(run, read_state(run)).reason == WAITS_FOR_APP

@@ -8,6 +8,7 @@ from dataclasses import replace
 import pytest
 
 from fluxgym.contract.codes import ReasonCode, Status
+from fluxgym.engines import waiting_runs
 from fluxgym.engines.device_queue import Queue
 from fluxgym.engines.devices import acquire_devices
 from fluxgym.engines.waiting_runs import Starter, WaitingReasons, WaitingRuns, with_those_ahead
@@ -89,6 +90,20 @@ def test_who_starts_a_waiting_run_follows_from_its_files(case, runs, tmp_path):
     assert len(runs.all()) == (starter not in (Starter.ENDED, Starter.NOTHING))
 
 
+def test_a_run_whose_files_cause_an_error_of_the_program_does_not_stop_the_others(runs, tmp_path, monkeypatch, caplog):
+    wait(tmp_path, "odd"), wait(tmp_path, "cat")
+
+    def read(run, ticket, read=waiting_runs.read_waiting_run):
+        return {}[[]] if run.slug == "odd" else read(run, ticket)
+
+    monkeypatch.setattr(waiting_runs, "read_waiting_run", read)
+    assert [(waiting.run.slug, waiting.starter) for waiting in runs.all()] == [("odd", Starter.UNKNOWN), ("cat", Starter.DISPATCHER)]
+    runs.all()
+    assert [record.getMessage() for record in caplog.records] == [
+        "odd, which waits in the queue, cannot be read: TypeError: unhashable type: 'list'"
+    ]
+
+
 def test_a_run_of_another_host_is_its_own_while_that_shows_signs_of_life(runs, tmp_path):
     run = wait(tmp_path, "cat")
     record_processes(run, "id-cat", 1, elsewhere("cat"), None)
@@ -118,6 +133,14 @@ def test_a_run_that_was_started_meanwhile_is_not_ended(runs, tmp_path):
     set_status(run, "running")
     runs.end(waiting, Status.STOPPED, ReasonCode.USER, "Canceled.")
     assert state_of(run)["status"] == "running"
+
+
+def test_the_end_of_a_wait_is_recorded_although_the_dispatcher_described_the_run_meanwhile(runs, tmp_path):
+    run = wait(tmp_path, "cat", status="starting")
+    (waiting,) = runs.all()
+    set_status(run, "queued")
+    runs.end(waiting, Status.STOPPED, ReasonCode.USER, "Canceled.")
+    assert (state_of(run)["status"], run.ticket.exists()) == ("stopped", False)
 
 
 def test_the_end_of_a_wait_is_recorded(runs, tmp_path):
@@ -179,7 +202,9 @@ def test_a_run_of_the_same_name_in_another_folder_is_named_as_the_user(tmp_path)
 
 def test_the_user_that_an_earlier_version_recorded_has_no_folder(tmp_path):
     run = wait(tmp_path, "cat")
-    acquire_devices(CPU, run.folder).release()
+    lease = acquire_devices(CPU, run.folder)
     (lock,) = (tmp_path / "locks").glob("device-*")
     lock.write_text('{"holder": "dog"}')
     assert reason(run, CPU) == "Waiting for the CPU, which “dog” uses; it is next."
+    lease.release()
+    assert reason(run, CPU) == "Waiting for the CPU; it is next."

@@ -9,7 +9,7 @@ import pytest
 
 from fluxgym.app_settings import Settings
 from fluxgym.config.vram_tiers import DESCRIPTIONS, TIERS
-from fluxgym.errors import DatasetError, StorageError
+from fluxgym.errors import DatasetError, Level, StorageError
 from fluxgym.planning import checks
 from fluxgym.planning.plan import plan
 from fluxgym.runs import files
@@ -146,9 +146,14 @@ def test_a_caption_without_words_counts_as_missing_in_the_checks_and_in_the_gall
     (folder / "cat 0.txt").write_text(" \n")
     (folder / "cat 1.txt").write_bytes(b"\xef\xbb\xbf\n")
     (folder / "alone.txt").write_text("of no image")
-    lines = [line.message for line in look(folder, concept_sentence="").problems]
-    assert "3 images, 2 without a caption." in lines
-    assert any(text == "2 without a caption and no trigger word that stands for it." for text in lines)
+    for trigger, sentence in (
+        ("", "3 images, 2 without a caption and no trigger word that stands for it."),
+        ("tok", "3 images, 2 without a caption, trained on the trigger word alone."),
+    ):
+        (line,) = [
+            line for line in look(folder, concept_sentence=trigger).problems if "caption" in line.message and "images" in line.message
+        ]
+        assert (line.level, line.message, line.images, line.num_images) == (Level.WARNING, sentence, "no_caption", 2)
     make_run(tmp_path / "outputs", "cat")
     gallery = ImageRoutes(Settings(outputs=tmp_path / "outputs", models=tmp_path, sd_scripts=tmp_path))
     assert gallery.images(new_draft_id(), Selection(), source="cat", offset=0, limit=9).captioned == 1

@@ -2,6 +2,7 @@
 
 import pytest
 
+from fluxgym.config.defaults import DEFAULTS
 from fluxgym.config.settings import TrainConfig
 from fluxgym.errors import Level
 from fluxgym.planning.checks import Findings
@@ -11,11 +12,11 @@ from tests.support.photos import write_cats
 from tests.support.small_world import small_world, state
 
 
-def warnings(steps, *, advanced=None, **changes):
+def warnings(steps, *, advanced=None, defaults=DEFAULTS, **changes):
     """Return (field, message) of the warnings for a training of 16 epochs, saved every 4 epochs, with some changes."""
     findings = Findings()
     settings = {"lora_name": "cat", "max_train_epochs": 16, "save_every_n_epochs": 4, "advanced": advanced or {}} | changes
-    report_sample_times(TrainConfig(**settings), steps, findings)
+    report_sample_times(TrainConfig(**settings), steps, defaults, findings)
     assert {problem.level for problem in findings.problems} <= {Level.WARNING}
     return [(problem.field, problem.message) for problem in findings.problems]
 
@@ -47,25 +48,36 @@ def test_more_epochs_than_the_training_has_draw_nothing():
 
 
 @pytest.mark.parametrize(
-    ("every", "changes", "expected"),
+    ("every", "changes", "saved", "fitting"),
     [
-        (25, {}, "it is saved every 80 steps. Enter 20"),  # none of 80, 160, 240 and 320 is a multiple of 25
-        (100, {}, "it is saved every 80 steps. Enter 80"),
-        (100, {"save_every_n_epochs": 40}, "it is saved at the end only. Enter 80"),
-        (80, {}, None),
-        (160, {}, None),
-        (40, {}, None),
-        (64, {}, None),  # 320
-        (60, {}, None),  # 240
-        (320, {"save_every_n_epochs": 40}, None),
-        (100, {"advanced": {"save_every_n_steps": 50}}, None),
+        (25, {}, "every 80", "20"),  # none of 80, 160, 240 and 320 is a multiple of 25
+        (100, {}, "every 80", "80"),
+        (100, {"save_every_n_epochs": 40}, "at the end only", "80"),
+        (80, {}, None, None),
+        (160, {}, None, None),
+        (40, {}, None, None),
+        (64, {}, None, None),  # 320
+        (60, {}, None, None),  # 240
+        (320, {"save_every_n_epochs": 40}, None, None),
+        (100, {"advanced": {"save_every_n_steps": 50}}, None, None),
     ],
 )
-def test_samples_that_show_no_saved_lora_are_named_with_a_number_that_fits(every, changes, expected):
+def test_samples_that_show_no_saved_lora_are_named_with_a_number_that_fits(every, changes, saved, fitting):
     found = warnings(320, sample_every_n_steps=every, **changes)
-    assert bool(found) is (expected is not None)
-    if expected is not None:
-        assert found == [("sample_every_n_steps", f"The sample images show no LoRA that is saved: {expected}, for example.")]
+    assert bool(found) is (saved is not None)
+    if saved is not None:
+        message = (
+            f"Samples are drawn every {every} steps, LoRA files are saved {saved}; "
+            f"set “Sample image every N steps” to {fitting} to see each saved file."
+        )
+        assert found == [("sample_every_n_steps", message)]
+
+
+def test_the_models_defaults_give_no_warning_about_themselves():
+    defaults = DEFAULTS | {"sample_every_n_steps": 80, "save_every_n_epochs": 8}
+    assert warnings(208, defaults=defaults, sample_every_n_steps=80, save_every_n_epochs=8) == []
+    assert len(warnings(208, defaults=defaults, sample_every_n_steps=70, save_every_n_epochs=8)) == 1
+    assert len(warnings(208, defaults=defaults, sample_every_n_steps=80, save_every_n_epochs=7)) == 1
 
 
 def test_nothing_is_said_while_the_steps_are_not_known():

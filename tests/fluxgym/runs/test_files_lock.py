@@ -5,7 +5,10 @@ import os
 import pytest
 
 from fluxgym.errors import AlreadyRunning, StorageError
+from fluxgym.runs import files
 from fluxgym.runs.files import file_lock, local_locks, try_lock
+from fluxgym.runs.paths import RunPaths
+from fluxgym.runs.state import update_state
 
 
 def test_one_holder_at_a_time(tmp_path):
@@ -34,3 +37,30 @@ def test_the_folder_of_this_machines_locks_is_ours_alone(tmp_path, monkeypatch):
     monkeypatch.setenv("FLUXGYM_LOCKS", str(local_locks()))
     with pytest.raises(StorageError, match="FLUXGYM_LOCKS"):
         try_lock(local_locks() / "device-cpu.lock")
+
+
+def test_no_lock_of_a_run_creates_the_folder_of_the_run(tmp_path):
+    run = RunPaths(tmp_path / "cat")
+    for path in (run.lock, run.supervisor_lock):
+        with pytest.raises(StorageError):
+            try_lock(path)
+    assert not update_state(run, {"status": "queued"})
+    assert not run.folder.exists()
+    run.folder.mkdir()
+    try_lock(run.lock).close()
+    assert not update_state(run, {"status": "queued"})
+
+
+def test_a_lock_on_a_file_that_was_removed_meanwhile_is_not_one(tmp_path, monkeypatch):
+    path, flock, calls = tmp_path / "lock", files.fcntl.flock, []
+
+    def lock(file, flags):
+        flock(file, flags)
+        calls.append(flags)
+        if len(calls) == 1:
+            path.unlink()
+
+    monkeypatch.setattr(files.fcntl, "flock", lock)
+    with try_lock(path) as file:
+        assert files.is_open_file(file.fileno(), path)
+    assert len(calls) == 2

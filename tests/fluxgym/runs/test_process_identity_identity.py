@@ -6,10 +6,12 @@ import signal
 import subprocess
 import sys
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
 from fluxgym.runs import process_identity as identity_module
+from fluxgym.runs.files import try_lock
 from fluxgym.runs.process_identity import (
     Liveness,
     ProcessIdentity,
@@ -19,6 +21,7 @@ from fluxgym.runs.process_identity import (
     is_alive,
     liveness_of,
     local_process,
+    lock_holder,
     signal_process,
     signal_recorded,
     start_ticks,
@@ -123,3 +126,12 @@ def test_start_of_pid_1_is_that_of_the_container_or_machine():
     import psutil
 
     assert abs(init_started_at() - psutil.Process(1).create_time()) < 60
+
+
+def test_the_holder_of_a_lock_is_known_by_its_program(tmp_path):
+    program = Path("/proc/self/cmdline").read_bytes().split(b"\0")[0].decode()
+    with try_lock(tmp_path / "lock"):
+        assert lock_holder(tmp_path / "lock", program) == identify(os.getpid(), "")
+        assert lock_holder(tmp_path / "lock", "another.program") is None
+    assert lock_holder(tmp_path / "lock", program) is None
+    assert lock_holder(tmp_path / "missing", program) is None

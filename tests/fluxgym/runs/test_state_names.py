@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fluxgym.errors import BadName
-from fluxgym.runs.state import MAX_SLUG_LENGTH, next_version, slug_of
+from fluxgym.runs.state import MAX_SLUG_LENGTH, next_version, shown_name, slug_of
 
 
 @pytest.mark.parametrize(("name", "slug"), [("My Cat LoRA", "my-cat-lora"), ("Кошка", "koshka"), ("猫", "mao"), ("a_b.c", "a-b-c")])
@@ -35,3 +35,20 @@ def test_every_result_is_a_plain_folder_name(name):
 def test_versions_stay_short():
     assert next_version("cat", 2) == "cat-2"
     assert len(next_version("x" * 64, 10)) == MAX_SLUG_LENGTH
+
+
+@pytest.mark.parametrize(
+    ("slug", "name", "shown"),
+    [
+        ("my-cat", "My Cat", "My Cat"),
+        ("my-cat-2", "My Cat", "my-cat-2"),
+        ("my-cat-2", "My Cat 2", "My Cat 2"),
+        (next_version("a" * 64, 3), "a" * 70, next_version("a" * 64, 3)),
+        ("cat", "fluffy-cats", "fluffy-cats"),
+        ("cat-2", "fluffy-cats", "fluffy-cats"),
+        ("cat-2", "🐱", "🐱"),
+        ("cat", None, "cat"),
+    ],
+)
+def test_a_run_is_shown_by_its_loras_name_unless_another_run_had_it_before(slug, name, shown):
+    assert shown_name(slug, {} if name is None else {"lora_name": name}) == shown

@@ -14,11 +14,11 @@ from tests.support.runs import make_run, record_processes
 
 
 def seen(index, **how):
-    return [(entry.slug, entry.lora_name, round(entry.started, 3), entry.status) for entry in index.entries(**how)]
+    return [(entry.slug, entry.name, round(entry.started, 3), entry.status) for entry in index.entries(**how)]
 
 
 def true(outputs):
-    return [(session.slug, session.lora_name, round(session.started, 3), session.status) for session in list_sessions(outputs)]
+    return [(session.slug, session.name, round(session.started, 3), session.status) for session in list_sessions(outputs)]
 
 
 @pytest.fixture(name="runs")
@@ -114,7 +114,7 @@ def test_a_pipe_at_the_path_of_a_state_blocks_no_reader(tmp_path, runs):
 
 def test_a_value_of_the_entries_is_computed_again_only_after_a_change(tmp_path, runs):
     index, computed = SessionIndex(tmp_path), []
-    names = EntriesCache(lambda entries: computed.append(1) or [entry.lora_name for entry in entries])
+    names = EntriesCache(lambda entries: computed.append(1) or [entry.name for entry in entries])
     assert names(index.entries()) == names(index.entries()) == [run.slug for run in reversed(runs)]
     assert len(computed) == 1
     change(runs[2], lora_name="another")

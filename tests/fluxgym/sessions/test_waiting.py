@@ -11,6 +11,7 @@ import pytest
 from fluxgym.app_settings import Settings
 from fluxgym.contract.codes import Status
 from fluxgym.engines.device_queue import Queue
+from fluxgym.engines.local import LocalEngine
 from fluxgym.engines.registry import engine_of, status_of
 from fluxgym.errors import LaunchError, NamesCode
 from fluxgym.runs.files import write_json
@@ -158,3 +159,8 @@ def test_app_looks_again_while_it_is_open(world, waits, monkeypatch):
             keep_restarting_waiting(world)
     assert len(looked) == 3
     wait_until_completed(run)
+
+
+def test_no_error_reaches_the_thread_that_looks_after_the_queue(world, monkeypatch):
+    monkeypatch.setattr(LocalEngine, "abandoned", lambda self: {}[[]])
+    assert restart_waiting(world) == ()

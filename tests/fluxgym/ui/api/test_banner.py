@@ -74,7 +74,7 @@ def test_rows_are_running_then_the_queue_then_attention(client, settings):
     assert slugs(answer) == ["cat", "first", "broken"]
     assert answer["counts"] == {"running": 1, "queued": 2, "attention": 1, "total": 5}
     assert (answer["waiting"], answer["waiting_names"], answer["more"]) == (1, ["second"], 0)
-    assert answer["running"] == {"slug": "cat", "lora_name": "cat", "percent": 25}
+    assert answer["running"] == {"slug": "cat", "name": "cat", "percent": 25}
     queued = answer["rows"][1]
     assert (queued["began"], queued["started"]) == ("Queued", 1001.0)
 
@@ -153,7 +153,7 @@ def test_the_last_end_is_that_of_the_run_that_ended_last_and_says_how(client, se
         os.utime(run.ui_state, (ended, ended))
     duplicate(make(settings, "other", "stopped"), "a copy")
     os.utime(settings.outputs / "other" / "ui_state.json", (500.0, 500.0))
-    assert banner(client)["last_end"] == {"slug": "last", "lora_name": "last", "word": "Failed", "at": 3000.0}
+    assert banner(client)["last_end"] == {"slug": "last", "name": "last", "word": "Failed", "at": 3000.0}
 
 
 def test_each_row_reads_launch_json_once(client, settings):

@@ -174,7 +174,7 @@ def test_removed_runs_are_listed_and_put_back(client, settings):
     run.lora.write_bytes(b"x")
     value(client.post("selection/forget", json=runs("cat")))
     (removed,) = value(client.get("removed"))["runs"]
-    assert (removed["id"], removed["slug"], removed["removal"], removed["num_loras"]) == ("cat", "cat", "forgotten", 1)
+    assert (removed["id"], removed["name"], removed["removal"], removed["num_loras"]) == ("cat", "cat", "forgotten", 1)
     assert value(client.post("removed/cat"))["slug"] == "cat"
     assert listed(settings) == ["cat"]
     assert "no removed run" in error(client.post("removed/cat"), 404)

@@ -55,6 +55,7 @@ SETTINGS = ["duplicate", "history", "template", "export"]
     ("changes", "expected"),
     [
         ({"status": "queued"}, ["next", "edit", *SETTINGS]),
+        ({"status": "queued", "is_next": True}, ["edit", *SETTINGS]),
         ({"status": "running"}, ["edit", *SETTINGS]),
         ({"is_executing": True}, ["edit", *SETTINGS]),
         ({"resume": RESUME}, ["edit", *SETTINGS, "forget", "delete"]),

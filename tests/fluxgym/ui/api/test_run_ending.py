@@ -4,8 +4,9 @@ import pytest
 
 from fluxgym.runs.exit_record import ExitRecord, write_exit_record
 from fluxgym.sessions.listing import session_of
-from fluxgym.sessions.origin import Origin
+from fluxgym.sessions.origin import IMPORTED, Origin
 from fluxgym.ui.api.run_ending import EVIDENCE_LINES, MAX_LINE, ending, evidence
+from tests.support.photos import write_cats
 from tests.support.runs import make_run
 
 
@@ -63,6 +64,15 @@ def test_copy_that_was_not_started_says_what_comes_next(tmp_path):
     assert found.title == "Not started yet"
     assert explain(run, Origin.IMPORT).title == "Imported"
     assert "Edit as new training" in found.advice[0]
+
+
+def test_an_import_says_once_that_it_was_not_trained_here_and_names_only_images_that_there_are(tmp_path):
+    run = make_run(tmp_path, "dog", status="stopped", reason=IMPORTED)
+    found = explain(run, Origin.IMPORT)
+    assert (found.title, found.reason) == ("Imported", "It was not trained here.")
+    assert "with these settings. " in found.advice[0]
+    write_cats(run.dataset, count=1)
+    assert "with these settings and images. " in explain(run, Origin.IMPORT).advice[0]
 
 
 def test_unreadable_run_is_explained(tmp_path):

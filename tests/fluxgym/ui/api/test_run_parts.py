@@ -15,6 +15,7 @@ from fluxgym.ui.api import run_parts
 from tests.support.photos import write_cats
 from tests.support.runs import dead_process, make_run, record_processes, write_checkpoint
 from tests.support.small_world import small_world, write_safetensors
+from tests.support.trained_runs import record_end
 
 RECORD = TrainingRecord(validation={20: 0.3, 40: 0.2, 60: 0.25}, epoch_ends={1: 20, 2: 40, 3: 60}, spans={1: (1000.0, 1060.0)})
 
@@ -133,6 +134,16 @@ def test_history_has_what_replaced_each_version(run, settings):
         [("Max train epochs", "1", "9")],
     ]
     assert [version.can_restore for version in found] == [False, True, True]
+
+
+def test_history_says_after_which_step_a_run_was_resumed(run, settings):
+    record_end(run, "stopped", reason_code="user", last_step=78)
+    save_version(run)
+    (version,) = run_parts.versions(run, read_state(run), settings.models, status=Status.STOPPED)
+    assert (version.changes, version.resumed_after) == ([], 78)
+    update_state(run, {"run_id": "another start"})
+    (version,) = run_parts.versions(run, read_state(run), settings.models, status=Status.STOPPED)
+    assert version.resumed_after is None
 
 
 @pytest.mark.parametrize("status", Status)
