@@ -9,7 +9,7 @@ from datetime import datetime
 from pathlib import Path
 
 from fluxgym.app_settings import Settings
-from fluxgym.cli.terminal import image_folder, is_confirmed, print_lines, print_way_back
+from fluxgym.cli.terminal import image_folder, is_confirmed, print_lines, print_way_back, printable
 from fluxgym.contract.dataset_notes import counted, listed
 from fluxgym.dataset.recode import captions_to_utf8
 from fluxgym.errors import ReplacesTemplate, SettingsError
@@ -216,8 +216,10 @@ def _adopt(args: argparse.Namespace, settings: Settings) -> int:
 
 
 def _captions(args: argparse.Namespace, settings: Settings) -> int:
-    texts = captions_to_utf8(image_folder(args.folder), args.encoding)
-    return print_lines(*(f"{name}: {text[:80]}" for name, text in texts.items()), if_empty="All captions are UTF-8 already.")
+    converted = captions_to_utf8(image_folder(args.folder), args.encoding)
+    if converted.kept_in is not None:
+        print(printable(f"The earlier files are in {converted.kept_in}."), file=sys.stderr)
+    return print_lines(*(f"{name}: {text[:80]}" for name, text in converted.texts.items()), if_empty="All captions are UTF-8 already.")
 
 
 def _print_folders(runs: list[RunPaths]) -> int:

@@ -14,6 +14,7 @@ from fluxgym.app_settings import Settings
 from fluxgym.cli.terminal import detail_lines, image_folder, print_lines, print_way_back, printable, read_state_file
 from fluxgym.cli.watch import progress_words, watch
 from fluxgym.contract.codes import LIVE, Status
+from fluxgym.contract.dataset_notes import counted
 from fluxgym.dataset.flat_folder import flat_folder, repeats_sentence, with_settings_of
 from fluxgym.engines.registry import engine_for
 from fluxgym.errors import NamesCode, NameTaken, NeedsConsent, SessionError, SettingsError, TakesOver
@@ -153,7 +154,7 @@ def _planned(args: argparse.Namespace, settings: Settings) -> Iterator[TrainingP
     state = read_state_file(args.state)
     with flat_folder(image_folder(args.images)) as images:
         planned = plan(with_settings_of(images.kohya, state), images.path, settings)
-        if sentence := repeats_sentence(images.kohya, planned.config.num_repeats):
+        for sentence in filter(None, (repeats_sentence(images.kohya, planned.config.num_repeats), *images.notes)):
             print(printable(sentence), file=sys.stderr)
         yield planned
 
@@ -244,5 +245,5 @@ def _print_checks(planned: TrainingPlan, settings: Settings) -> int:
     if planned.steps is not None:
         outputs = OutputsPaths(settings.outputs)
         estimate = PastSpeeds(outputs, SessionIndex(settings.outputs)).estimate(planned, device_kind(engine_for(outputs)))
-        print_lines(", ".join(filter(None, (f"{planned.steps} steps", estimate.time))), *filter(None, (estimate.note,)))
+        print_lines(", ".join(filter(None, (counted(planned.steps, "step"), estimate.time))), *filter(None, (estimate.note,)))
     return 0 if planned.can_start else 2

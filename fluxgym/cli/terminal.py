@@ -5,7 +5,9 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from fluxgym.contract.regular_files import UnsafeFile, read_regular
 from fluxgym.errors import Detail, SettingsError
+from fluxgym.runs.state import MAX_BYTES
 
 
 def printable(text: str) -> str:
@@ -55,11 +57,15 @@ def read_state_file(path: Path) -> dict[str, object]:
         SettingsError: If the file cannot be read or does not hold a JSON object.
     """
     try:
-        state = json.loads(path.read_text(encoding="utf-8-sig"))
+        state = json.loads(read_regular(path, MAX_BYTES, follow_links=True))  # UTF-8 or UTF-16
+    except UnsafeFile as error:
+        raise SettingsError(f"{path} is not a file of settings: {error.reason}.") from None
     except OSError as error:
         raise SettingsError(f"{path} cannot be read: {error.strerror}.") from None
-    except (ValueError, RecursionError) as error:
+    except json.JSONDecodeError as error:
         raise SettingsError(f"{path} is not valid JSON: {error}.") from None
+    except (ValueError, RecursionError):
+        raise SettingsError(f"{path} is not valid JSON: it is not text, is nested too deep, or holds a number that is too long.") from None
     if not isinstance(state, dict):
         raise SettingsError(f"{path} must hold a JSON object with ui_state.json's keys.")
     return state

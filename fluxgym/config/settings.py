@@ -12,7 +12,7 @@ from typing import Any, Self
 from fluxgym.config.setting_spec import Choice, Emit, Group, Kind, Section, Setting
 from fluxgym.config.trainer_flags import DATASET_FLAGS, SUBSET_FLAGS, all_flags, check_flag
 from fluxgym.config.vram_tiers import TITLES
-from fluxgym.contract.limits import MAX_RANK
+from fluxgym.contract.limits import MAX_RANK, MAX_REPEATS
 from fluxgym.errors import ConfigError
 
 OTHER_FLAGS = "other_flags"  # the form's field for all of `advanced` that has no row of its own
@@ -41,7 +41,7 @@ ROWS = (
         help="Your card’s memory. It sets how the model is kept on the GPU.",
     ),
     Setting(
-        name="num_repeats", kind=Kind.INTEGER, label="Repeat trains per image", group=Group.LORA, default=10, minimum=1, maximum=10_000,
+        name="num_repeats", kind=Kind.INTEGER, label="Repeat trains per image", group=Group.LORA, default=10, minimum=1, maximum=MAX_REPEATS,
         help="Uses of each image per epoch.", beside="max_train_epochs",
         flag="num_repeats", emit=Emit.SUBSET, dataset_key="num_repeats", replaces=("--dataset_repeats",),
     ),

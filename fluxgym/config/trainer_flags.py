@@ -10,7 +10,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from fluxgym.config.values import is_text, number_hint
+from fluxgym.config.values import is_text, number_hint, short
 from fluxgym.errors import ConfigError
 
 # Flags with a key of the same name in dataset.toml: first keys of a data set, then keys of one of its folders.
@@ -98,16 +98,17 @@ def _check_value(flag: Flag, value: Any) -> None:
             )
         if not _fits(flag.type, item):
             raise ConfigError(
-                f"The advanced setting “{flag.name}” needs {_KINDS.get(flag.type, 'a text')}, not “{item}”.{_hint(flag, item)}",
+                f"The advanced setting “{flag.name}” needs {_KINDS.get(flag.type, 'a text')}, not “{short(item)}”.{_hint(flag, item)}",
                 field="advanced",
             )
         if flag.minimum is not None and item < flag.minimum:
-            raise ConfigError(f"The advanced setting “{flag.name}” must be at least {flag.minimum:g}, not {item}.", field="advanced")
+            raise ConfigError(f"The advanced setting “{flag.name}” must be at least {flag.minimum:g}, not {short(item)}.", field="advanced")
         if flag.maximum is not None and item > flag.maximum:
-            raise ConfigError(f"The advanced setting “{flag.name}” must be at most {flag.maximum:g}, not {item}.", field="advanced")
+            raise ConfigError(f"The advanced setting “{flag.name}” must be at most {flag.maximum:g}, not {short(item)}.", field="advanced")
         if flag.choices and item not in flag.choices:
             raise ConfigError(
-                f"The advanced setting “{flag.name}” must be one of {', '.join(map(str, flag.choices))}, not “{item}”.", field="advanced"
+                f"The advanced setting “{flag.name}” must be one of {', '.join(map(str, flag.choices))}, not “{short(item)}”.",
+                field="advanced",
             )
 
 

@@ -64,7 +64,7 @@ def to_integer(value: Any) -> int:
         raise ValueError(f"must be a whole number, not “{short(value)}”.{number_hint(value)}")
     number = to_number(value)
     if number != int(number):
-        raise ValueError(f"must be a whole number, not “{value}”.")
+        raise ValueError(f"must be a whole number, not “{short(value)}”.")
     return int(value) if isinstance(value, int) else int(number)
 
 

@@ -1,6 +1,7 @@
 """Which caption file belongs to which image of a folder, and which part of its text is trained: the same for app and trainer."""
 
 import codecs
+import unicodedata
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import PurePath
@@ -65,7 +66,7 @@ def pair_captions(names: Iterable[str], extension: str, *, fallback: str = "") -
     used, captions = set(of.values()), tuple(each.casefold() for each in extensions)
     other = {caption for image in images if image not in of and (caption := _first(files, image, CAPTION_EXTENSIONS)) is not None} - used
     unused = [name for name in rest if name.casefold().endswith(captions) and name not in used]
-    left_out = [name for name in rest if name not in used and name not in other and name not in unused and not _is_companion(name)]
+    left_out = [name for name in rest if name not in used and name not in other and name not in unused and not is_companion(name)]
     return Pairing(of=of, unused=tuple(unused), shared=_shared(of), other_captions=tuple(sorted(other)), left_out=tuple(left_out))
 
 
@@ -93,7 +94,8 @@ def _shared(of: Mapping[str, str]) -> tuple[tuple[str, str], ...]:
     return tuple((one, other) for one, other in pairs if one != other and is_plain[one] and is_plain[other])
 
 
-def _is_companion(name: str) -> bool:
+def is_companion(name: str) -> bool:
+    """Return True for a file that is expected beside images: hidden, a cache or metadata."""
     return name.startswith(".") or name.casefold().endswith(COMPANIONS)
 
 
@@ -104,14 +106,22 @@ def caption_name(name: str) -> str:
     return (inner.stem if is_image_name(stem) or inner.suffix.casefold() == CAPTION else stem) + CAPTION
 
 
+def control_character(text: str) -> str:
+    """Return the first control character of a text that is not white space, "" if there is none: text encoders do not know them."""
+    return next((char for char in text if unicodedata.category(char) == "Cc" and not char.isspace()), "")
+
+
 def decode_caption(data: bytes) -> str:
     """Return the text of a caption file, decoded as UTF-8 or as its byte order mark says.
 
     Raises:
-        UnicodeDecodeError: For any other encoding.
+        UnicodeDecodeError: For any other encoding, and for control characters, such as the NULs of UTF-16 without a byte order mark.
     """
     encoding = next((encoding for mark, encoding in _BYTE_ORDER_MARKS if data.startswith(mark)), "utf-8")
-    return data.decode(encoding).strip()
+    text = data.decode(encoding).strip()
+    if control_character(text):
+        raise UnicodeDecodeError(encoding, data, 0, len(data), "control characters")
+    return text
 
 
 def trained_text(text: str, *, wildcards: bool) -> str:

@@ -8,7 +8,8 @@ from pathlib import Path, PurePath
 
 from fluxgym.contract.caption_files import Pairing
 from fluxgym.contract.dataset_rules import is_image_name
-from fluxgym.contract.kohya_folders import kohya_folder
+from fluxgym.contract.kohya_folders import KohyaFolder, kohya_folder
+from fluxgym.contract.limits import MAX_REPEATS
 from fluxgym.contract.regular_files import open_regular
 
 MAX_NAMED = 3
@@ -20,6 +21,7 @@ class FolderSummary:
 
     captions: the text by image, "" without one. undecodable: caption files in an unknown encoding. refused: caption files that are not
     regular files or are too large, with the reason. equal: groups of images of the same content. subfolders: number of images by folder.
+    not_files: names of images that are folders, pipes, devices or links that lead nowhere.
     """
 
     captions: Mapping[str, str]
@@ -28,6 +30,7 @@ class FolderSummary:
     refused: Mapping[str, str] = field(default_factory=dict)
     equal: tuple[tuple[str, ...], ...] = ()
     subfolders: Mapping[str, int] = field(default_factory=dict)
+    not_files: tuple[str, ...] = ()
 
 
 def listed(names: Iterable[str]) -> str:
@@ -46,8 +49,8 @@ def counted(number: int, noun: str, verb: str = "", verbs: str = "") -> str:
 def undecodable_sentence(name: str) -> str:
     """Return why a caption file cannot be read, and the way out."""
     return (
-        f"The caption {name} is not UTF-8 text; save it as UTF-8, or convert all captions of its folder with "
-        "“python -m fluxgym captions FOLDER --from cp1252”."
+        f"The caption {name} is not UTF-8 text, or holds control characters; save it as UTF-8, or convert all captions of its folder with "
+        "“python -m fluxgym captions FOLDER --from cp1252”, or utf-16."
     )
 
 
@@ -68,6 +71,8 @@ def notes(summary: FolderSummary, *, extension: str, trigger: str = "") -> Itera
     pairing = summary.pairing
     if pairing.left_out:
         yield _left_out(pairing.left_out)
+    if summary.not_files:
+        yield not_files_sentence(summary.not_files)
     if summary.subfolders and summary.captions:
         yield f"Images in subfolders are left out: {_folders(summary.subfolders)}. Move them into the folder itself to train on them."
     if pairing.unused:
@@ -75,7 +80,7 @@ def notes(summary: FolderSummary, *, extension: str, trigger: str = "") -> Itera
         yield f"{subject} not used: {listed(pairing.unused)}. No image has this name, or another file is the image's caption."
     if pairing.other_captions:
         endings = sorted({PurePath(name).suffix for name in pairing.other_captions})
-        there = counted(len(pairing.other_captions), f"{' and '.join(endings)} file", "lies", "lie")
+        there = counted(len(pairing.other_captions), f"{' and '.join(endings)} file", "is", "are")
         yield (
             f"{there} beside images that have no {extension} caption: {listed(pairing.other_captions)}. "
             f"Set caption_extension = {endings[0]} to use {'it' if len(pairing.other_captions) == 1 else 'them'}."
@@ -94,6 +99,14 @@ def without_trigger_sentence(names: Sequence[str], trigger: str) -> str:
     return f"{subject} not contain the trigger word “{trigger.strip()}”: {listed(names)}."
 
 
+def not_files_sentence(names: Sequence[str]) -> str:
+    """Return which entries have an image's name and are left out because they are no files; "" without any."""
+    if not names:
+        return ""
+    subject = "1 entry with an image's name is" if len(names) == 1 else f"{len(names)} entries with an image's name are"
+    return f"{subject} left out, because a folder, pipe, device or broken link is not read: {listed(names)}."
+
+
 def _left_out(names: tuple[str, ...]) -> str:
     endings = Counter(PurePath(name).suffix.lower() or "no ending" for name in names)
     kinds = ", ".join(f"{number} {ending}" for ending, number in endings.most_common())
@@ -108,14 +121,20 @@ def no_images_sentence(subfolders: Mapping[str, int]) -> str:
     """Return why a folder has nothing to train on: what was found in its subfolders, and how to use it. "" if nothing was found."""
     if not subfolders:
         return ""
-    sentence = f"The folder itself holds no images, but there are {_folders(subfolders)}."
+    sentence = (
+        f"The folder itself holds no images, but {'there is' if sum(subfolders.values()) == 1 else 'there are'} {_folders(subfolders)}."
+    )
     kohya = next((match for name in sorted(subfolders) if (match := kohya_folder(name))), None)
     if kohya is None:
         return f"{sentence} Choose that folder."
-    return (
-        f"{sentence} It is a folder of kohya's form: choose {kohya.name} with {kohya.num_repeats} repeats per image and the trigger word "
-        f"“{kohya.class_tokens}”."
-    )
+    return f"{sentence} {kohya.name} has kohya's form: choose {' with '.join(filter(None, (kohya.name, _usable_settings(kohya))))}."
+
+
+def _usable_settings(kohya: KohyaFolder) -> str:
+    """Return what a folder's name says that can be entered: repeats within the limits, and a trigger word."""
+    repeats = f"{counted(kohya.num_repeats, 'repeat')} per image" if 1 <= kohya.num_repeats <= MAX_REPEATS else ""
+    trigger = f"the trigger word “{kohya.class_tokens.strip()}”" if kohya.class_tokens.strip() else ""
+    return " and ".join(filter(None, (repeats, trigger)))
 
 
 def images_in_subfolders(folder: Path) -> dict[str, int]:

@@ -2,12 +2,14 @@
 
 import hashlib
 import math
+import unicodedata
 from collections.abc import Callable, Sequence
 
 from fluxgym.contract.image_formats import FORMATS
 
 IMAGE_EXTENSIONS = tuple(extension for each in FORMATS for extension in each.extensions)
 _EXTENSIONS = frozenset(IMAGE_EXTENSIONS)
+MAX_NAME_BYTES = 255
 EXIF_ORIENTATION = 0x0112
 EXIF_SIDEWAYS = (5, 6, 7, 8)  # orientations that swap width and height
 
@@ -16,6 +18,17 @@ def is_image_name(name: str) -> bool:
     """Return True if a file name has an image's extension and something other than dots before it."""
     stem, dot, extension = name.rpartition(".")
     return dot + extension.lower() in _EXTENSIONS and bool(stem.strip("."))
+
+
+def is_name_character(char: str) -> bool:
+    """Return False for control characters, line separators and halves of characters, which the name of an image in a run does not have."""
+    return unicodedata.category(char) not in ("Cc", "Cs", "Zl", "Zp")
+
+
+def is_portable_name(name: str) -> bool:
+    """Return True if a file of this name can be exported and imported: Start accepts only images with such names."""
+    is_plain = not name.startswith(".") and "\\" not in name and all(map(is_name_character, name))
+    return is_plain and len(name.encode("utf-8", "surrogateescape")) <= MAX_NAME_BYTES
 
 
 def upright_size(size: tuple[int, int], image_format: str | None, read_orientation: Callable[[], object]) -> tuple[int, int]:

@@ -1,6 +1,5 @@
 """Images in kohya's folders, `10_sks cat` and others, as one folder, and what the names of the folders say about the training."""
 
-import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -9,13 +8,15 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from fluxgym.config.settings import SETTINGS
-from fluxgym.contract.dataset_notes import images_in_subfolders, listed
+from fluxgym.contract.caption_files import CAPTION, Pairing, is_companion, pair_captions
+from fluxgym.contract.dataset_notes import FolderSummary, images_in_subfolders, listed, notes
 from fluxgym.contract.dataset_rules import is_image_name
 from fluxgym.contract.kohya_folders import KohyaFolder, clear_folders, common_class, common_repeats
 from fluxgym.contract.limits import MAX_CAPTION_BYTES
-from fluxgym.contract.regular_files import copy_regular
-from fluxgym.dataset.folder import stems_of
-from fluxgym.dataset.folder_index import images_among, scan
+from fluxgym.contract.regular_files import UnsafeFile, read_regular
+from fluxgym.dataset.folder import free_stem, refusal_of, short_stem
+from fluxgym.dataset.folder_index import images_among, is_folder, scan
+from fluxgym.errors import DatasetError
 from fluxgym.runs.files import storage_error
 
 REPEATS = "num_repeats"
@@ -24,31 +25,60 @@ TRIGGER = "concept_sentence"
 
 @dataclass(frozen=True, kw_only=True)
 class FlatFolder:
-    """A folder of images, and the folders of kohya's form that they come from, () for any other folder."""
+    """A folder of images, and the folders of kohya's form that they come from, () for any other folder.
+
+    notes has a sentence for each kind of file in kohya's folders that is left out.
+    """
 
     path: Path
     kohya: tuple[KohyaFolder, ...] = ()
+    notes: tuple[str, ...] = ()
 
 
 @contextmanager
 def flat_folder(folder: Path) -> Iterator[FlatFolder]:
     """Yield a folder itself; or, if all of its images are in kohya's folders inside it, a temporary one with links to these images.
 
-    Captions and other small files come along. Images of one name in two folders get the name of their folder in front.
+    Only images and their captions come along. If two folders have images of one name, all get the name of their folder in front.
 
     Raises:
         StorageError: If the folder cannot be read, or the temporary one cannot be written.
+        DatasetError: If a caption is not a regular file, or is too large.
     """
     kohya = () if images_among(scan(folder)) else clear_folders(_subfolders(folder))
     if not kohya:
         yield FlatFolder(path=folder)
         return
     with TemporaryDirectory(prefix="fluxgym-images-") as path:
+        sources = [_Source.of(folder / each.name) for each in kohya]
         try:
-            _gather([folder / each.name for each in kohya], Path(path))
+            _gather(sources, Path(path))
         except OSError as error:
             raise storage_error(error, Path(path)) from error
-        yield FlatFolder(path=Path(path), kohya=kohya)
+        yield FlatFolder(path=Path(path), kohya=kohya, notes=tuple(_left_out(sources)))
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Source:
+    """One of kohya's folders: its images in order, the caption files of each, all of its files that are not folders, and images inside folders."""
+
+    path: Path
+    images: tuple[str, ...]
+    captions: Mapping[str, tuple[str, ...]]
+    files: tuple[str, ...]
+    subfolders: Mapping[str, int]
+
+    @classmethod
+    def of(cls, path: Path) -> "_Source":
+        entries = scan(path)
+        files = tuple(sorted(name for name, entry in entries.items() if not is_folder(entry)))
+        extensions = sorted(
+            {suffix for name in files if (suffix := Path(name).suffix) and not is_image_name(name) and not is_companion(name)}
+        )
+        pairs = [pair_captions(files, extension).of for extension in extensions]
+        images = tuple(sorted(images_among(entries)))
+        captions = {image: tuple(of[image] for of in pairs if image in of) for image in images}
+        return cls(path=path, images=images, captions=captions, files=files, subfolders=_subfolders(path))
 
 
 def _subfolders(folder: Path) -> Mapping[str, int]:
@@ -58,23 +88,51 @@ def _subfolders(folder: Path) -> Mapping[str, int]:
         raise storage_error(error, folder) from error
 
 
-def _gather(folders: Sequence[Path], target: Path) -> None:
-    found = {folder: scan(folder) for folder in folders}
-    stems = [stem for entries in found.values() for stem in stems_of(images_among(entries))]
+def _gather(sources: Sequence[_Source], target: Path) -> None:
+    """Put links to all images and copies of their captions into an empty folder; each image gets a stem of its own."""
+    stems = [Path(name).stem for source in sources for name in source.images]
     has_equal_names = len(set(stems)) < len(stems)
-    for folder, entries in found.items():
-        for entry in entries.values():
-            if not entry.is_dir():
-                _put(entry, target / (f"{folder.name}-{entry.name}" if has_equal_names else entry.name))
+    taken: set[str] = set()
+    for source in sources:
+        for name in source.images:
+            wanted = Path(f"{source.path.name}-{name}" if has_equal_names else name)
+            stem = free_stem(short_stem(wanted.stem, wanted.suffix), taken)
+            taken.add(stem)
+            (target / f"{stem}{wanted.suffix}").symlink_to((source.path / name).absolute())
+            _put_captions(source, name, target / stem)
 
 
-def _put(entry: os.DirEntry[str], target: Path) -> None:
-    """Copy a small file, such as a caption, which is not read through a link; link to any other."""
-    is_small = entry.is_file(follow_symlinks=False) and entry.stat().st_size <= MAX_CAPTION_BYTES
-    if is_small and not is_image_name(entry.name):
-        copy_regular(entry.path, target)
-    else:
-        target.symlink_to(Path(entry.path).absolute())
+def _put_captions(source: _Source, image: str, target: Path) -> None:
+    """Copy an image's captions; one without any gets an empty one, so that it does not get that of another folder's image.
+
+    Raises:
+        DatasetError: If a caption is a link, a pipe, a device or too large.
+    """
+    for name in source.captions[image]:
+        copied = target.with_name(f"{target.name}{Path(name).suffix}")
+        try:
+            copied.write_bytes(read_regular(source.path / name, MAX_CAPTION_BYTES))
+        except UnsafeFile as error:
+            raise DatasetError(refusal_of(f"{source.path.name}/{name}", error.reason), field="images") from None
+    if not source.captions[image]:
+        target.with_name(f"{target.name}{CAPTION}").touch()
+
+
+def _left_out(sources: Sequence[_Source]) -> Iterator[str]:
+    """Yield a sentence for each kind of file that is left out; the names are those in the folder of kohya's folders."""
+    unused: list[str] = []
+    left_out: list[str] = []
+    captions: dict[str, str] = {}
+    subfolders: dict[str, int] = {}
+    for source in sources:
+        used = {name for names in source.captions.values() for name in names}
+        rest = pair_captions((name for name in source.files if name not in used), CAPTION)
+        unused += [f"{source.path.name}/{name}" for name in rest.unused]
+        left_out += [f"{source.path.name}/{name}" for name in rest.left_out]
+        captions |= dict.fromkeys(source.images, "")
+        subfolders |= {f"{source.path.name}/{name}": number for name, number in source.subfolders.items()}
+    pairing = Pairing(of={}, unused=tuple(unused), left_out=tuple(left_out))
+    yield from notes(FolderSummary(captions=captions, pairing=pairing, subfolders=subfolders), extension=CAPTION)
 
 
 def settings_of(kohya: Sequence[KohyaFolder]) -> dict[str, Any]:

@@ -1,18 +1,18 @@
 """A folder of training images with captions beside them: `cat.png` and `cat.txt`."""
 
 import os
-import re
 import shutil
 import unicodedata
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 from typing import NamedTuple
 
-from fluxgym.contract.caption_files import CAPTION, caption_name, decode_caption, trained_text
+from fluxgym.contract.caption_files import CAPTION, caption_name, control_character, decode_caption, trained_text
 from fluxgym.contract.dataset_notes import undecodable_sentence
-from fluxgym.contract.dataset_rules import is_image_name
+from fluxgym.contract.dataset_rules import is_image_name, is_name_character, is_portable_name
 from fluxgym.contract.image_formats import EXTENSIONS_TEXT
 from fluxgym.contract.limits import MAX_CAPTION_BYTES
 from fluxgym.contract.regular_files import UnsafeFile, copy_regular, read_regular
@@ -129,12 +129,13 @@ class ImageFolder:
     def add(self, source: Path, name: str, *, prepare: Callable[[], object] = lambda: None) -> str:
         """Move an image or caption file into the folder and return its new name; prepare is called once the file is known to be valid.
 
-        An image whose stem another image has gets a number; an image with the name of another one replaces it.
+        An image whose stem another image has gets a number; an image with the name of another one replaces it, unless the names became
+        equal only because FluxGym changed this one.
 
         Raises:
             DatasetError: If the file is neither an image nor a caption, is damaged, or is not UTF-8; the message names it.
         """
-        name = safe_name(name)
+        given, name = name, safe_name(name)
         if Path(name).suffix.lower() == CAPTION:
             self._check_caption(source, name)
             prepare()
@@ -145,7 +146,7 @@ class ImageFolder:
         self._check_image(source, name)
         prepare()
         with self.changing():
-            return self._move(source, self._free(name))
+            return self._move(source, self._free(name, may_replace=name == _without_folders(given)))
 
     def remove(self, name: str) -> None:
         """Remove an image and its caption, unless another image has the same caption."""
@@ -168,15 +169,10 @@ class ImageFolder:
         except DatasetError as error:
             raise DatasetError(str(error).replace(source.name, name), field="images") from None
 
-    def _free(self, name: str) -> str:
-        """Return a name with a stem that no other image has, because captions are found by stem; an equal name replaces the image."""
-        taken = {Path(other).stem for other in self.names() if other != name}
-        stem, suffix = Path(name).stem, Path(name).suffix
-        number = 2
-        free = stem
-        while free in taken:
-            free, number = f"{stem}-{number}", number + 1
-        return free + suffix
+    def _free(self, name: str, *, may_replace: bool) -> str:
+        """Return a name with a stem that no other image has, because captions are found by stem; with may_replace, an equal name is free."""
+        taken = {Path(other).stem for other in self.names() if not (may_replace and other == name)}
+        return free_stem(Path(name).stem, taken) + Path(name).suffix
 
     def _free_caption(self, name: str) -> str:
         """Return the plain name of a caption file such as a.png.txt, or its own name if there is a caption of the plain one."""
@@ -195,19 +191,38 @@ class ImageFolder:
 
 def check_caption(name: str, text: str) -> None:
     """Raise DatasetError if a text cannot be the caption of an image of this name."""
-    if len(text) > MAX_CAPTION:
-        raise DatasetError(f"The caption of {name} is longer than {MAX_CAPTION} characters.", field="images")
+    check_caption_length(name, len(text))
     try:
         text.encode()
     except UnicodeEncodeError:
         raise DatasetError(
             f"The caption of {name} contains half of a character, which is not valid Unicode; type it again.", field="images"
         ) from None
+    if char := control_character(text):
+        raise DatasetError(f"The caption of {name} holds the control character U+{ord(char):04X}; remove it.", field="images")
+
+
+def check_caption_length(name: str, length: int) -> None:
+    """Raise DatasetError if a caption of this length, in characters, is too long for an image of this name."""
+    if length > MAX_CAPTION:
+        raise DatasetError(f"The caption of {name} is longer than {MAX_CAPTION} characters.", field="images")
 
 
 def stems_of(names: Iterable[str]) -> set[str]:
     """Return the stems of image names: images with one stem share a caption."""
     return {Path(name).stem for name in names}
+
+
+def free_stem(stem: str, taken: Set[str]) -> str:
+    """Return a stem that is not taken, with a number if necessary."""
+    return next(free for number in count(1) if (free := stem if number == 1 else f"{stem}-{number}") not in taken)
+
+
+def short_stem(stem: str, suffix: str) -> str:
+    """Return a stem cut so that it has at most MAX_NAME_BYTES with its suffix."""
+    while stem and len(os.fsencode(stem + suffix)) > MAX_NAME_BYTES:
+        stem = stem[:-1]
+    return stem
 
 
 def _remove(path: Path) -> None:
@@ -220,17 +235,20 @@ def _remove(path: Path) -> None:
         raise storage_error(error, path) from error
 
 
+def _without_folders(name: str) -> str:
+    return name.replace("\\", "/").rsplit("/", 1)[-1]
+
+
 def safe_name(name: str) -> str:
     """Return a file name without folders, control characters and leading dots.
 
     Raises:
         DatasetError: If the result is empty.
     """
-    plain = unicodedata.normalize("NFC", name.replace("\\", "/").rsplit("/", 1)[-1])
-    plain = re.sub(r"[\x00-\x1f\x7f]", "", plain).strip().lstrip(".")
-    stem, suffix = Path(plain).stem, Path(plain).suffix
-    while len((stem + suffix).encode()) > MAX_NAME_BYTES and stem:
-        stem = stem[:-1]
+    plain = unicodedata.normalize("NFC", _without_folders(name))
+    plain = "".join(filter(is_name_character, plain)).strip().lstrip(".")
+    suffix = Path(plain).suffix
+    stem = short_stem(Path(plain).stem, suffix)
     if not stem:
         raise DatasetError(f"“{name[:80]}” is not a valid file name.", field="images")
     return stem + suffix
@@ -262,7 +280,7 @@ def copy_for_training(source: Path, target: Path, rules: CaptionRules) -> int:
     """Copy as `copy_into` does, with captions as they are trained: UTF-8, in one line; an image without a caption gets the default text.
 
     Raises:
-        DatasetError: If a caption has an unknown encoding, because replaced characters would be trained.
+        DatasetError: If a caption has an unknown encoding or control characters, because replaced characters would be trained.
     """
 
     def read(path: Path) -> bytes:
@@ -292,6 +310,17 @@ def check_names(names: Iterable[str]) -> None:
     odd = next((name for name in names if os.fsencode(name) != name.encode("utf-8", "replace")), None)
     if odd is not None:
         raise DatasetError(f"The name of the image {os.fsencode(odd).decode('utf-8', 'replace')} is not UTF-8; rename it.", field="images")
+
+
+def check_portable(names: Iterable[str]) -> None:
+    """Raise DatasetError naming the first image whose name an export could not hold."""
+    odd = next((name for name in names if not is_portable_name(name)), None)
+    if odd is not None:
+        shown = "".join(char if char.isprintable() else "?" for char in odd)
+        raise DatasetError(
+            f"The name of the image “{shown}” begins with a dot, or holds a backslash or control character; rename or remove it.",
+            field="images",
+        )
 
 
 def _copy(source: Path, target: Path, extension: str, read: Callable[[Path], bytes], default: bytes = b"") -> int:

@@ -138,10 +138,11 @@ class _Caption(NamedTuple):
 
 
 class _Extras(NamedTuple):
-    """Groups of images of the same content, and the numbers of images in the folders inside."""
+    """Groups of images of the same content, the numbers of images in the folders inside, and image names that are no files."""
 
     equal: tuple[tuple[str, ...], ...]
     subfolders: dict[str, int]
+    not_files: tuple[str, ...]
 
 
 class FolderIndex:
@@ -200,10 +201,12 @@ class FolderIndex:
             refused=captions.refused,
             equal=extras.equal,
             subfolders=extras.subfolders,
+            not_files=extras.not_files,
         )
 
     def _read_extras(self) -> _Extras:
-        images = images_among(scan(self._path))
+        entries = scan(self._path)
+        images = images_among(entries)
         files = {name: file for name, entry in images.items() if (file := _file_id(entry)) is not None}
         before, self._digests = self._digests, {}
 
@@ -213,7 +216,7 @@ class FolderIndex:
             return self._digests[file]
 
         equal = equal_files({name: file.size for name, file in files.items()}, digest)
-        return _Extras(equal=equal, subfolders=_subfolders(self._path))
+        return _Extras(equal=equal, subfolders=_subfolders(self._path), not_files=_not_files(entries))
 
     def _read_names(self) -> tuple[str, ...]:
         return tuple(sorted(images_among(scan(self._path))))
@@ -247,11 +250,11 @@ class FolderIndex:
 
     def _paired(self, entries: dict[str, os.DirEntry[str]]) -> tuple[list[str], Pairing]:
         """Return the images in order, and the pairing, which stays the same while no file is added or removed."""
-        files = frozenset(name for name, entry in entries.items() if not entry.is_dir())
+        files = frozenset(name for name, entry in entries.items() if not is_folder(entry))
         if self._listing is None or self._listing.files != files:
             images = tuple(sorted(filter(is_image_name, files)))
             self._listing = _Listing(files, images, _pair(files, self._extension))
-        return [name for name in self._listing.images if entries[name].is_file()], self._listing.pairing
+        return [name for name in self._listing.images if _is_file(entries[name])], self._listing.pairing
 
 
 def _file_id(entry: os.DirEntry[str]) -> FileId | None:
@@ -278,7 +281,7 @@ def _subfolders(path: Path) -> dict[str, int]:
 
 def pair_entries(entries: dict[str, os.DirEntry[str]], extension: str = CAPTION) -> Pairing:
     """Return which of a folder's files is the caption of which image."""
-    return _pair((name for name, entry in entries.items() if not entry.is_dir()), extension)
+    return _pair((name for name, entry in entries.items() if not is_folder(entry)), extension)
 
 
 def _pair(files: Iterable[str], extension: str) -> Pairing:
@@ -310,7 +313,27 @@ def check_not_linked(path: Path) -> None:
 
 def images_among(entries: dict[str, os.DirEntry[str]]) -> dict[str, os.DirEntry[str]]:
     """Return the entries that are images."""
-    return {name: entry for name, entry in entries.items() if is_image_name(name) and entry.is_file()}
+    return {name: entry for name, entry in entries.items() if is_image_name(name) and _is_file(entry)}
+
+
+def _not_files(entries: dict[str, os.DirEntry[str]]) -> tuple[str, ...]:
+    """Return the names of entries that have an image's name and are no files: folders, pipes, devices, links that lead nowhere."""
+    return tuple(sorted(name for name, entry in entries.items() if is_image_name(name) and not _is_file(entry)))
+
+
+def _is_file(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_file()
+    except OSError:
+        return False  # a link to itself
+
+
+def is_folder(entry: os.DirEntry[str]) -> bool:
+    """Return True if an entry is a folder, or a link to one."""
+    try:
+        return entry.is_dir()
+    except OSError:
+        return False  # a link to itself
 
 
 def _caption(entry: os.DirEntry[str], before: _Caption | None) -> _Caption:

@@ -6,7 +6,8 @@ This process never opens an image: the pools of processes do. Headers have their
 import functools
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple, TypeVar
@@ -21,7 +22,8 @@ MAX_THUMBNAILS = 1000  # about 15 kB each
 MAX_SIZES = 200_000
 WORKER = WorkerProgram(module="fluxgym.dataset.image_worker", folder=PROJECT, time_limit_s=90.0, max_reply_bytes=4 << 20)
 HEADERS = ImagePool(1, WORKER)
-DECODERS = ImagePool(2, WORKER)
+NUM_DECODERS = 2
+DECODERS = ImagePool(NUM_DECODERS, WORKER)
 Result = TypeVar("Result")
 
 
@@ -54,12 +56,32 @@ class FileId:
 
 
 def check_image(path: Path) -> ImageSize:
-    """Decode an image completely and return its size.
+    """Decode an image completely, once per content, and return its size.
 
     Raises:
         BadImage: If it is not an image, damaged or out of bounds.
     """
-    return _named(path.name, lambda: _check(FileId.of(path)))
+    return _named(path.name, lambda: _DECODED.check(FileId.of(path)))
+
+
+def image_problems(paths: Sequence[Path], *, may_decode: bool) -> list[DatasetError] | None:
+    """Return why images cannot be trained, [] if all can, after decoding NUM_DECODERS at a time; None if that has to be done and may not.
+
+    Content that was accepted once is not decoded again.
+    """
+    if not may_decode:
+        known = [_DECODED.known(path) for path in paths]
+        return None if None in known else [each for each in known if isinstance(each, DatasetError)]
+
+    def problem(path: Path) -> DatasetError | None:
+        try:
+            check_image(path)
+        except DatasetError as error:
+            return error
+        return None
+
+    with ThreadPoolExecutor(NUM_DECODERS) as threads:
+        return [found for found in threads.map(problem, paths) if found is not None]
 
 
 def read_size(file: Path | os.DirEntry[str]) -> ImageSize:
@@ -104,9 +126,47 @@ def _run(pool: ImagePool, request: ImageRequest) -> ImageResult:
         raise DatasetError(f"Images cannot be checked now ({error.error.strerror}); try again in a moment.", field="images") from None
 
 
-def _check(file: FileId) -> ImageSize:
-    result = _run(DECODERS, ImageRequest(action="check", path=file.path))
-    return ImageSize(result.width, result.height)
+class _DecodedImages:
+    """What this process knows of images that it decoded completely, at most MAX_SIZES. Thread-safe.
+
+    A refused image is decoded again when it is checked again: memory may have run out.
+    """
+
+    def __init__(self) -> None:
+        self._known: dict[FileId, ImageSize | str] = {}
+
+    def known(self, path: Path) -> ImageSize | DatasetError | None:
+        """Return an image's size, or why it was refused; None if this content was not decoded yet."""
+        try:
+            known = self._known.get(FileId.of(path))
+        except OSError:
+            return None
+        return BadImage(f"{path.name} {known}", field="images") if isinstance(known, str) else known
+
+    def check(self, file: FileId) -> ImageSize:
+        """Return the size of an image that can be decoded.
+
+        Raises:
+            UnusableImage: If it cannot.
+        """
+        known = self._known.get(file)
+        if isinstance(known, ImageSize):
+            return known
+        try:
+            result = _run(DECODERS, ImageRequest(action="check", path=file.path))
+        except UnusableImage as error:
+            self._keep(file, str(error))
+            raise
+        self._keep(file, size := ImageSize(result.width, result.height))
+        return size
+
+    def _keep(self, file: FileId, found: ImageSize | str) -> None:
+        while len(self._known) >= MAX_SIZES:
+            self._known.pop(next(iter(self._known)), None)
+        self._known[file] = found
+
+
+_DECODED = _DecodedImages()
 
 
 @functools.lru_cache(maxsize=MAX_SIZES)

@@ -186,7 +186,8 @@ def check_file(path: Path, role: str) -> None:
 def apply_defaults(state: Mapping[str, Any], models: Path) -> dict[str, Any]:
     """Return a state with missing settings filled from its model's defaults; without a model, the default model is used."""
     filled = dict(state)
-    filled["base_model"] = filled.get("base_model") or default_model(models)
+    if filled.get("base_model") in (None, ""):
+        filled["base_model"] = default_model(models)
     defaults = get_model(str(filled["base_model"]), models).defaults
     for name, value in defaults.items():
         if name != "advanced" and filled.get(name) is None:

@@ -14,6 +14,7 @@ from fluxgym.contract.dataset_notes import (
     FolderSummary,
     cut_captions_sentence,
     no_images_sentence,
+    not_files_sentence,
     notes,
     required_trigger,
     undecodable_sentence,
@@ -23,6 +24,7 @@ from fluxgym.contract.dataset_notes import (
 from fluxgym.dataset.dataset_spec import caption_rules
 from fluxgym.dataset.folder import ImageFolder, check_names, refusal_of, sizes
 from fluxgym.dataset.folder_index import index_of
+from fluxgym.dataset.images import image_problems
 from fluxgym.errors import ConfigError, DatasetError, FluxGymError, Level, Problem, StorageError, problem_of
 from fluxgym.models.caption_tokens import token_limit, too_long
 from fluxgym.models.catalog import FoundFiles, Model, find_files, regularization_folder
@@ -160,7 +162,8 @@ def read_images(config: TrainConfig, folder: Path, models: Path, findings: Findi
 def _report_summary(config: TrainConfig, summary: FolderSummary, extension: str, findings: Findings) -> None:
     """Report the numbers of images and captions, what is left out, and captions that cannot be read."""
     if not summary.captions:
-        findings.refuse(DatasetError(no_images_sentence(summary.subfolders) or "Add at least one image."), IMAGES)
+        sentences = no_images_sentence(summary.subfolders) or "Add at least one image.", not_files_sentence(summary.not_files)
+        findings.refuse(DatasetError(" ".join(filter(None, sentences))), IMAGES)
         return
     _report_counts(config, len(summary.captions), sum(map(bool, summary.captions.values())), findings)
     findings.attempt(lambda: check_names(summary.captions), IMAGES)
@@ -244,6 +247,19 @@ def check_formats(trainer: TrainerBackend, images: ImageSet, findings: Findings)
             which = skipped[0] if len(skipped) == 1 else f"{skipped[0]} and {len(skipped) - 1} more"
             message = f"{which}: {trainer.title}, does not read this format; save as .png, or train without --sd-scripts."
             findings.add(Level.ERROR, message, IMAGES)
+
+
+def check_pixels_of(images: ImageSet, findings: Findings, *, may_decode: bool) -> bool:
+    """Decode the images completely and report the first damaged ones; return False if that has to be done and may not."""
+    others = images.regularization
+    regularization = findings.attempt(ImageFolder(others).names, "reg_data_dir") if others else None
+    for folder, names, where in ((images.folder, images.captions, IMAGES), (others, regularization, "reg_data_dir")):
+        problems = image_problems([folder / name for name in names], may_decode=may_decode) if folder and names else []
+        if problems is None:
+            return False
+        for problem in problems[:MAX_NAMED]:
+            findings.refuse(type(problem)(str(problem), field=where))
+    return True
 
 
 def report_small_images(config: TrainConfig, images: ImageSet, findings: Findings) -> None:

@@ -12,6 +12,7 @@ from fluxgym.app_settings import Settings
 from fluxgym.config.defaults import DEFAULTS
 from fluxgym.config.settings import TrainConfig, check_advanced
 from fluxgym.dataset.dataset_spec import dataset_toml, expected_steps
+from fluxgym.dataset.folder import check_portable
 from fluxgym.errors import BadName, ConfigError, FluxGymError, Level, Problem, error_of
 from fluxgym.models.catalog import FoundFiles, Model, apply_defaults, get_model
 from fluxgym.planning.checks import (
@@ -21,6 +22,7 @@ from fluxgym.planning.checks import (
     check_disk,
     check_formats,
     check_model,
+    check_pixels_of,
     read_images,
     report_long_captions,
     report_sample_prompts,
@@ -47,8 +49,8 @@ class TrainingPlan:
     """One training, ready to start if it has no errors.
 
     A setting that cannot be used has its default in config and an error in problems. dataset_toml is "", options are empty and steps is
-    None where they cannot be computed. problems also has the results of the checks that passed. is_checked is False while the trainer
-    has not been asked about settings that only it can check.
+    None where they cannot be computed. problems also has the results of the checks that passed. is_trainer_asked is False while the trainer
+    has not been asked about settings that only it can check, are_images_decoded while images have not been decoded completely.
     """
 
     config: TrainConfig
@@ -63,7 +65,13 @@ class TrainingPlan:
     resume_from: Path | None
     steps: int | None
     problems: tuple[Problem, ...]
-    is_checked: bool
+    is_trainer_asked: bool
+    are_images_decoded: bool
+
+    @property
+    def is_checked(self) -> bool:
+        """True if the checks that take seconds have been made too."""
+        return self.is_trainer_asked and self.are_images_decoded
 
     @property
     def errors(self) -> tuple[Problem, ...]:
@@ -134,21 +142,34 @@ def plan(
     return checked(plan_unchecked(state, images, settings, run=run, resume=resume))
 
 
-def checked(planned: TrainingPlan, *, may_ask: bool = True) -> TrainingPlan:
-    """Return a plan with what the trainer's own checks refuse; the same plan if the trainer has to be asked and may_ask is False.
+def checked(planned: TrainingPlan, *, may_wait: bool = True) -> TrainingPlan:
+    """Return a plan with what the checks that take seconds refuse; without those that have to be waited for if may_wait is False.
 
-    The trainer needs seconds for the first answer about some settings, and is asked about the same settings only once.
+    The trainer needs seconds for the first answer about some settings, and decoding takes 5 to 20 ms per image of one megapixel. Both are
+    done once: for the same settings, and for the same content.
     """
-    if planned.is_checked:
+    return _with_decoded_images(_with_trainers_answer(planned, may_wait), may_wait)
+
+
+def _with_trainers_answer(planned: TrainingPlan, may_ask: bool) -> TrainingPlan:
+    if planned.is_trainer_asked:
         return planned
     try:
         toml = dataset_toml(planned.config, planned.images.folder, planned.images.regularization)
     except ConfigError:
-        return replace(planned, is_checked=True)  # reported already
+        return replace(planned, is_trainer_asked=True)  # reported already
     steps = planned.steps and planned.steps // planned.config.max_train_epochs
     data = CheckedData(toml=toml, steps_per_epoch=steps)
     found = backend_for(planned.trainer_dir).check_settings(planned.options, data, planned.trainer_dir, may_ask=may_ask)
-    return planned if found is None else replace(planned, problems=(*planned.problems, *found), is_checked=True)
+    return planned if found is None else replace(planned, problems=(*planned.problems, *found), is_trainer_asked=True)
+
+
+def _with_decoded_images(planned: TrainingPlan, may_wait: bool) -> TrainingPlan:
+    if planned.are_images_decoded:
+        return planned
+    findings = Findings()
+    is_known = check_pixels_of(planned.images, findings, may_decode=may_wait)
+    return replace(planned, problems=(*planned.problems, *findings.problems), are_images_decoded=is_known)
 
 
 def plan_unchecked(
@@ -173,6 +194,7 @@ def plan_unchecked(
         report_long_captions(config, image_set, files, findings)
     if resume is None:
         check_disk(settings.outputs, findings)
+        findings.attempt(lambda: check_portable(image_set.captions), IMAGES)
         if named := config.resume_from_checkpoint.strip():
             findings.attempt(lambda: check_named_checkpoint(named, run, settings.sd_scripts), "resume_from_checkpoint")
     resume_from = None if resume is None else resume.folder
@@ -196,7 +218,8 @@ def plan_unchecked(
         resume_from=resume_from,
         steps=steps or None,
         problems=tuple(findings.problems),
-        is_checked=not options or bool(refused) or not image_set.count or not needs_trainer(config),
+        is_trainer_asked=not options or bool(refused) or not image_set.count or not needs_trainer(config),
+        are_images_decoded=resume is not None or not image_set.is_complete,  # a resume has trained on them
     )
     return replace(planned, problems=(*planned.problems, *_named_code(planned)))
 

@@ -96,7 +96,7 @@ def slug_of(lora_name: str) -> str:
         raise BadName("Give your LoRA a name.", field="lora_name")
     if len(name) > 200:
         raise BadName(f"The LoRA name has {len(name)} characters; at most 200 are allowed.", field="lora_name")
-    if "/" in name or "\\" in name or "\0" in name:
+    if "/" in name or "\\" in name:
         raise BadName(f"The LoRA name “{short(name)}” holds a slash; use letters, digits, spaces and dashes.", field="lora_name")
     if not name.isprintable():
         raise BadName("The LoRA name holds a line break or another character that cannot be seen; type it again.", field="lora_name")

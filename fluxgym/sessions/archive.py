@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 
 from fluxgym.contract.caption_files import CAPTION
-from fluxgym.contract.dataset_rules import is_image_name
+from fluxgym.contract.dataset_rules import is_image_name, is_portable_name
 from fluxgym.contract.files import DATASET_FOLDER, UI_STATE, lora_name
 from fluxgym.contract.regular_files import UnsafeFile, open_regular
 from fluxgym.errors import ImportRefused
@@ -134,9 +134,7 @@ def _target(entry: zipfile.ZipInfo) -> PurePosixPath:
         raise ImportRefused(f"The archive holds “{_shown(entry)}”, a path that leads out of it.")
     if stat.S_IFMT(entry.external_attr >> 16) not in (0, stat.S_IFREG):
         raise ImportRefused(f"The archive holds “{_shown(entry)}”, which is a link or a device, not a file.")
-    if not _is_part_of_a_run(path) or any(
-        part.startswith(".") or not part.isprintable() or len(part.encode()) > 255 for part in path.parts
-    ):
+    if not _is_part_of_a_run(path) or not all(map(is_portable_name, path.parts)):
         raise ImportRefused(f"The archive holds “{_shown(entry)}”, which is not part of an exported run.")
     if entry.flag_bits & 1 or entry.compress_type not in METHODS:
         raise ImportRefused(f"The archive holds “{_shown(entry)}” encrypted or packed in an uncommon way; pack it as a plain .zip.")

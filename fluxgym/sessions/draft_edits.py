@@ -9,13 +9,12 @@ import shutil
 import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from itertools import count
 from pathlib import Path
 
 from fluxgym.contract.caption_files import CAPTION
 from fluxgym.contract.limits import MAX_CAPTION_BYTES
 from fluxgym.contract.regular_files import copy_regular, read_regular
-from fluxgym.dataset.folder import stems_of
+from fluxgym.dataset.folder import free_stem, stems_of
 from fluxgym.errors import DatasetError, FluxGymError
 from fluxgym.runs.files import is_regular, read_json, storage_error, write_json
 from fluxgym.sessions.drafts import Draft
@@ -123,7 +122,7 @@ class DraftEdits:
             if not names & present and (is_free or caption == _content(folder / f"{stem}{CAPTION}")):
                 new_stems[stem] = stem
         for stem in groups.keys() - new_stems.keys():
-            new_stems[stem] = _free_stem(stem, taken | groups.keys() | set(new_stems.values()))
+            new_stems[stem] = free_stem(stem, taken | groups.keys() | set(new_stems.values()))
         return new_stems
 
     @staticmethod
@@ -154,8 +153,3 @@ class DraftEdits:
 
 def _content(caption: Path) -> bytes | None:
     return read_regular(caption, MAX_CAPTION_BYTES) if is_regular(caption) else None
-
-
-def _free_stem(stem: str, taken: set[str]) -> str:
-    """Return a stem that no image has, with a number if necessary."""
-    return next(free for number in count(1) if (free := stem if number == 1 else f"{stem}-{number}") not in taken)

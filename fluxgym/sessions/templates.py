@@ -29,6 +29,8 @@ def save(outputs: OutputsPaths, name: str, state: Mapping[str, Any], *, agreed: 
         ReplacesTemplate: If a template with other settings has the name, and the user has not agreed.
         ConfigError: For invalid settings.
     """
+    if not name.strip():
+        raise BadName("Give the template a name.")
     try:
         slug = slug_of(name)
     except BadName as error:

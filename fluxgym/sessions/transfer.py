@@ -31,6 +31,7 @@ SECRETS = ("token", "password", "secret", "api_key", "apikey", "credential")
 NO_SECRETS = ("keep_tokens", "keep_tokens_separator", "max_token_length", "t5xxl_max_token_length", "weighted_captions")
 OF_ITS_TRAINING = ("reason_code", "exit_code", "completed_at", "host")
 MAX_DEPTH = 50
+GZIP = b"\x1f\x8b"  # how a .tar.gz begins
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -143,9 +144,12 @@ def import_file(source: Path, outputs: OutputsPaths) -> list[RunPaths]:
 def _is_archive(source: Path) -> bool:
     try:
         with open_regular(source, follow_links=True) as file:
-            return file.read(2) == b"PK" or source.suffix.lower() == ".zip"
+            head = file.read(2)
     except OSError as error:
         raise ImportRefused(f"{source} cannot be read: {error.strerror}.") from None
+    if head == GZIP:
+        raise ImportRefused(f"{source.name} is a backup, not an export; restore it with: tar -xzf {source.name}")
+    return head == b"PK" or source.suffix.lower() == ".zip"
 
 
 def _write_single(source: Path, staging: Path) -> Path:

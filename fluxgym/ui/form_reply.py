@@ -46,11 +46,11 @@ class Form:
     def reply(self, state: State, errors: Errors, images: Path, *, pressed: bool = False, ask: bool = False) -> Reply:
         """Return the plan and everything that is shown beside the fields. `pressed` is True after a click on Start; an empty name is then an error too.
 
-        errors are those of fields whose content is not a value at all. With `pressed` or `ask`, the trainer is asked about settings that
-        only it can check, which takes seconds; otherwise the answer says that they are not checked yet.
+        errors are those of fields whose content is not a value at all. With `pressed` or `ask`, the checks are made that take
+        seconds (see `checked`); otherwise the answer says that they are not made yet.
         """
         errors = dict(errors)
-        planned = checked(plan_unchecked(form_values.usable(state, errors), images, self._settings), may_ask=pressed or ask)
+        planned = checked(plan_unchecked(form_values.usable(state, errors), images, self._settings), may_wait=pressed or ask)
         lines = _lines(planned, errors)
         is_whole = not set(errors) - {"lora_name"}  # what the plan has a default for is not shown as a number of steps
         if not pressed and not state["lora_name"].strip():

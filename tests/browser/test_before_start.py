@@ -70,7 +70,7 @@ def test_unusual_settings_are_checked_by_the_trainer_while_the_form_answers(app,
     page.locator("#fg-example").click()
     expect(page.locator("#fg-expected-steps")).to_have_text("320 steps")
     page.get_by_role("button", name="Advanced", exact=True).click()
-    checking = page.get_by_text("The trainer is checking the advanced settings…")
+    checking = page.get_by_text("Images and settings are being checked…")
     flags = page.locator("#field-other_flags textarea")
     flags.fill("optimizer_type = nosuch")
     expect(checking).to_be_visible()

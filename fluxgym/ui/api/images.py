@@ -12,7 +12,7 @@ from fastapi import APIRouter, Depends, Query
 
 from fluxgym.app_settings import Settings
 from fluxgym.dataset.example import TRIGGER, write_example
-from fluxgym.dataset.folder import ImageFolder, check_caption
+from fluxgym.dataset.folder import ImageFolder, check_caption, check_caption_length
 from fluxgym.dataset.folder_index import Captions
 from fluxgym.errors import DatasetError
 from fluxgym.runs.paths import OutputsPaths
@@ -81,6 +81,14 @@ class Selection:
             return names
         kept = set(captions.missing() if self.filter == "no_caption" else captions.without(self.trigger))
         return [name for name in names if name in kept]
+
+
+@dataclass(frozen=True, kw_only=True)
+class TextChange:
+    """A change of captions: the length that a caption gets, in characters, and the new caption."""
+
+    new_length: Callable[[str], int]
+    apply: Callable[[str], str]
 
 
 class ImageRoutes:
@@ -167,18 +175,15 @@ class ImageRoutes:
         text = request.text.strip()
         if not text:
             raise DatasetError("Enter a text to add.", field="images")
-        at_start = request.at == "start"
-        return self._edit_captions(
-            draft, source, request.names, lambda old: ", ".join(filter(None, [text, old] if at_start else [old, text]))
-        )
+        return self._edit_captions(draft, source, request.names, _added(text, at_start=request.at == "start"))
 
     def replace(self, draft: str, request: ReplaceRequest, source: str = "") -> ImageCounts:
         """Replace a text in captions."""
         if not request.find:
             raise DatasetError("Enter a text to find.", field="images")
-        return self._edit_captions(draft, source, request.names, lambda old: old.replace(request.find, request.text))
+        return self._edit_captions(draft, source, request.names, _replaced(request.find, request.text))
 
-    def _edit_captions(self, draft: str, source: str, names: list[str], change: Callable[[str], str]) -> ImageCounts:
+    def _edit_captions(self, draft: str, source: str, names: list[str], change: TextChange) -> ImageCounts:
         if not _changes(self.folder(draft, source), names, change):
             return _counts(self.folder(draft, source), source=source, changed=0)
         own = self._own(draft, source)
@@ -221,16 +226,36 @@ class ImageRoutes:
         return own
 
 
-def _changes(folder: ImageFolder, names: list[str], change: Callable[[str], str]) -> dict[str, str]:
+def _added(text: str, *, at_start: bool) -> TextChange:
+    """Return the change that adds a text to a caption, with a comma between them."""
+    return TextChange(
+        new_length=lambda old: len(old) + len(text) + 2 * bool(old),
+        apply=lambda old: ", ".join(filter(None, [text, old] if at_start else [old, text])),
+    )
+
+
+def _replaced(find: str, text: str) -> TextChange:
+    """Return the change that replaces a text in a caption."""
+    return TextChange(
+        new_length=lambda old: len(old) + old.count(find) * (len(text) - len(find)), apply=lambda old: old.replace(find, text)
+    )
+
+
+def _changes(folder: ImageFolder, names: list[str], change: TextChange) -> dict[str, str]:
     """Return the new captions of images whose caption changes.
 
     Raises:
-        DatasetError: If one cannot be a caption.
+        DatasetError: If one cannot be a caption. A text that would be too long is not built.
     """
     texts = folder.captions().texts
-    changed = {name: new for name in names if name in texts and (new := change(texts[name])) != texts[name]}
-    for name, text in changed.items():
-        check_caption(name, text)
+    changed = {}
+    for name in filter(texts.__contains__, dict.fromkeys(names)):
+        old = texts[name]
+        if (length := change.new_length(old)) > len(old):
+            check_caption_length(name, length)
+        if (new := change.apply(old)) != old:
+            check_caption(name, new)
+            changed[name] = new
     return changed
 
 

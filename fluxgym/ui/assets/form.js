@@ -46,7 +46,7 @@ const ANSWER_MS = 10_000;
 const CHOSEN_MS = 100; // until Gradio shows what was chosen, and has reported it unless the app is down
 const PAGE = String(Math.random()); // tells this tab's edits from those of others
 
-// The trainer's own check takes seconds, so it is asked for when nothing was typed for a moment, and once at a time. isDue is whether the
+// Some checks take seconds, so they are asked for when nothing was typed for a moment, and once at a time. isDue is whether the
 // form that is shown has settings that were not checked yet.
 /** @type {{ isDue: boolean, inFlight: number, timer: number | undefined }} */
 const check = { isDue: false, inFlight: 0, timer: undefined };

@@ -103,7 +103,7 @@ class TrainColumn {
     this.timeNote = h("p", { class: "small soft" });
     this.times = h("div", {}, h("dl", { class: "kv" }, h("dt", {}, "Time"), this.time), this.timeNote);
     this.problems = h("ul", { class: "checks fg-lines fg-problems" });
-    this.checking = h("p", { class: "soft", role: "status", hidden: true }, icon("clock"), " The trainer is checking the advanced settings…");
+    this.checking = h("p", { class: "soft", role: "status", hidden: true }, icon("clock"), " Images and settings are being checked…");
     this.message = h("p", { class: "help bad fg-message", role: "alert" });
     this.taken = takenDialog();
     fill(element, h("div", { class: "stack" }, h("div", {}, this.steps, this.formula), this.times, this.problems, this.checking, this.message), this.taken.element);

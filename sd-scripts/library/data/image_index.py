@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from fluxgym.contract.buckets import BucketRule, Fit, Size
-from fluxgym.contract.caption_files import pair_captions, trained_text
+from fluxgym.contract.caption_files import control_character, pair_captions, trained_text
 from fluxgym.contract.dataset_notes import (
     FolderSummary,
     content_digest,
@@ -217,8 +217,10 @@ def _caption(name: str, entry: Any, subset: Subset) -> str:
     if not isinstance(entry, dict):
         raise TrainerError(f"the metadata_file {subset.metadata_file}: {name} is not a table of caption and tags.")
     caption, tags = entry.get("caption") or "", entry.get("tags") or ""
-    if not isinstance(caption, str) or not isinstance(tags, str):
-        raise TrainerError(f"the metadata_file {subset.metadata_file}: caption and tags of {name} must be texts.")
+    if not isinstance(caption, str) or not isinstance(tags, str) or control_character(caption + tags):
+        raise TrainerError(
+            f"the metadata_file {subset.metadata_file}: caption and tags of {name} must be texts without control characters."
+        )
     tags = tags.replace("\n", subset.caption_separator)
     lines = trained_text(caption, wildcards=subset.enable_wildcard).split("\n")
     return "\n".join(subset.caption_separator.join(part for part in (line, tags) if part) for line in lines)

@@ -18,6 +18,7 @@ from fluxgym.cli.terminal import read_state_file
 from fluxgym.engines.device_queue import Queue
 from fluxgym.engines.devices import acquire_devices
 from fluxgym.engines.dispatcher import DISPATCHER_ENDED, DispatcherProcess
+from fluxgym.errors import SettingsError
 from fluxgym.runs.launch_spec import DeviceRequest, LaunchSpec, write_launch_spec
 from fluxgym.runs.paths import OutputsPaths, RunPaths
 from fluxgym.runs.process_identity import identify
@@ -281,3 +282,23 @@ def test_every_argument_has_help_and_the_variables_are_listed(parser):
     assert common < read
     wanted = read if parser.prog == "app.py" else common
     assert {name for name in wanted if name not in parser.format_help()} == set()
+
+
+@pytest.mark.parametrize(
+    ("write", "sentence"),
+    [
+        (os.mkfifo, "it is a named pipe"),
+        (lambda path: path.write_text('{"seed": ' + "9" * 5000 + "}"), "holds a number that is too long"),
+        (lambda path: path.write_bytes(b"\xff\xfe\x00"), "is not text"),
+    ],
+)
+def test_state_file_that_cannot_be_read_is_answered_with_one_sentence(write, sentence, tmp_path):
+    write(tmp_path / "state.json")
+    with pytest.raises(SettingsError, match=sentence):
+        read_state_file(tmp_path / "state.json")
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
+def test_state_file_may_be_utf8_or_utf16(encoding, tmp_path):
+    (tmp_path / "state.json").write_bytes('{"lora_name": "ü"}'.encode(encoding))
+    assert read_state_file(tmp_path / "state.json") == {"lora_name": "ü"}

@@ -59,3 +59,13 @@ def test_an_unknown_encoding_is_refused():
 def test_lines_are_joined_or_alternatives():
     assert trained_text("zqx cat\r\nsitting\n\n on a chair\n", wildcards=False) == "zqx cat sitting on a chair"
     assert trained_text("zqx cat\nzqx dog\n", wildcards=True) == "zqx cat\nzqx dog"
+
+
+@pytest.mark.parametrize("data", [b"a\0b", b"\x1b[31mred", "cat".encode("utf-16-le"), "a\0b".encode("utf-32"), "a\x9bb".encode()])
+def test_control_characters_are_not_a_caption(data):
+    with pytest.raises(UnicodeDecodeError):
+        decode_caption(data)
+
+
+def test_white_space_is_a_caption():
+    assert decode_caption(b"one\ttwo\r\nthree\x0cfour") == "one\ttwo\r\nthree\x0cfour"

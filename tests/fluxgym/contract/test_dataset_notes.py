@@ -66,6 +66,11 @@ def test_kohyas_folder_says_how_to_use_it():
     sentence = no_images_sentence({"10_my cat": 2, "other": 1})
     assert "2 images in 10_my cat, 1 image in other" in sentence
     assert "choose 10_my cat with 10 repeats per image and the trigger word “my cat”" in sentence
+    assert "choose 99999_cat with the trigger word “cat”." in no_images_sentence({"99999_cat": 2})
+    assert "choose 0_cat with the trigger word “cat”." in no_images_sentence({"0_cat": 2})
+    assert "choose 1_ with 1 repeat per image." in no_images_sentence({"1_": 2})
+    assert "choose 0_." in no_images_sentence({"0_": 2})
+    assert "but there is 1 image in cats" in no_images_sentence({"cats": 1})
     assert no_images_sentence({"cats": 3}).endswith("Choose that folder.")
     assert no_images_sentence({}) == ""
 

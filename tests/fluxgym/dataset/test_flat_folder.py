@@ -9,7 +9,7 @@ from fluxgym.contract.kohya_folders import clear_folders
 from fluxgym.dataset.flat_folder import flat_folder, repeats_sentence, settings_of, with_settings_of
 from fluxgym.dataset.folder import CaptionRules, copy_for_training
 from fluxgym.dataset.folder_index import index_of
-from fluxgym.errors import StorageError
+from fluxgym.errors import DatasetError, StorageError
 
 
 def write(folder, **files):
@@ -30,11 +30,9 @@ def test_images_of_kohyas_folders_come_in_with_their_captions(tmp_path):
     with flat_folder(tmp_path / "in") as flat:
         assert [each.name for each in flat.kohya] == ["10_cat", "10_dog"]
         summary = index_of(flat.path).summary()
-        assert (summary.captions, summary.pairing.left_out, summary.subfolders) == (
-            {"a.png": "one cat", "b.png": "one dog"},
-            ("c.psd",),
-            {},
-        )
+        assert (summary.captions, summary.pairing.left_out) == ({"a.png": "one cat", "b.png": "one dog"}, ())
+        assert [note.partition(",")[0] for note in flat.notes] == ["1 file is left out (1 .psd)"]
+        assert "10_dog/c.psd" in flat.notes[0]
         assert copy_for_training(flat.path, tmp_path / "out", CaptionRules()) == 2
         path = flat.path
     assert not path.exists()
@@ -64,15 +62,62 @@ def test_any_other_folder_stays_as_it_is(layout, tmp_path):
         assert (flat.path, flat.kohya) == (tmp_path, ())
 
 
-def test_link_and_giant_in_place_of_a_caption_are_refused_as_elsewhere(tmp_path):
-    write(tmp_path / "10_cat", a__png="red", b__png="red")
-    (tmp_path / "secret").write_text("canary")
-    (tmp_path / "10_cat" / "a.txt").symlink_to(tmp_path / "secret")
-    (tmp_path / "10_cat" / "b.txt").write_text("x" * 100_000)
+@pytest.mark.parametrize(
+    ("make", "reason"),
+    [
+        (lambda path: path.symlink_to("secret"), "it is a link"),
+        (lambda path: path.write_text("x" * 100_000), "it is larger than 80 kB"),
+        (os.mkfifo, "it is a named pipe"),
+    ],
+)
+def test_caption_that_is_not_read_is_refused_for_its_own_reason(make, reason, tmp_path):
+    write(tmp_path / "10_cat", a__png="red", secret="canary")
+    make(tmp_path / "10_cat" / "a.txt")
+    with pytest.raises(DatasetError, match=f"10_cat/a.txt is not read: {reason}"), flat_folder(tmp_path):
+        pass
+
+
+def test_files_beside_images_neither_collide_nor_come_along(tmp_path):
+    for name, color in (("10_cat", "red"), ("10_dog", "blue")):
+        write(tmp_path / name, **{"__DS_Store": "x", "Thumbs__db": "x", "README": "x", f"{name}__png": color})
     with flat_folder(tmp_path) as flat:
-        summary = index_of(flat.path).summary()
-    assert set(summary.refused) == {"a.txt", "b.txt"}
-    assert "canary" not in str(summary)
+        assert sorted(path.name for path in flat.path.iterdir()) == ["10_cat.png", "10_cat.txt", "10_dog.png", "10_dog.txt"]
+    assert "10_cat/README, 10_dog/README" in flat.notes[0]
+
+
+def test_names_that_are_equal_with_their_folder_in_front_or_too_long_are_changed(tmp_path):
+    long = "n" * 240
+    write(tmp_path / "10_a", **{"b-c__png": "red", "x__png": "red", f"{long}__png": "red", f"{long}__txt": "one"})
+    write(tmp_path / "10_a-b", c__png="blue", x__png="blue", **{f"{long}__png": "blue", f"{long}__txt": "two"})
+    with flat_folder(tmp_path) as flat:
+        captions = index_of(flat.path).captions().texts
+        colors = sorted(Image.open(flat.path / name).getpixel((0, 0)) for name in captions)
+    assert (len(captions), colors) == (6, [(0, 0, 255)] * 3 + [(255, 0, 0)] * 3)
+    assert sorted(captions.values()) == ["", "", "", "", "one", "two"]
+    assert max(map(len, captions)) <= 210
+
+
+@pytest.mark.parametrize(("image", "caption"), [("x.png", "x.txt"), ("x_1_2_3_4.png", "x.txt"), ("x.png", "x.png.txt")])
+def test_caption_without_an_image_is_not_used_for_an_image_of_another_folder(image, caption, tmp_path):
+    write(tmp_path / "10_a", **{image.replace(".", "__"): "red"})
+    write(tmp_path / "10_b", y__png="blue", **{caption.replace(".", "__"): "another"})
+    with flat_folder(tmp_path) as flat:
+        assert index_of(flat.path).captions().texts == {image: "", "y.png": ""}
+    assert f"1 caption file is not used: 10_b/{caption}." in flat.notes[0]
+
+
+def test_caption_of_another_folders_image_is_not_shared(tmp_path):
+    write(tmp_path / "10_a", x_1_2_3_4__png="red")
+    write(tmp_path / "10_b", x__png="blue", x__txt="another")
+    with flat_folder(tmp_path) as flat:
+        assert index_of(flat.path).captions().texts == {"x.png": "another", "x_1_2_3_4.png": ""}
+
+
+def test_images_in_folders_inside_kohyas_folders_are_named_as_left_out(tmp_path):
+    write(tmp_path / "10_a", x__png="red")
+    write(tmp_path / "10_a" / "more", y__png="blue")
+    with flat_folder(tmp_path) as flat:
+        assert "1 image in 10_a/more" in flat.notes[0]
 
 
 def test_folder_that_cannot_be_read_is_named(tmp_path, monkeypatch):

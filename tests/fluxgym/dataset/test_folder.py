@@ -206,3 +206,16 @@ def test_removing_an_image_keeps_a_caption_that_another_one_shares(tmp_path):
     assert folder.caption("cat 0.jpg") == "sks cat, crop 0"
     folder.remove("cat 0.jpg")
     assert list(folder.path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("first", "second"), [("ab.png", "a\nb.png"), ("ab.png", "a\0b.png"), ("ab.png", "a\x9bb.png"), ("ü.png", "u\u0308.png")]
+)
+def test_image_whose_name_became_equal_by_cleaning_replaces_nothing(first, second, tmp_path):
+    folder = ImageFolder(tmp_path / "in")
+    for name, color in ((first, "red"), (second, "blue")):
+        Image.new("RGB", (8, 8), color).save(tmp_path / "new.png")
+        added = folder.add(tmp_path / "new.png", name)
+    assert (folder.names(), added) == (sorted([first, added]), f"{first[:-4]}-2.png")
+    Image.new("RGB", (8, 8), "green").save(tmp_path / "new.png")
+    assert folder.add(tmp_path / "new.png", f"holiday/{first}") == first  # the same name replaces the image, as before

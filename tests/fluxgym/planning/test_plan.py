@@ -1,9 +1,11 @@
 """The plan of a training: made from settings and images of any content, and launched by start and resume."""
 
+import os
 import tomllib
 from dataclasses import replace
 
 import pytest
+from PIL import Image
 
 from fluxgym.config.settings import SETTINGS, TrainConfig
 from fluxgym.errors import DatasetError, ModelError
@@ -34,6 +36,58 @@ def test_a_plan_holds_what_start_writes_and_launches(world, images):
     assert planned.options["--output_name"] == ("my-cat",)
     assert planned.sample_prompts.startswith("sks cat --w ")
     assert planned.launch_spec("id").argv[-len(to_words(planned.options)) :] == to_words(planned.options)
+
+
+@pytest.mark.parametrize("kind", ["png", "jpeg"])
+def test_image_whose_pixels_are_cut_off_prevents_start(kind, world, images):
+    with Image.open(images / "cat 0.png") as image:
+        image.convert("RGB").save(images / "cut.png", format=kind)
+    content = (images / "cut.png").read_bytes()
+    (images / "cut.png").write_bytes(content[: len(content) * 3 // 4])
+    assert [(each.field, each.message.partition(" ")[0]) for each in plan(state(), images, world).errors] == [("images", "cut.png")]
+
+
+@pytest.mark.parametrize("name", ["a\x1b[31m.png", "a\nb.png", "a\tb.png", "a\x9bb.png", ".hidden.png", "a\\b.png", "a\u2028b.png"])
+def test_image_name_that_an_export_could_not_hold_prevents_start(name, world, images):
+    (images / "cat 0.png").rename(images / name)
+    (error,) = plan(state(), images, world).errors
+    assert (error.field, "rename or remove it" in error.message, error.message.isprintable()) == ("images", True, True)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        os.mkfifo,
+        os.mkdir,
+        lambda path: path.symlink_to("gone"),
+        lambda path: path.symlink_to(path),
+        lambda path: path.symlink_to("/dev/zero"),
+    ],
+)
+def test_entry_with_an_images_name_that_is_no_file_is_named(make, world, images, tmp_path):
+    make(images / "odd.png")
+    found = [each.message for each in plan(state(), images, world).problems if "odd.png" in each.message]
+    assert len(found) == 1 and found[0].startswith("1 entry with an image's name is left out")
+    (tmp_path / "only").mkdir()
+    make(tmp_path / "only" / "odd.png")
+    assert "odd.png" in next(each.message for each in plan(state(), tmp_path / "only", world).errors if each.field == "images")
+
+
+@pytest.mark.parametrize("value", [0, [], {}])
+def test_base_model_that_is_no_name_is_not_taken_for_a_missing_one(value, world, images):
+    assert "base_model" in {each.field for each in plan(state(base_model=value), images, world).errors}
+
+
+def test_long_value_of_an_advanced_setting_is_shown_cut(world, images):
+    found = plan(state(advanced={"max_grad_norm": "9" * 400}), images, world).errors
+    assert found and all(len(each.message) < 200 for each in found)
+
+
+def test_damaged_regularization_image_is_beside_its_field(world, images, tmp_path):
+    others = write_cats(tmp_path / "others", count=1)
+    (others / "cat 0.png").write_bytes((others / "cat 0.png").read_bytes()[:-2000])
+    planned = plan(state(advanced={"reg_data_dir": str(others)}), images, world)
+    assert [each.field for each in planned.errors] == ["reg_data_dir"]
 
 
 def test_a_relocated_plan_differs_only_in_the_paths_of_its_run(world, images):

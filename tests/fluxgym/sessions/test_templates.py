@@ -80,3 +80,11 @@ def test_a_template_edited_by_hand_brings_settings_and_nothing_else(outputs):
     }
     (outputs.templates / "mine.json").write_text(json.dumps({"name": "mine", "settings": settings}))
     assert templates.apply(outputs, "mine", {"lora_name": "dog"}) == {"lora_name": "dog", "max_train_epochs": 3}
+
+
+@pytest.mark.parametrize(
+    ("name", "sentence"), [("", "Give the template a name."), (" ", "Give the template a name."), ("a\0b", "cannot be seen")]
+)
+def test_a_name_that_cannot_be_a_templates_is_refused_as_one(name, sentence, tmp_path):
+    with pytest.raises(BadName, match=sentence):
+        templates.save(OutputsPaths(tmp_path), name, {})

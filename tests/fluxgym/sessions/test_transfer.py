@@ -1,5 +1,6 @@
 """Export and import: a round trip changes nothing that matters, and nothing hostile comes in."""
 
+import gzip
 import json
 import os
 import stat
@@ -228,3 +229,9 @@ def test_what_is_not_an_export_is_named_in_words_for_users(tmp_path, name, conte
     assert message.startswith(f"{name} is not a FluxGym export")
     assert problem in message
     assert not any(word in message for word in ("codec", "BadZipFile", "File is", "directory"))
+
+
+def test_a_backup_is_refused_with_the_command_that_restores_it(tmp_path):
+    (tmp_path / "backup.tar.gz").write_bytes(gzip.compress(b"x"))
+    with pytest.raises(ImportRefused, match=r"tar -xzf backup\.tar\.gz"):
+        import_file(tmp_path / "backup.tar.gz", OutputsPaths(tmp_path / "outputs"))

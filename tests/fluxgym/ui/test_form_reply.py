@@ -144,6 +144,7 @@ def test_what_the_trainer_refuses_is_beside_other_flags(form, images, settings):
     (settings.sd_scripts / CHECK_SCRIPT).parent.mkdir(parents=True)
     (settings.sd_scripts / CHECK_SCRIPT).write_text(script)
     unusual = state(form, advanced={"optimizer_type": "nosuch"})
+    assert form.reply(state(form), {}, images, ask=True).answer["checking"] is False
     assert form.reply(state(form), {}, images).answer["checking"] is False
     edited = form.reply(unusual, {}, images).answer
     assert (edited["checking"], edited["errors"]) == (True, {})
@@ -151,6 +152,17 @@ def test_what_the_trainer_refuses_is_beside_other_flags(form, images, settings):
     assert form.reply(unusual, {}, images).answer == answer  # known from now on
     assert answer["checking"] is False
     assert answer["errors"] == {"other_flags": "optimizer_type nosuch is not an optimizer; use one of AdamW."}
+
+
+def test_images_are_decoded_when_asked_and_their_damage_is_known_from_then_on(form, images):
+    damaged = images / "cut.png"
+    damaged.write_bytes((images / "cat 0.png").read_bytes()[:-2000])
+    first = form.reply(state(form), {}, images).answer
+    assert (first["checking"], [line for line in first["lines"] if line["level"] == "error"]) == (True, [])
+    answer = form.reply(state(form), {}, images, ask=True).answer
+    assert answer["checking"] is False
+    assert next(line["text"] for line in answer["lines"] if line["level"] == "error").startswith("cut.png ")
+    assert form.reply(state(form), {}, images).answer == answer
 
 
 def test_a_sample_prompt_that_the_trainer_refuses_is_beside_its_field(form, images):

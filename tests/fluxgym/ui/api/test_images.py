@@ -1,6 +1,8 @@
 """The gallery's data set: by page, captions on disk at once, a run's own images never touched."""
 
 import json
+import tracemalloc
+from contextlib import contextmanager
 
 import pytest
 
@@ -12,6 +14,16 @@ from tests.support.drafts import new_draft_id
 from tests.support.photos import write_cats
 from tests.support.runs import make_run
 from tests.support.small_world import small_world
+
+
+@contextmanager
+def traced_peak():
+    """Yield a function that returns the most memory that Python used at a time so far, in bytes."""
+    tracemalloc.start()
+    try:
+        yield lambda: tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
 
 
 @pytest.fixture
@@ -140,6 +152,7 @@ def test_a_copy_that_fails_leaves_no_half_of_it(client, settings, empty):
 @pytest.mark.parametrize(("method", "route", "body"), [
     ("PATCH", "images/gone.png", {"caption": "x"}), ("PATCH", "images/cat 0.png", {"caption": "x" * 20_001}),
     ("PATCH", "images/cat 0.png", {"caption": "\ud800"}), ("DELETE", "images/gone.png", None), ("POST", "remove", {"names": ["gone.png"]}),
+    ("POST", "add-text", {"names": ["cat 0.png"], "text": "a\0b"}), ("PATCH", "images/cat 0.png", {"caption": "a\x1bb"}),
     ("POST", "add-text", {"names": ["cat 0.png"], "text": "x" * 20_001}), ("POST", "add-text", {"names": ["cat 0.png"], "text": " "}),
     ("POST", "replace", {"names": ["cat 0.png"], "find": "sks", "text": "x" * 20_001}), ("POST", "replace", {"names": [], "find": "", "text": "x"}),
 ])  # fmt: skip
@@ -282,6 +295,15 @@ def test_text_is_replaced_in_captions(client, draft):
     answer = value(client.post(f"{base}/replace", json={"names": ["cat 0.png", "cat 1.png"], "find": "crop 1", "text": "a nose"}))
     assert answer["changed"] == 1
     assert draft.images.caption("cat 1.png") == "sks cat, a nose"
+
+
+def test_text_that_would_be_too_long_is_refused_before_it_is_built(client, draft):
+    draft.images.set_caption("cat 0.png", "a" * 2000)
+    with traced_peak() as peak:
+        answer = client.post(f"drafts/{draft.id}/replace", json={"names": ["cat 0.png"], "find": "a", "text": "x" * 19_000})
+        assert peak() < 10_000_000
+    assert "longer than 20000 characters" in error(answer, 400)
+    assert draft.images.caption("cat 0.png") == "a" * 2000
 
 
 @pytest.mark.parametrize(("route", "body"), [

@@ -133,7 +133,7 @@ def test_what_is_left_out_or_used_twice_is_named(cats, capsys):
 def test_txt_files_beside_the_default_extension_are_named(cats, capsys):
     index_images([Dataset(resolution=(64, 64), subsets=(Subset(image_dir=str(cats)),))], 1)
     err = capsys.readouterr().err
-    assert "10 .txt files lie beside images that have no .caption caption" in err
+    assert "10 .txt files are beside images that have no .caption caption" in err
     assert "Set caption_extension = .txt to use them" in err
 
 

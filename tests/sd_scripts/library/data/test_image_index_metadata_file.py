@@ -50,6 +50,7 @@ def test_lines_count_with_wildcards_and_tags_follow_each(read):
         ({"cat 9.png": {}}, r"names .*cat 9\.png, which is missing"),
         ({"cat 0.png": "text"}, r"cat 0\.png is not a table"),
         ({"cat 0.png": {"caption": 3}}, r"of cat 0\.png must be texts"),
+        ({"cat 0.png": {"caption": "a\0b"}}, r"of cat 0\.png must be texts without control characters"),
     ],
 )
 def test_what_is_wrong_is_named(content, named, read):
