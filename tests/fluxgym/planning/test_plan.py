@@ -15,6 +15,7 @@ from fluxgym.runs.paths import OutputsPaths
 from tests.compatibility.record_plans import load
 from tests.support.photos import write_cats
 from tests.support.small_world import small_world, state
+from tests.support.source_tree import ROOT
 
 
 @pytest.fixture(name="world")
@@ -134,3 +135,12 @@ def test_every_recorded_state_is_planned_with_the_error_that_it_had(world, image
             assert planned.config == TrainConfig.from_state(entry["filled"]), entry["state"]
         elif recorded and entry["state"].get("advanced") not in ([], "text", 5):  # which the model's defaults replace
             assert {field for _, field, _ in recorded} & {problem.field for problem in planned.errors}, entry["state"]
+
+
+@pytest.mark.slow
+def test_an_initial_epoch_beyond_the_end_is_an_error_of_the_advanced_settings(world, images):
+    settings = replace(world, sd_scripts=ROOT / "sd-scripts")
+    planned = plan(state(max_train_epochs=2, advanced={"initial_epoch": 3}), images, settings)
+    steps = planned.steps
+    assert [problem.message for problem in planned.errors] == [f"initial_epoch 3 leaves nothing to train: the training has {steps} steps."]
+    assert [problem.field for problem in planned.errors] == ["advanced"]
