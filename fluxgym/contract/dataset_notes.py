@@ -100,7 +100,7 @@ def without_trigger_sentence(names: Sequence[str], trigger: str) -> str:
 
 
 def not_files_sentence(names: Sequence[str]) -> str:
-    """Return which entries have an image's name and are left out because they are no files; "" without any."""
+    """Return which entries have an image's name and are left out because they are not files; "" without any."""
     if not names:
         return ""
     subject = "1 entry with an image's name is" if len(names) == 1 else f"{len(names)} entries with an image's name are"

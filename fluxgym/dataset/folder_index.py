@@ -138,7 +138,7 @@ class _Caption(NamedTuple):
 
 
 class _Extras(NamedTuple):
-    """Groups of images of the same content, the numbers of images in the folders inside, and image names that are no files."""
+    """Groups of images of the same content, the numbers of images in the folders inside, and image names that are not files."""
 
     equal: tuple[tuple[str, ...], ...]
     subfolders: dict[str, int]
@@ -317,7 +317,7 @@ def images_among(entries: dict[str, os.DirEntry[str]]) -> dict[str, os.DirEntry[
 
 
 def _not_files(entries: dict[str, os.DirEntry[str]]) -> tuple[str, ...]:
-    """Return the names of entries that have an image's name and are no files: folders, pipes, devices, links that lead nowhere."""
+    """Return the names of entries that have an image's name and are not files: folders, pipes, devices, links that lead nowhere."""
     return tuple(sorted(name for name, entry in entries.items() if is_image_name(name) and not _is_file(entry)))
 
 

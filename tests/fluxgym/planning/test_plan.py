@@ -64,7 +64,7 @@ def test_image_name_that_an_export_could_not_hold_prevents_start(name, world, im
         lambda path: path.symlink_to("/dev/zero"),
     ],
 )
-def test_entry_with_an_images_name_that_is_no_file_is_named(make, world, images, tmp_path):
+def test_entry_with_an_images_name_that_is_not_a_file_is_named(make, world, images, tmp_path):
     make(images / "odd.png")
     found = [each.message for each in plan(state(), images, world).problems if "odd.png" in each.message]
     assert len(found) == 1 and found[0].startswith("1 entry with an image's name is left out")
@@ -74,7 +74,7 @@ def test_entry_with_an_images_name_that_is_no_file_is_named(make, world, images,
 
 
 @pytest.mark.parametrize("value", [0, [], {}])
-def test_base_model_that_is_no_name_is_not_taken_for_a_missing_one(value, world, images):
+def test_base_model_that_is_not_a_name_is_not_taken_for_a_missing_one(value, world, images):
     assert "base_model" in {each.field for each in plan(state(base_model=value), images, world).errors}
 
 
