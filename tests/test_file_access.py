@@ -12,7 +12,6 @@ IMAGE_OPENERS = {"sd-scripts/pocket/images.py": "photos that packages bundle, fo
 PLAIN_OPENS = frozenset({"open", "fdopen", "read_text", "read_bytes", "copy", "copy2", "copyfile", "copytree", "fromfile"})
 # Files of the app that open files plainly, and why these cannot be hostile, or are opened safely. This table may only shrink.
 OPENS_PLAINLY = {
-    "fluxgym/cli/terminal.py": "a file that the user names",
     "fluxgym/config/trainer_flags.py": "a file of the app",
     "fluxgym/contract/regular_files.py": "opens safely; the target of a copy is created",
     "fluxgym/contract/volumes.py": "opens a folder to sync it",
