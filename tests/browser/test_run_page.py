@@ -232,7 +232,7 @@ def test_history_says_what_each_version_was_changed_to(app, page):
 def test_completed_page_trains_further_only_with_a_checkpoint(app, page, done):
     show(page, app, "done-cat")
     further = page.get_by_role("button", name="Train further")
-    expect(page.get_by_role("button", name="New training").first).to_be_attached()
+    expect(page.get_by_role("button", name="New training", exact=True).first).to_be_attached()
     expect(further).to_have_count(0)
     write_checkpoint(done, "done-cat-state", 120)
     further.click()

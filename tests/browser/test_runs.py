@@ -208,6 +208,6 @@ def test_a_run_that_is_deleted_or_forgotten_is_not_selected_any_more(app, page, 
 def test_new_training_on_the_page_of_runs_empties_the_form(app, page, runs):
     open_runs(page, app)
     expect(page.get_by_label("LoRA name")).to_have_value("corgi")
-    page.get_by_role("button", name="New training").first.click()
+    page.get_by_role("button", name="New training", exact=True).first.click()
     expect(page).to_have_url(f"{app.url}#train")
     expect(page.get_by_label("LoRA name")).to_have_value("")
