@@ -31,7 +31,7 @@ def test_no_problem_about_images_is_shown_while_an_upload_is_not_answered(app, p
     open_page(page, app)
     page.get_by_label("LoRA name").fill("cat")
     expect(page.locator(".fg-problems")).to_have_text(re.compile("Add at least one image."))
-    page.evaluate(HOLD_ANSWER, "images")
+    page.evaluate(HOLD_ANSWER, ["images", "check"])
     drop_files(page, {path.name: path.read_bytes() for path in cats})
     expect(page.locator(".fg-image")).to_have_count(8)
     page.wait_for_function("Boolean(window.release)")

@@ -22,12 +22,14 @@ DROP_SCRIPT = """async ([names, contents]) => {
   document.querySelector(".fg-drop").dispatchEvent(new DragEvent("drop", { dataTransfer: transfer, bubbles: true, cancelable: true }));
 }"""
 
-# The answer to one kind of event is held back until window.release is called.
-HOLD_ANSWER = """(kind) => {
-  const send = window.fetch;
+# The answers to one or several kinds of events are held back until window.release is called.
+HOLD_ANSWER = """(kinds) => {
+  const send = window.fetch, held = [];
   window.fetch = async (resource, options) => {
     const answer = await send(resource, options);
-    if (String(options?.body).includes(`"kind":"${kind}"`)) await new Promise((resolve) => { window.release = resolve; });
+    if ([kinds].flat().some((kind) => String(options?.body).includes(`"kind":"${kind}"`))) {
+      await new Promise((resolve) => { held.push(resolve); window.release = () => held.splice(0).forEach((release) => release()); });
+    }
     return answer;
   };
 }"""
