@@ -120,9 +120,9 @@ def test_removed_runs_are_listed_and_put_back(app, page, run):
     page.get_by_role("button", name="More for all sessions").click()
     page.get_by_role("menuitem", name="Removed runs").click()
     dialog = page.get_by_role("dialog")
-    expect(dialog).to_contain_text(re.compile("my-cat forgotten 20"))
-    dialog.get_by_role("button", name="Put back my-cat").click()
-    expect(dialog.get_by_role("button", name="Put back my-cat")).to_have_text("On the list as my-cat")
+    expect(dialog).to_contain_text(re.compile("My Cat forgotten 20"))
+    dialog.get_by_role("button", name="Put back My Cat").click()
+    expect(dialog.get_by_role("button", name="Put back My Cat")).to_have_text("On the list as my-cat")
     dialog.get_by_role("button", name="Close").click()
     assert run.ui_state.exists()
 

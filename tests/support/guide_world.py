@@ -91,9 +91,7 @@ class World:
         """Return the sessions by folder, newest first, after checking that page and terminal list the same."""
         rows = {session.slug: session for session in list_sessions(self.outputs)}
         entries = SessionIndex(self.outputs).entries(everything=True)
-        assert [(entry.slug, entry.name, entry.status) for entry in entries] == [
-            (row.slug, row.lora_name, row.status) for row in rows.values()
-        ]
+        assert [(entry.slug, entry.name, entry.status) for entry in entries] == [(row.slug, row.name, row.status) for row in rows.values()]
         return rows
 
 
