@@ -1,7 +1,7 @@
 // Replace what the form on the Train page holds: by the settings and images of a run, or by an empty form.
 
 import { question } from "./dialog.js";
-import { send } from "./form.js";
+import { restored, send } from "./form.js";
 import { notice } from "./notices.js";
 import { go } from "./router.js";
 import { unsavedChanges } from "./unsaved.js";
@@ -21,6 +21,7 @@ async function replaceForm(sentence, kind, details = {}) {
     return;
   }
   if (lost && !await question({ title: "Replace the form’s content?", text: `${sentence} This discards ${lost}.`, yes: "Replace" })) return;
+  await restored; // the answer to an earlier event would replace it
   send(kind, details);
   go("train");
 }
