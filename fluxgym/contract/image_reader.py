@@ -114,6 +114,14 @@ def _load_plugin(image_format: ImageFormat) -> None:
         raise missing_plugin(image_format) from None
 
 
+def rgb_on_white(image: Any, pillow: Any) -> Any:
+    """Return an image in mode RGB, with white where it is transparent."""
+    if image.has_transparency_data:
+        image = image.convert("RGBA")
+        return pillow.alpha_composite(pillow.new("RGBA", image.size, "white"), image).convert("RGB")
+    return image.convert("RGB")
+
+
 def size_as_seen(image: Any, pillow: Any) -> tuple[int, int]:
     """Return (width, height) of an opened image after its EXIF rotation; a PNG is not decoded for it, unlike by its own getexif()."""
     return upright_size(image.size, image.format, lambda: pillow.Image.getexif(image).get(EXIF_ORIENTATION))

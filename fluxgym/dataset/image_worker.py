@@ -5,7 +5,7 @@ from pathlib import Path
 
 from PIL import Image, ImageOps
 
-from fluxgym.contract.image_reader import open_image, size_as_seen
+from fluxgym.contract.image_reader import open_image, rgb_on_white, size_as_seen
 from fluxgym.contract.image_worker import Action, Answer, ImageReply, WorkerLimits, read_size, run_worker
 
 LIMITS = WorkerLimits(decode_bytes=2 << 30, cpu_s=60, niceness=10)
@@ -27,7 +27,7 @@ def make_thumbnail(path: Path, side: int) -> Answer:
         image.draft("RGB", (side * 2, side * 2))
         small = image if image.mode in SMOOTH_MODES else _to_smooth_mode(image)
         small.thumbnail((side, side))  # before anything is copied
-        small = _to_rgb(ImageOps.exif_transpose(small))
+        small = rgb_on_white(ImageOps.exif_transpose(small), Image)
         buffer = io.BytesIO()
         small.save(buffer, "JPEG", quality=JPEG_QUALITY)
     return ImageReply(width=small.width, height=small.height, num_bytes=buffer.tell()), buffer.getvalue()
@@ -40,13 +40,6 @@ def _to_smooth_mode(image: Image.Image) -> Image.Image:
     if image.mode == "1":
         return image.convert("L")
     return image.convert("RGBA" if image.has_transparency_data else "RGB")
-
-
-def _to_rgb(image: Image.Image) -> Image.Image:
-    if image.has_transparency_data:
-        image = image.convert("RGBA")
-        return Image.alpha_composite(Image.new("RGBA", image.size, "white"), image).convert("RGB")
-    return image.convert("RGB")
 
 
 ACTIONS: dict[str, Action] = {

@@ -28,7 +28,7 @@ class TrainerBackend(Protocol):
     """One kind of trainer. title completes "the trainer that wrote them: …".
 
     resumes_exactly: a training that resumes from a checkpoint ends bit for bit like one that was never interrupted. pickle_flags are the
-    options whose files are unpickled unless they are .safetensors, which can execute code; has_pickled_checkpoints says so of checkpoints.
+    options whose files are unpickled unless they are .safetensors, which can execute code; has_pickled_checkpoints is True if checkpoints are unpickled too.
     checks_lease: the trainer itself ends when another start has taken its folder.
     """
 

@@ -47,9 +47,14 @@ def read_all(path: Path) -> str:
         try:
             read(path)
         except BadImage as error:
-            if not str(error).startswith(path.name) or "Errno" in str(error):
-                return f"refused as {error}"
+            if wrong := _wrong_sentence(error, path):
+                return wrong
     return ""
+
+
+def _wrong_sentence(error: BadImage, path: Path) -> str:
+    """Return the sentence of a refusal that does not name its file, or names an error number; "" for a good one."""
+    return f"refused as {error}" if not str(error).startswith(path.name) or "Errno" in str(error) else ""
 
 
 def damaged_images(folder: Path, count: int, seed: int) -> Result:
@@ -217,8 +222,8 @@ def _refused(path: Path) -> str:
         try:
             read(path)
         except BadImage as error:
-            if not str(error).startswith(path.name) or "Errno" in str(error):
-                return f"refused as {error}"
+            if wrong := _wrong_sentence(error, path):
+                return wrong
         else:
             return f"{path.name} was read"
     return ""

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageOps
 
-from fluxgym.contract.image_reader import open_image
+from fluxgym.contract.image_reader import open_image, rgb_on_white
 from fluxgym.contract.image_worker import Action, Answer, ImageReply, WorkerLimits, read_size, run_worker
 
 LIMITS = WorkerLimits(decode_bytes=4 << 30, cpu_s=120, niceness=0)  # twice the app's, as the whole image is converted too
@@ -39,10 +39,8 @@ def _read_upright(path: Path) -> Image.Image:
 def _to_rgb(image: Image.Image) -> Image.Image:
     if image.mode in ("I", "I;16", "I;16L", "I;16B", "F"):
         return Image.fromarray((np.asarray(image, dtype=np.float32) / 257).clip(0, 255).astype(np.uint8)).convert("RGB")
-    if image.has_transparency_data:
-        image = image.convert("RGBA")
-        return Image.alpha_composite(Image.new("RGBA", image.size, "white"), image).convert("RGB")
-    return image.convert("RGB")
+    rgb: Image.Image = rgb_on_white(image, Image)
+    return rgb
 
 
 ACTIONS: dict[str, Action] = {
