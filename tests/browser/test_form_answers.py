@@ -42,6 +42,23 @@ def test_no_problem_about_images_is_shown_while_an_upload_is_not_answered(app, p
     expect(page.locator("#fg-formula")).to_contain_text("8 images")
 
 
+def test_what_is_sent_while_an_answer_changes_the_form_is_sent_again_with_the_change(app, page):
+    open_page(page, app)
+    page.evaluate(HOLD_ANSWER, ["images"])
+    page.locator("#fg-example").click()
+    page.wait_for_function("Boolean(window.release)")
+    with page.expect_response(lambda answer: '"kind":"typed"' in (answer.request.post_data or "")):
+        page.get_by_label("Repeat trains per image").fill("7")  # without the name that the held answer brings
+    page.evaluate("window.release()")
+    expect(page.get_by_label("LoRA name")).to_have_value("example-cat")
+    expect(page.locator(".fg-problems li")).to_have_count(0)
+    expect(page.locator("#fg-recipe [data-part=command]")).to_contain_text("--output_name example-cat")
+    page.wait_for_function("localStorage.getItem('fluxgym.unsent') === null")
+    page.reload()
+    expect(page.get_by_label("LoRA name")).to_have_value("example-cat")
+    expect(page.get_by_label("Repeat trains per image")).to_have_value("7")
+
+
 def test_every_figure_has_digits_of_one_width(app, page, running):
     for fragment in ("#train", "#runs", "#run/my-cat"):
         page.goto(f"{app.url}{fragment}")

@@ -28,6 +28,8 @@ interface DocumentEventMap {
   "fg:filter": CustomEvent<string>;
   /** The example photos are requested. */
   "fg:example": CustomEvent<null>;
+  /** An answer with this number is about to change fields of the form. */
+  "fg:patched": CustomEvent<number>;
   /** A setting is to be made visible. */
   "fg:reveal": CustomEvent<string>;
   /** The line about the machine. */

@@ -43,7 +43,7 @@ export function setSource(next) {
 /** @type {{ count: number, confirmed: number, sent: Map<number, number>, inFlight: number, next: FormAnswer["kind"], timer: number | undefined }} */
 const edits = { count: 0, confirmed: 0, sent: new Map(), inFlight: 0, next: "", timer: undefined };
 const ANSWER_MS = 10_000;
-const CHOSEN_MS = 100; // until Gradio shows what was chosen, and has reported it unless the app is down
+const CHOSEN_MS = 100; // until Gradio shows a value that was chosen or came with an answer, and has reported a choice unless the app is down
 const PAGE = String(Math.random()); // tells this tab's edits from those of others
 
 // Some checks take seconds, so they are asked for when nothing was typed for a moment, and once at a time. isDue is whether the
@@ -201,6 +201,9 @@ function listen() {
     if (input.getAttribute("role") !== "combobox") saveUnsent(fieldValues()); // while the app is down, Gradio passes nothing on, and it reloads the page when the app is back
   });
   listenToChoices();
+  document.addEventListener("fg:patched", ({ detail: request }) => setTimeout(() => {
+    if (state.request > request) edited(); // what was sent since may be without the change, and the answer to it would show the form without it
+  }, CHOSEN_MS));
   document.addEventListener("fg:connection", (event) => {
     if (!event.detail) return;
     check.inFlight = 0; // no answer comes from an app that was restarted
