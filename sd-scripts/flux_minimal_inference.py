@@ -20,13 +20,15 @@ from torch import Tensor
 import library  # noqa: F401, makes fluxgym.contract importable
 from fluxgym.contract.limits import MAX_SWAPPED
 from fluxgym.contract.sample_prompts import RANGES
-from library.command import Parser, explain_error, finite, number
+from library.command_parser import Parser
 from library.config import BaseWeights, ModelConfig, PlacementConfig, Quantization
 from library.errors import TrainerError
+from library.failures import explain_error
 from library.files import disk_errors
 from library.models.family import TRANSFORMER, ModelFamily
 from library.models.flux1.family import SAMPLING_DEFAULTS
 from library.models.registry import find_family
+from library.number_parsing import finite, number
 from library.placement.cpu import fast_dtype
 from library.placement.layout import autocast, choose_device
 from library.placement.quantization import KINDS

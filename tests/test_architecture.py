@@ -20,7 +20,9 @@ APP_ORDER = (
     ("supervisor",), ("sessions",), ("cli", "ui"), ("__main__", "launch"),
 )  # fmt: skip
 TRAINER_ORDER = (
-    ("library.errors",), ("library.files", "library.randomness", "library.process", "library.config"), ("library.command",),
+    ("library.errors", "library.limits", "library.network_options"),
+    ("library.files", "library.randomness", "library.process", "library.config", "library.command_parser", "library.number_parsing"),
+    ("library.failures",),
     ("library.weights",), ("library.models",), ("library.placement",), ("networks",), ("library.data", "library.optim"),
     ("library.flow_matching", "library.sample_prompts"), ("library.sampling", "library.objective"), ("library.training",), ("library.cli",),
     ("pocket",), ("flux_train_network", "flux_minimal_inference", "pretrain_pocket"),
@@ -39,16 +41,15 @@ FLUX1_TOOLS = {
 # Files outside models/flux1/ and pocket/ that name FLUX.1's files and parts, and why. CONTRIBUTING.md lists them; this table may only shrink.
 FLUX1_NAMES = {
     "sd-scripts/flux_minimal_inference.py": "kohya's command for FLUX.1",
-    "sd-scripts/library/cli/checks.py": "kohya's flags",
+    "sd-scripts/library/cli/flag_checks.py": "kohya's flags",
     "sd-scripts/library/cli/flags.py": "kohya's flags",
     "sd-scripts/library/cli/flag_support.py": "kohya's flags",
     "sd-scripts/library/config.py": "kohya's flags",
     "sd-scripts/library/training/compatibility.py": "kohya's flags",
+    "sd-scripts/library/training/preflight/network.py": "kohya's --network_args train_t5xxl",
     "sd-scripts/library/training/trackers.py": "kohya's flags",
     "sd-scripts/networks/flux_merge_lora.py": "kohya's command for FLUX.1",
     "sd-scripts/networks/lycoris_args.py": "kohya's --network_args train_t5xxl",
-    "sd-scripts/networks/network_args.py": "kohya's --network_args train_t5xxl",
-    "sd-scripts/networks/network_checks.py": "kohya's --network_args train_t5xxl",
     "fluxgym/config/trainer_flags.py": "kohya's flags",
     "fluxgym/contract/model_kinds.py": "the roles of model files",
     "fluxgym/models/catalog.py": "the roles of model files",

@@ -9,15 +9,15 @@ from torch import Tensor, nn
 
 from fluxgym.contract.codes import ReasonCode
 from library.errors import TrainerError
+from library.network_options import RateOptions
 from networks.lora_module import LoRAModule, MicroStep
 from networks.low_rank import frobenius
-from networks.network_args import LoRAOptions
 
 
 class TrainedNetwork(nn.Module, ABC):
     """A trainable network over frozen models; `parameters` are trained, `weights` are saved."""
 
-    def __init__(self, *, max_norm: float, options: LoRAOptions) -> None:
+    def __init__(self, *, max_norm: float, options: RateOptions) -> None:
         """`max_norm` limits the norm of each module's weight change (--scale_weight_norms); 0 disables the limit."""
         super().__init__()
         self.max_norm, self.options = max_norm, options
@@ -117,7 +117,7 @@ class TrainedNetwork(nn.Module, ABC):
 class LoRANetwork(TrainedNetwork):
     """A network of LoRA modules, with kohya's names."""
 
-    def __init__(self, modules: list[LoRAModule], micro_step: MicroStep, *, max_norm: float, options: LoRAOptions) -> None:
+    def __init__(self, modules: list[LoRAModule], micro_step: MicroStep, *, max_norm: float, options: RateOptions) -> None:
         super().__init__(max_norm=max_norm, options=options)
         self.loras, self.micro_step = modules, micro_step
         for module in modules:

@@ -21,11 +21,12 @@ if __name__ == "__main__":
 import library  # noqa: F401, makes fluxgym.contract importable
 from fluxgym.contract.codes import ReasonCode
 from fluxgym.contract.model_kinds import quantized_weights, unwrapped
-from library.command import Parser, number
+from library.command_parser import Parser
 from library.errors import TrainerError
 from library.models.flux1.family import SPECS
 from library.models.flux1.layer_names import CLIP_PREFIX, FILE_PREFIXES, FLUX_PREFIX, T5_PREFIX
 from library.models.layer_names import kohya_name
+from library.number_parsing import number
 from library.weights.safetensors_file import WeightFile
 from library.weights.stream_copy import Change, copy_with_changes, floating
 from networks.command_line import check_device, output_path, run_command, warn_ineffective_flags

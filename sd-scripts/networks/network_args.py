@@ -2,12 +2,14 @@
 
 import re
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, fields
+from dataclasses import fields
 from typing import Any
 
 from fluxgym.contract.block_numbers import block_numbers
-from library.command import MAX_RATE, MAX_RATIO, finite, rank
-from library.errors import TrainerError, warn
+from library.errors import TrainerError
+from library.limits import MAX_LEARNING_RATE, MAX_RATE_RATIO
+from library.network_options import LoRAOptions, RateOptions
+from library.number_parsing import finite, rank
 
 TRAIN_BLOCKS = ("all", "double", "single")
 PARTS = ("img_attn", "txt_attn", "img_mlp", "txt_mlp", "img_mod", "txt_mod", "single", "single_mod")
@@ -21,50 +23,6 @@ REFUSED = {
 REFUSED["ggpo_sigma"] = REFUSED["ggpo_beta"]
 
 
-@dataclass(frozen=True, kw_only=True)
-class LoRAOptions:
-    """The --network_args of a LoRA; None and empty values mean kohya's defaults. The constructor raises TrainerError for invalid values.
-
-    `*_dim` are ranks by layer type (0 means not trained), `in_dims` are the ranks of INPUTS. Block indices are texts such as "0-3,8", which
-    block_choice checks. `network_reg_*` map regular expressions over module names to ranks or learning rates.
-    """
-
-    train_blocks: str = "all"
-    split_qkv: bool = False
-    train_t5xxl: bool = False
-    verbose: bool = False
-    rank_dropout: float = 0.0
-    module_dropout: float = 0.0
-    img_attn_dim: int | None = None
-    txt_attn_dim: int | None = None
-    img_mlp_dim: int | None = None
-    txt_mlp_dim: int | None = None
-    img_mod_dim: int | None = None
-    txt_mod_dim: int | None = None
-    single_dim: int | None = None
-    single_mod_dim: int | None = None
-    in_dims: tuple[int, ...] = ()
-    train_double_block_indices: str = "all"
-    train_single_block_indices: str = "all"
-    network_reg_dims: tuple[tuple[str, int], ...] = ()
-    network_reg_lrs: tuple[tuple[str, float], ...] = ()
-    loraplus_lr_ratio: float | None = None
-    loraplus_unet_lr_ratio: float | None = None
-    loraplus_text_encoder_lr_ratio: float | None = None
-
-    def __post_init__(self) -> None:
-        if self.train_blocks not in TRAIN_BLOCKS:
-            raise _wrong("train_blocks", self.train_blocks, f"use one of {', '.join(TRAIN_BLOCKS)}")
-        if self.in_dims and len(self.in_dims) != len(INPUTS):
-            raise _wrong("in_dims", ",".join(map(str, self.in_dims)), f"it needs {len(INPUTS)} ranks, for {', '.join(INPUTS)}")
-        for name in ("rank_dropout", "module_dropout"):
-            if not 0 <= getattr(self, name) < 1:
-                raise _wrong(name, getattr(self, name), "it must be at least 0 and below 1")
-        for name in RATIOS:
-            if (ratio := getattr(self, name)) is not None and not 0 < ratio <= MAX_RATIO:
-                raise _wrong(name, ratio, f"it must be above 0 and at most {MAX_RATIO:g}")
-
-
 def parse_network_args(pairs: Iterable[str] | None) -> LoRAOptions:
     """Parse `key=value` pairs.
 
@@ -74,22 +32,43 @@ def parse_network_args(pairs: Iterable[str] | None) -> LoRAOptions:
     values: dict[str, Any] = {}
     for pair in pairs or ():
         key, equals, text = pair.partition("=")
-        if not equals or key not in KINDS:
+        if not equals or key not in VALUE_PARSERS:
             raise _unknown(pair, key)
         if key in WITHOUT_EFFECT:
             continue
         try:
-            values[key] = KINDS[key](text.strip())
+            values[key] = VALUE_PARSERS[key](text.strip())
         except ValueError as error:
             raise _wrong(key, text, str(error)) from None
-    return LoRAOptions(**values)
+    options = LoRAOptions(**values)
+    _check_options(options)
+    return options
 
 
-def warn_ineffective_args(pairs: Iterable[str] | None) -> None:
-    """Print a warning for each of --network_args that has no effect."""
-    for key in (pair.partition("=")[0] for pair in pairs or ()):
-        if key in WITHOUT_EFFECT:
-            warn(f"--network_args {key} has no effect: FLUX has no convolutions; kohya's FLUX network ignores it too")
+def _check_options(options: LoRAOptions) -> None:
+    """Raise TrainerError for a value outside its range."""
+    if options.train_blocks not in TRAIN_BLOCKS:
+        raise _wrong("train_blocks", options.train_blocks, f"use one of {', '.join(TRAIN_BLOCKS)}")
+    if options.in_dims and len(options.in_dims) != len(INPUTS):
+        raise _wrong("in_dims", ",".join(map(str, options.in_dims)), f"it needs {len(INPUTS)} ranks, for {', '.join(INPUTS)}")
+    for name in ("rank_dropout", "module_dropout"):
+        if not 0 <= getattr(options, name) < 1:
+            raise _wrong(name, getattr(options, name), "it must be at least 0 and below 1")
+    check_ratios(options)
+
+
+def check_ratios(options: RateOptions) -> None:
+    """Raise TrainerError for a ratio of LoRA+ outside its range."""
+    for name in RATIOS:
+        if (ratio := getattr(options, name)) is not None and not 0 < ratio <= MAX_RATE_RATIO:
+            raise _wrong(name, ratio, f"it must be above 0 and at most {MAX_RATE_RATIO:g}")
+
+
+def warnings_about_args(pairs: Iterable[str] | None) -> list[str]:
+    """Return a warning for each of the `key=value` pairs that has no effect."""
+    keys = [pair.partition("=")[0] for pair in pairs or ()]
+    reason = "FLUX has no convolutions; kohya's FLUX network ignores it too"
+    return [f"--network_args {key} has no effect: {reason}" for key in keys if key in WITHOUT_EFFECT]
 
 
 def block_choice(name: str, text: str, num_blocks: int) -> set[int]:
@@ -113,7 +92,7 @@ def check_rank(value: int, highest: int) -> None:
 def _unknown(pair: str, key: str) -> TrainerError:
     if key in REFUSED:
         return TrainerError(f"--network_args {pair} is not supported: {REFUSED[key]}.")
-    return TrainerError(f"--network_args {pair} is not supported; known: {', '.join(sorted(KINDS))}.")
+    return TrainerError(f"--network_args {pair} is not supported; known: {', '.join(sorted(VALUE_PARSERS))}.")
 
 
 def _wrong(name: str, value: object, remedy: str) -> TrainerError:
@@ -132,8 +111,8 @@ def switch(text: str) -> bool:
 
 
 def _rate(text: str) -> float:
-    if not 0 < (value := finite(text)) <= MAX_RATE:
-        raise ValueError(f"a learning rate must be above 0 and at most {MAX_RATE:g}")
+    if not 0 < (value := finite(text)) <= MAX_LEARNING_RATE:
+        raise ValueError(f"a learning rate must be above 0 and at most {MAX_LEARNING_RATE:g}")
     return value
 
 
@@ -170,5 +149,5 @@ def _kind(name: str, annotation: object) -> Callable[[str], Any]:
     return special.get(name) or plain[annotation]
 
 
-KINDS: dict[str, Callable[[str], Any]] = {field.name: _kind(field.name, field.type) for field in fields(LoRAOptions)}
-KINDS |= dict.fromkeys(WITHOUT_EFFECT, str)
+VALUE_PARSERS: dict[str, Callable[[str], Any]] = {field.name: _kind(field.name, field.type) for field in fields(LoRAOptions)}
+VALUE_PARSERS |= dict.fromkeys(WITHOUT_EFFECT, str)

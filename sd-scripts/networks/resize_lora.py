@@ -14,8 +14,9 @@ from torch import Tensor
 if __name__ == "__main__":
     sys.path[0] = str(Path(__file__).parents[1])
 
-from library.command import Parser, number
+from library.command_parser import Parser
 from library.errors import TrainerError
+from library.number_parsing import number
 from networks.command_line import check_device, run_command, warn_ineffective_flags
 from networks.lora_file import PRECISIONS, LoRAPair, read_lora, write_lora
 from networks.lora_keys import KeyForm

@@ -12,6 +12,7 @@ from safetensors.torch import load_file
 from library.cli.parse import parse
 from library.errors import TrainerError
 from library.process import StopFlag, StopRequested
+from library.training.preflight.settings import check_settings
 from library.training.progress_log import ProgressLog
 from library.training.setup import build_trainer
 from tests.support.photos import write_cats
@@ -59,7 +60,7 @@ def argv_of(out, cats, *extra, **subset):
 
 def train(out, cats, *extra, stop_at=None, **subset):
     progress = ProgressLog(str(out))
-    build_trainer(parse(argv_of(out, cats, *extra, **subset)), progress, StopWhileValidating(progress, stop_at)).run()
+    build_trainer(check_settings(parse(argv_of(out, cats, *extra, **subset))), progress, StopWhileValidating(progress, stop_at)).run()
 
 
 def lines(out):

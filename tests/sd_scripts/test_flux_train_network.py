@@ -65,7 +65,7 @@ def fixture_refuse(tmp_path):
     [
         (["--nosuch"], "--nosuch is not a flag of this trainer", False),
         (["--learning_rate", "fast"], "--learning_rate", False),
-        (["--loss_type", "huber"], "--huber_schedule", False),
+        (["--loss_type", "huber"], "--huber_schedule", True),
         (["--network_args", "nosuch=1"], "--network_args nosuch=1 is not supported", True),
         (["--network_module", "lycoris.kohya", "--network_args", "algo=magic"], "algo=magic is not supported", True),
         (["--sample_prompts", "nowhere.txt", "--sample_at_first"], "--sample_prompts nowhere.txt is missing", True),

@@ -1,7 +1,7 @@
 """The images of a training with their captions, the held-out ones, and kohya's metadata file."""
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -48,7 +48,7 @@ class TrainingImage:
 Entry = tuple[Path, str]  # an image and its caption
 
 
-def index_images(datasets: list[Dataset], seed: int) -> tuple[list[TrainingImage], list[TrainingImage]]:
+def index_images(datasets: Sequence[Dataset], seed: int) -> tuple[list[TrainingImage], list[TrainingImage]]:
     """Return the images to train on and those held out.
 
     Raises:

@@ -5,7 +5,7 @@ Each check raises TrainerError with one sentence that names file, key and value.
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import Field, dataclass, field, fields, replace
 from difflib import get_close_matches
 from types import UnionType
@@ -13,7 +13,7 @@ from typing import Any, get_args, get_origin
 
 from fluxgym.contract.buckets import GRID
 from library.config import DataConfig
-from library.errors import TrainerError, warn
+from library.errors import TrainerError
 
 LIMITS = {
     "num_repeats": (1, 100_000), "keep_tokens": (0, math.inf), "caption_dropout_every_n_epochs": (0, math.inf),
@@ -21,7 +21,7 @@ LIMITS = {
     "token_warmup_step": (0, math.inf), "validation_split": (0, 1),
 }  # fmt: skip
 INTERPOLATIONS = ("lanczos", "nearest", "bilinear", "linear", "bicubic", "cubic", "area", "box")
-KINDS = {
+TYPE_NAMES = {
     int: "a whole number", float: "a number", str: "a text", bool: "true or false", dict: "a table", tuple: "two numbers, as [1.0, 3.0]",
 }  # fmt: skip
 WINDOWS_PATHS = " Use single quotes or forward slashes for Windows paths: 'C:\\Users\\me' or \"C:/Users/me\"."
@@ -36,10 +36,10 @@ FORBIDS_TEXT_CACHE = (
     "token_warmup_step",
 )  # fmt: skip
 FORBIDS_LATENT_CACHE = ("random_crop", "color_aug", "face_crop_aug_range")
-NO_EFFECT = {
+WITHOUT_EFFECT = {
     "network_multiplier": (1.0, "kohya's FLUX trainer ignores it too"),
     "cache_info": (False, "folders are read again at each start"),
-}
+}  # keys that are accepted: the value that means nothing, and why others have no effect
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,7 +105,6 @@ class Dataset:
 
 SUBSET_FIELDS = {each.name: each for each in fields(Subset)}
 DATASET_FIELDS = {each.name: each for each in fields(Dataset) if each.name != "subsets"}
-WITHOUT_EFFECT = {"network_multiplier", "cache_info"}
 SUBSET_ONLY = {"image_dir", "metadata_file", "conditioning_data_dir", "is_reg"}  # not allowed in [general] or [[datasets]]
 SHARED_KEYS = {*DATASET_FIELDS, *SUBSET_FIELDS, *WITHOUT_EFFECT} - SUBSET_ONLY
 NOT_FROM_FLAGS = SUBSET_ONLY | {"num_repeats", "class_tokens", "batch_size", "custom_attributes"}
@@ -149,7 +148,7 @@ def check_type(expected: Field[Any], value: Any, source: str) -> None:
     kind = get_origin(kind) or kind
     accepted = {float: (int, float), tuple: (list, tuple)}.get(kind, kind)
     if not isinstance(value, accepted) or (isinstance(value, bool) and kind is not bool):
-        raise TrainerError(f"{source}: {expected.name} must be {KINDS[kind]}, not {value!r}.")
+        raise TrainerError(f"{source}: {expected.name} must be {TYPE_NAMES[kind]}, not {value!r}.")
 
 
 def size_of(value: Any, source: str) -> tuple[int, int]:
@@ -226,8 +225,8 @@ def check_dataset(dataset: Dataset, source: str) -> None:
         )
 
 
-def warn_of_keys_without_effect(merged: Mapping[str, Any], source: str) -> None:
-    """Warn of every key that is accepted but has no effect."""
-    for key, (harmless, reason) in NO_EFFECT.items():
-        if merged.get(key, harmless) != harmless:
-            warn(f"{source}: {key} has no effect: {reason}")
+def keys_without_effect(table: Mapping[str, Any], source: str) -> Iterator[str]:
+    """Yield a warning for each key that is accepted but has no effect."""
+    for key, (harmless, reason) in WITHOUT_EFFECT.items():
+        if table.get(key, harmless) != harmless:
+            yield f"{source}: {key} has no effect: {reason}"

@@ -31,8 +31,8 @@ from fluxgym.contract.files import (
 from fluxgym.contract.regular_files import read_regular
 from library.errors import CheckpointError, TrainerError
 from library.files import complete_folder, write_json
+from library.optim.optimizer_state import fitting_state
 from library.optim.schedules import resume_scheduler
-from library.optim.state_check import fitting_state
 from library.weights.safetensors_file import open_weights, save_tensors
 from networks.base import TrainedNetwork
 

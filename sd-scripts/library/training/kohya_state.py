@@ -49,7 +49,7 @@ def is_kohya_state(folder: Path) -> bool:
 
 
 def position_of(folder: Path, config: TrainerConfig, steps_per_epoch: int) -> TrainState:
-    """Return the position of a state and print it; --initial_step and --initial_epoch override it.
+    """Return the position of a state; --initial_step and --initial_epoch override it.
 
     The position file of FluxGym's supervisor takes precedence, then the scheduler's count, because kohya's own count restarts at each resume.
 
@@ -67,7 +67,6 @@ def position_of(folder: Path, config: TrainerConfig, steps_per_epoch: int) -> Tr
     elif start.initial_epoch is not None:
         step = (start.initial_epoch - 1) * steps_per_epoch
     epoch, rest = divmod(step, steps_per_epoch)
-    print(f"resuming inexactly from a state of kohya's trainer at step {step}: it does not record the order of the images", flush=True)
     return TrainState(
         step=step,
         epoch=epoch,

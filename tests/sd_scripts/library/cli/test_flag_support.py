@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from library.cli.checks import ONLY
+from library.cli.flag_checks import ONLY
 from library.cli.flag_support import HONORED, IGNORED, REFUSED
 from library.cli.flags import ADDITIONS, TABLE, build_parser
 from library.cli.parse import MODELSPEC
@@ -22,10 +22,10 @@ IN_ANY_CASE = ("sdpa", "persistent_data_loader_workers", "highvram", "lowram", "
 def test_the_three_answers_are_kohyas_flags_and_no_other():
     names = [row["flag"][2:] for row in json.loads(TABLE.read_text())]
     assert sorted([*HONORED, *IGNORED, *REFUSED]) == sorted(names)
-    assert not {row["flag"][2:] for row in ADDITIONS} & set(names)
+    assert not {flag.name for flag in ADDITIONS} & set(names)
 
 
-@pytest.mark.parametrize("name", sorted(HONORED) + [row["flag"][2:] for row in ADDITIONS])
+@pytest.mark.parametrize("name", sorted(HONORED) + [flag.name for flag in ADDITIONS])
 def test_an_honored_flag_is_read(name):
     if name in IN_ANY_CASE or name in ONLY or name in metadata.FROM_FLAGS or name in SUBSET_FIELDS or name in DATASET_FIELDS:
         return

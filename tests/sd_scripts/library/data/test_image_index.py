@@ -9,7 +9,7 @@ from fluxgym.contract.image_formats import FORMATS
 from library.data.dataset_toml import read_datasets
 from library.data.image_index import index_images
 from library.data.schema import Dataset, Subset
-from library.errors import TrainerError
+from library.errors import TrainerError, warn
 from tests.support.photos import write_cats
 from tests.support.trainer_config import trainer_config
 
@@ -84,14 +84,14 @@ def test_a_folder_may_be_all_for_validation(cats, tmp_path):
         f'[[datasets]]\nresolution = 64\n[[datasets.subsets]]\nimage_dir = "{cats}"\n'
         f'[[datasets.subsets]]\nimage_dir = "{other}"\nvalidation_split = 1.0\n'
     )
-    train, held_out = index_images(read_datasets(trainer_config(dataset_config=str(tmp_path / "d.toml")).data), 1)
+    train, held_out = index_images(read_datasets(trainer_config(dataset_config=str(tmp_path / "d.toml")).data, warn), 1)
     assert (len(train), len(held_out)) == (10, 2)
 
 
 def test_in_json_names_the_images(cats, tmp_path):
     (tmp_path / "meta.json").write_text(json.dumps({f"cat {index}.png": {"caption": f"number {index}"} for index in range(2)}))
     flags = {"in_json": str(tmp_path / "meta.json"), "train_data_dir": str(cats), "dataset_repeats": 5, "resolution": "64"}
-    train, _ = index_images(read_datasets(trainer_config(**flags).data), 1)
+    train, _ = index_images(read_datasets(trainer_config(**flags).data, warn), 1)
     assert [(image.caption, image.num_repeats, image.folder) for image in train] == [
         ("number 0", 5, cats),
         ("number 1", 5, cats),

@@ -10,6 +10,7 @@ from library.cli.parse import parse
 from library.errors import TrainerError
 from library.process import StopFlag, StopRequested
 from library.training.checkpoint import put_tensors
+from library.training.preflight.settings import check_settings
 from library.training.progress_log import ProgressLog
 from library.training.setup import build_trainer
 from tests.support.photos import write_cats
@@ -51,7 +52,7 @@ def train(argv, out, **stop_when):
     stop = StopFlag()
     config = parse([*argv, *(["--resume", str(checkpoint)] if checkpoint else [])])
     try:
-        build_trainer(config, StopWhen(str(out), stop, **stop_when), stop).run()
+        build_trainer(check_settings(config), StopWhen(str(out), stop, **stop_when), stop).run()
     except StopRequested:
         return True
     return False

@@ -5,7 +5,7 @@ import torch
 from safetensors.torch import save as safetensors
 
 from library.errors import TrainerError
-from library.training.settings_check import check_settings
+from library.training.preflight.settings import check_settings
 from tests.support.photos import write_cats
 from tests.support.stops import write_dataset
 from tests.support.trainer_config import trainer_config

@@ -4,10 +4,10 @@ from argparse import Namespace
 from collections.abc import Iterator
 from pathlib import Path
 
-from library.cli.flags import AT_LEAST, AT_MOST, EITHER_SIGN, MAX_SETTING
-from library.command import MAX_RATE
+from library.cli.flags import AT_LEAST, AT_MOST, EITHER_SIGN
 from library.config import NetworkModule
 from library.errors import TrainerError
+from library.limits import MAX_LEARNING_RATE, MAX_SETTING
 
 REQUIRED = ("pretrained_model_name_or_path", "ae", "clip_l", "t5xxl", "output_dir")
 MAX_NAME_BYTES = 200  # leaves room for what is added to a file's name
@@ -62,10 +62,10 @@ def _check_ranges(args: Namespace) -> None:
 def _check_rates(args: Namespace) -> None:
     for name in ("learning_rate", "unet_lr"):
         if (rate := getattr(args, name)) is not None and rate <= 0:
-            raise TrainerError(f"--{name} {rate} must be above 0 and at most {MAX_RATE:g}.")
+            raise TrainerError(f"--{name} {rate} must be above 0 and at most {MAX_LEARNING_RATE:g}.")
     for rate in args.text_encoder_lr or ():
-        if not 0 <= rate <= MAX_RATE:
-            raise TrainerError(f"--text_encoder_lr {rate} must be at least 0 and at most {MAX_RATE:g}.")
+        if not 0 <= rate <= MAX_LEARNING_RATE:
+            raise TrainerError(f"--text_encoder_lr {rate} must be at least 0 and at most {MAX_LEARNING_RATE:g}.")
     if args.ema_decay is not None and not 0 < args.ema_decay < 1:
         raise TrainerError(f"--ema_decay {args.ema_decay} must be between 0 and 1, for instance 0.99.")
 
