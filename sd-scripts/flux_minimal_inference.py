@@ -31,7 +31,7 @@ from library.models.registry import find_family
 from library.number_parsing import finite, number
 from library.placement.cpu import fast_dtype
 from library.placement.layout import autocast, choose_device
-from library.placement.quantization import KINDS
+from library.placement.quantization import QUANTIZED_LAYERS
 from library.sample_prompts import SamplePrompt
 from library.sampling import EncodedPrompt, initial_noise, sample_latents, to_image
 from library.training.base_model import BaseModel
@@ -70,7 +70,7 @@ def build_parser() -> argparse.ArgumentParser:
     add("--lora_weights", nargs="*", default=[], metavar="FILE;MULTIPLIER", help="LoRA files, each with its strength if that is not 1")
     add("--merge_lora_weights", action="store_true", help="merge them into the weights instead of computing beside them")
     add("--dtype", default="bfloat16", choices=DTYPES, help="precision of all models")
-    add("--flux_dtype", choices=[*DTYPES, *KINDS], help="precision of the transformer; fp8, int8 and nf4 keep it small")
+    add("--flux_dtype", choices=[*DTYPES, *QUANTIZED_LAYERS], help="precision of the transformer; fp8, int8 and nf4 keep it small")
     for name in ("clip_l", "t5xxl", "ae"):
         add(f"--{name}_dtype", choices=DTYPES, help="precision of this model" + ("; both encoders have one" if name != "ae" else ""))
     add("--blocks_to_swap", type=int, help=f"how much of the transformer stays in main memory, 0 to {MAX_SWAPPED}; as in the trainer")
@@ -138,8 +138,10 @@ def draw(args: argparse.Namespace) -> Image.Image:
         _base(args, family, loras, _dtype(args.t5xxl_dtype or args.clip_l_dtype or args.dtype, device), device), prompt, loras
     )
     kind = args.flux_dtype or args.dtype
-    base = _base(args, family, loras, _dtype(args.dtype if kind in KINDS else kind, device), device)
-    placement = PlacementConfig(base_quantization=Quantization(kind) if kind in KINDS else None, blocks_to_swap=args.blocks_to_swap)
+    base = _base(args, family, loras, _dtype(args.dtype if kind in QUANTIZED_LAYERS else kind, device), device)
+    placement = PlacementConfig(
+        base_quantization=Quantization(kind) if kind in QUANTIZED_LAYERS else None, blocks_to_swap=args.blocks_to_swap
+    )
     latents = _integrate(base, placement, encoded, loras)
     vae = family.load_vae(base.files, _dtype(args.ae_dtype or args.dtype, device), device)
     return to_image(family.decode_latents(vae, latents))

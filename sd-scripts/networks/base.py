@@ -11,7 +11,7 @@ from fluxgym.contract.codes import ReasonCode
 from library.errors import TrainerError
 from library.network_options import RateOptions
 from networks.lora_module import LoRAModule, MicroStep
-from networks.low_rank import frobenius
+from networks.low_rank import ALPHA, frobenius
 
 
 class TrainedNetwork(nn.Module, ABC):
@@ -97,7 +97,7 @@ class TrainedNetwork(nn.Module, ABC):
         """
         own = self.state()
         shared = {name: tensor for name, tensor in weights.items() if name in own}
-        if all(name.endswith(".alpha") for name in shared):
+        if all(name.endswith(f".{ALPHA}") for name in shared):
             raise TrainerError(
                 f"{source} does not fit this network: they have no trained tensor in common.", reason_code=ReasonCode.BAD_MODEL
             )
@@ -137,7 +137,7 @@ class LoRANetwork(TrainedNetwork):
         for lora in self.loras:
             own = lora.saved()
             given = {leaf: weights.get(f"{lora.name}.{leaf}") for leaf in own}
-            if all(given[leaf] is not None for leaf in own if leaf != "alpha"):
+            if all(given[leaf] is not None for leaf in own if leaf != ALPHA):
                 _load_weights(lora, {leaf: own[leaf] if tensor is None else tensor for leaf, tensor in given.items()})
 
     def set_multiplier(self, multiplier: float) -> None:

@@ -19,10 +19,10 @@ from networks.lora_file import LoRAFile, read_lora
 from networks.lora_flux import LoRASpec, create_network
 
 Groups = dict[float, list[nn.Parameter]]
-Parts = Mapping[Part, LoRAPart]  # of a model family
+FamilyParts = Mapping[Part, LoRAPart]  # of a model family
 
 
-def trained_parts(config: NetworkConfig, parts: Parts) -> frozenset[Part]:
+def trained_parts(config: NetworkConfig, parts: FamilyParts) -> frozenset[Part]:
     """Return which parts of a model family a network's settings train."""
     return frozenset(part for part, names in parts.items() if _is_trained(config, part, names))
 
@@ -32,7 +32,7 @@ def _is_trained(config: NetworkConfig, part: Part, names: LoRAPart) -> bool:
     return not is_left_out and (names.switch is None or config.is_on(names.switch))
 
 
-def check_fit(config: NetworkConfig, parts: Parts, models: Mapping[Part, nn.Module]) -> None:
+def check_fit(config: NetworkConfig, parts: FamilyParts, models: Mapping[Part, nn.Module]) -> None:
     """Check that a configured network fits its models, given without weights (FamilyOf.empty_models), before `create` needs loaded ones.
 
     For LyCORIS, only --network_weights is checked: its package needs real weights to create a network.
@@ -53,7 +53,7 @@ def check_fit(config: NetworkConfig, parts: Parts, models: Mapping[Part, nn.Modu
         network.check_matching_weights(initial.tensors, config.network_weights)
 
 
-def create(config: NetworkConfig, parts: Parts, models: Mapping[Part, nn.Module], *, seed: int) -> TrainedNetwork:
+def create(config: NetworkConfig, parts: FamilyParts, models: Mapping[Part, nn.Module], *, seed: int) -> TrainedNetwork:
     """Create the configured network over the models that it trains, on their devices, and load --network_weights.
 
     `models` are the transformer and the text encoders in memory.
@@ -72,13 +72,13 @@ def create(config: NetworkConfig, parts: Parts, models: Mapping[Part, nn.Module]
     return network
 
 
-def _by_prefix(config: NetworkConfig, parts: Parts, models: Mapping[Part, nn.Module]) -> dict[str, nn.Module]:
+def _by_prefix(config: NetworkConfig, parts: FamilyParts, models: Mapping[Part, nn.Module]) -> dict[str, nn.Module]:
     """Return the models that are trained, by kohya's prefix."""
     train = trained_parts(config, parts) & models.keys()
     return {names.prefix: models[part] for part, names in parts.items() if part in train}
 
 
-def _check_trains(network: TrainedNetwork, parts: Parts) -> None:
+def _check_trains(network: TrainedNetwork, parts: FamilyParts) -> None:
     if not any(network.trainable_parameters(names.prefix) for names in parts.values()):
         raise TrainerError("nothing would be trained: the flags and --network_args leave out every layer of the models.")
 
@@ -102,7 +102,7 @@ def _spec(config: NetworkConfig, initial: LoRAFile | None, options: LoRAOptions)
     )
 
 
-def parameter_groups(config: OptimConfig, network: TrainedNetwork, parts: Parts) -> list[dict[str, Any]]:
+def parameter_groups(config: OptimConfig, network: TrainedNetwork, parts: FamilyParts) -> list[dict[str, Any]]:
     """Return the optimizer's parameter groups in the order of the parts; groups with a learning rate of 0 are frozen and omitted.
 
     network_reg_lrs overrides the learning rate by module name, and LoRA+ multiplies the learning rate of the up factors.

@@ -18,6 +18,7 @@ from library.placement.quantization import QuantizedLinear
 from library.randomness import derived_seed
 from library.weights.safetensors_file import open_weights
 from networks.base import TrainedNetwork
+from networks.low_rank import ALPHA
 from networks.lycoris_args import BYPASS
 
 
@@ -54,7 +55,7 @@ class LycorisNetwork(TrainedNetwork):
             TrainerError: If an alpha differs, which would change the effect.
         """
         own = self.state()
-        for name in (name for name in weights if name.endswith(".alpha")):
+        for name in (name for name in weights if name.endswith(f".{ALPHA}")):
             if own[name].to("cpu", weights[name].dtype) != weights[name].cpu():
                 raise TrainerError(
                     f"the weights were trained with {name} = {weights[name]:g}, not {own[name]:g}; give that --network_alpha."

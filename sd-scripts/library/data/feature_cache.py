@@ -211,7 +211,7 @@ def _touch(path: Path) -> None:
 
 
 def _prepare(cache: Path) -> bool:
-    """Create a cache folder, remove unfinished files of killed runs, and return whether it is writable."""
+    """Create a cache folder and remove unfinished files of killed runs. Return True if it is writable."""
     try:
         cache.mkdir(exist_ok=True)
         (cache / ".gitignore").write_text("*\n")

@@ -82,7 +82,7 @@ class Subset:
         return self.metadata_file or self.image_dir
 
     def without_augmentation(self) -> "Subset":
-        """The same images and captions without what changes them from step to step, for validation."""
+        """Return the same images and captions without what changes them from step to step, for validation."""
         return replace(
             self, shuffle_caption=False, caption_dropout_rate=0.0, caption_dropout_every_n_epochs=0, caption_tag_dropout_rate=0.0,
             token_warmup_step=0.0, flip_aug=False, color_aug=False, random_crop=False, face_crop_aug_range=None, num_repeats=1,

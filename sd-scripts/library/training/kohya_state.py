@@ -24,6 +24,7 @@ from library.optim.schedules import resume_scheduler
 from library.training.checkpoint import TrainState, restore_optimizer, tensors_in
 from library.weights.safetensors_file import open_weights
 from networks.base import TrainedNetwork
+from networks.low_rank import ALPHA
 
 WEIGHT_SHAPED_STATES = ("exp_avg", "state1", "momentum_buffer", "z", "s")
 STATE_NAMES = {"AdamW": {"exp_avg"}, "bitsandbytes": {"state1"}, "Adafactor": {"exp_avg_sq", "exp_avg_sq_row"}, "Prodigy": {"p0"}}
@@ -119,7 +120,7 @@ def load_kohya_state(folder: Path, network: TrainedNetwork, optimizer: torch.opt
         raise TrainerError(f"--resume {folder}: it has no {NETWORK}; states with the network as a pickle are not supported.")
     weights, own = open_weights(folder / NETWORK, "the state's network"), network.state_dict()
     for name, tensor in weights.items():
-        if name.endswith(".alpha") and name in own and not torch.equal(own[name].float().cpu(), tensor.float()):
+        if name.endswith(f".{ALPHA}") and name in own and not torch.equal(own[name].float().cpu(), tensor.float()):
             raise TrainerError(f"--resume {folder}: it was made with --network_alpha {tensor.item():g}, now it is {own[name].item():g}.")
     network.load(weights, str(folder))
     saved = unpickle(folder / KOHYA_OPTIMIZER)

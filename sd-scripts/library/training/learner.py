@@ -33,8 +33,13 @@ class Learner:
         max_grad_norm: float,
     ) -> None:
         """`seed` is the seed of the run, `learning_rate` appears in error messages, a `max_grad_norm` of 0 disables clipping."""
-        self.network, self.optimizer, self.scheduler, self.average = network, optimizer, scheduler, average
-        self.seed, self.learning_rate, self.max_grad_norm = seed, learning_rate, max_grad_norm
+        self.network = network
+        self.optimizer = optimizer
+        self.scheduler = scheduler
+        self.average = average
+        self.seed = seed
+        self.learning_rate = learning_rate
+        self.max_grad_norm = max_grad_norm
         self._first_digests = network.digests()
 
     def resume(self, folder: Path, step: int) -> None:

@@ -32,8 +32,14 @@ class Trainer:
         stop: StopFlag,
         position: Position,
     ) -> None:
-        self.data, self.inputs, self.loss, self.learner = data, inputs, loss, learner
-        self.hooks, self.reporter, self.stop, self.position = hooks, reporter, stop, position
+        self.data = data
+        self.inputs = inputs
+        self.loss = loss
+        self.learner = learner
+        self.hooks = hooks
+        self.reporter = reporter
+        self.stop = stop
+        self.position = position
 
     def run(self) -> None:
         """Train to the end and save.

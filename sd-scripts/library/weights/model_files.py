@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from fluxgym.contract.codes import ReasonCode
 from fluxgym.contract.model_kinds import kind_of, quantized_weights, unwrapped
 from library.errors import TrainerError
+from library.weights.header import damaged
 from library.weights.safetensors_file import WeightFile, assign, fingerprint_of_file, persistent_tensors
 
 FLOAT8 = (torch.float8_e4m3fn, torch.float8_e5m2)
@@ -90,7 +91,7 @@ class ModelFiles:
 
     def damaged(self, why: str) -> TrainerError:
         """Return the error for a model that cannot be read."""
-        return TrainerError(f"{self.what} {self.path} is damaged: {why}. Download it again.", reason_code=ReasonCode.BAD_MODEL)
+        return damaged(self.path, self.what, why)
 
     def shape(self, name: str) -> tuple[int, ...]:
         """Return a tensor's shape without reading it.
