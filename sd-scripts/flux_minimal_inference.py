@@ -1,7 +1,7 @@
 """An image in the terminal from a FLUX model and LoRA files, to look at what was trained; the flags are those of kohya's script of that name.
 
 `python sd-scripts/flux_minimal_inference.py --help` lists them. Text encoders, transformer and VAE are loaded and freed in turn, so that
-only one of them needs to fit. Exit codes: 0 done, 2 a mistake of the user's in one sentence.
+only one of them needs to fit. Exit codes: 0 done, 2 an error that the user can fix.
 """
 
 import argparse
@@ -192,11 +192,11 @@ def _integrate(base: BaseModel, placement: PlacementConfig, encoded: EncodedProm
     for lora in [] if base.base_weights else loras:
         lora.attach(flux, base.family.lora_parts[TRANSFORMER].prefix, device=base.device)
     if base.dtype == torch.float16:
-        raise TrainerError("the transformer of FLUX overflows in float16; use --flux_dtype bf16, and float16 for the others if you like.")
+        raise TrainerError("The transformer of FLUX overflows in float16; use --flux_dtype bf16, and float16 for the others if you like.")
     with autocast(base.device, base.dtype):
         latents = sample_latents(base.family, flux, encoded, initial_noise(base.family.geometry, encoded.prompt, 0, None))
     if not latents.isfinite().all():
-        raise TrainerError("the image contains NaN; a LoRA is damaged, its multiplier is too large, or a precision is too low.")
+        raise TrainerError("The image contains NaN; a LoRA is damaged, its multiplier is too large, or a precision is too low.")
     del flux
     _free_memory()
     return latents

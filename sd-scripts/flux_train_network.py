@@ -1,7 +1,7 @@
 """The trainer's command: kohya's flags in, a FLUX LoRA out. `python sd-scripts/flux_train_network.py --help` lists the flags.
 
-Exit codes: 0 done, 2 a mistake of the user's in one sentence, 28 full disk, 5 unwritable file, 143 stopped by SIGTERM after saving
-the state, 144 replaced by another start in the same folder, 1 anything else.
+Exit codes: 0 done, 2 an error that the user can fix, with its message after `error: `, 28 full disk, 5 unwritable file, 143 stopped by
+SIGTERM after saving the state, 144 replaced by another start in the same folder, 1 anything else.
 """
 
 import sys

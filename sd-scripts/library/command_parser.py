@@ -16,4 +16,4 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         """Raise TrainerError with argparse's message."""
-        raise TrainerError(f"{message[0].lower()}{message[1:]}.")
+        raise TrainerError(f"{message[0].upper()}{message[1:]}.")

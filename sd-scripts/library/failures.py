@@ -14,9 +14,9 @@ def explain_error(error: Exception) -> tuple[str, ReasonCode] | None:
     text = str(error)
     if type(error).__name__ == "OutOfMemoryError" or "CUDA out of memory" in text:  # PyTorch's class, which is not imported here
         remedy = "close other programs that use it, or start again with a smaller resolution or batch, or more swapped blocks"
-        return f"the GPU ran out of memory; {remedy}.", ReasonCode.CUDA_OOM
+        return f"The GPU ran out of memory; {remedy}.", ReasonCode.CUDA_OOM
     if isinstance(error, MemoryError) or "can't allocate memory" in text:
-        return "the machine ran out of main memory; close other programs or choose a smaller model.", ReasonCode.RAM_OOM
+        return "The machine ran out of main memory; close other programs or choose a smaller model.", ReasonCode.RAM_OOM
     if isinstance(error, OSError) and error.errno in FULL:
         full = disk_full(error.filename or "a file")
         return str(full), full.reason_code

@@ -162,7 +162,7 @@ def _load_weights(lora: LoRAModule, weights: Mapping[str, Tensor]) -> None:
         lora.load_weights(weights)
     except ValueError as error:
         raise TrainerError(
-            f"the weights of {lora.name} do not fit --network_args split_qkv=True: {error}; train on without it.",
+            f"The weights of {lora.name} do not fit --network_args split_qkv=True: {error}; train on without it.",
             reason_code=ReasonCode.BAD_MODEL,
         ) from None
 

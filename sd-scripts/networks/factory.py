@@ -80,7 +80,7 @@ def _by_prefix(config: NetworkConfig, parts: FamilyParts, models: Mapping[Part, 
 
 def _check_trains(network: TrainedNetwork, parts: FamilyParts) -> None:
     if not any(network.trainable_parameters(names.prefix) for names in parts.values()):
-        raise TrainerError("nothing would be trained: the flags and --network_args leave out every layer of the models.")
+        raise TrainerError("Nothing would be trained: the flags and --network_args leave out every layer of the models.")
 
 
 def _create_lora(config: NetworkConfig, options: LoRAOptions, models: Mapping[str, nn.Module], seed: int) -> LoRANetwork:

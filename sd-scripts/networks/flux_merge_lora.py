@@ -137,7 +137,7 @@ def _merged(pairs: Iterable[tuple[LoRAPair, float]], args: Namespace, weight: Te
     for pair, ratio in pairs:
         weight = weight.addmm(pair.up.to(**options), pair.down.to(**options), alpha=pair.scale * ratio)
     if not weight.isfinite().all():
-        raise TrainerError("the merged weights contain NaN or infinity; the model is damaged, or a ratio too large.")
+        raise TrainerError("The merged weights contain NaN or infinity; the model is damaged, or a ratio too large.")
     return weight
 
 

@@ -105,7 +105,7 @@ def to_kohya(tensors: Mapping[str, Tensor], names: LayerNames = LAYER_NAMES) -> 
             as_they_are.add(name)
         module = parts.setdefault(name, {}).setdefault(index, {})
         if leaf in module or (None in parts[name] and len(parts[name]) > 1):
-            raise TrainerError(f"the layer {name} has tensors under two names, one of them {key}.", reason_code=ReasonCode.BAD_MODEL)
+            raise TrainerError(f"The layer {name} has tensors under two names, one of them {key}.", reason_code=ReasonCode.BAD_MODEL)
         module[leaf] = tensor
     modules = {
         name: next(iter(found.values())) if name in as_they_are else _join_modules(name, found, names) for name, found in parts.items()
@@ -125,10 +125,10 @@ def by_module(tensors: Mapping[str, Tensor]) -> dict[str, Module]:
         modules.setdefault(owner, {})[leaf] = tensor
     for name, module in modules.items():
         if missing := {DOWN, UP} - set(module):
-            raise TrainerError(f"the LoRA is incomplete: {name} lacks its {min(missing)}.", reason_code=ReasonCode.BAD_MODEL)
+            raise TrainerError(f"The LoRA is incomplete: {name} lacks its {min(missing)}.", reason_code=ReasonCode.BAD_MODEL)
         down, up, alpha = module[DOWN], module[UP], module.get(ALPHA)
         if down.dim() != 2 or up.dim() != 2 or up.shape[1] != down.shape[0] or (alpha is not None and alpha.numel() != 1):
-            raise TrainerError(f"the LoRA is damaged: the shapes of {name} do not fit each other.", reason_code=ReasonCode.BAD_MODEL)
+            raise TrainerError(f"The LoRA is damaged: the shapes of {name} do not fit each other.", reason_code=ReasonCode.BAD_MODEL)
     return modules
 
 
@@ -144,19 +144,19 @@ def _split(key: str) -> tuple[str, str]:
 def _split_key(key: str) -> tuple[str, str]:
     owner, leaf = _split(key)
     if not owner:
-        raise TrainerError(f"the tensor {key} is not part of a LoRA.", reason_code=ReasonCode.BAD_MODEL)
+        raise TrainerError(f"The tensor {key} is not part of a LoRA.", reason_code=ReasonCode.BAD_MODEL)
     return owner, leaf
 
 
 def _unknown_layer(key: str) -> TrainerError:
-    return TrainerError(f"the tensor {key} belongs to no layer of FLUX.", reason_code=ReasonCode.BAD_MODEL)
+    return TrainerError(f"The tensor {key} belongs to no layer of FLUX.", reason_code=ReasonCode.BAD_MODEL)
 
 
 def _split_module(name: str, module: Module, names: LayerNames) -> dict[str, Module]:
     """Return a kohya module as one or several diffusers modules."""
     owners = names.diffusers_modules(name)
     if not owners:
-        raise TrainerError(f"diffusers' form has no name for {name}: it is not a layer of FLUX.", reason_code=ReasonCode.BAD_MODEL)
+        raise TrainerError(f"Diffusers' form has no name for {name}: it is not a layer of FLUX.", reason_code=ReasonCode.BAD_MODEL)
     layer = names.layer_at(name)
     if layer is None or len(owners) == 1:
         return {owners[0]: _swap_halves(layer, module)}

@@ -58,7 +58,7 @@ class LycorisNetwork(TrainedNetwork):
         for name in (name for name in weights if name.endswith(f".{ALPHA}")):
             if own[name].to("cpu", weights[name].dtype) != weights[name].cpu():
                 raise TrainerError(
-                    f"the weights were trained with {name} = {weights[name]:g}, not {own[name]:g}; give that --network_alpha."
+                    f"The weights were trained with {name} = {weights[name]:g}, not {own[name]:g}; give that --network_alpha."
                 )
         self.inner.load_state_dict(dict(weights), strict=False)
 

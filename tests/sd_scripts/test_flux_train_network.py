@@ -92,7 +92,7 @@ def test_a_full_disk_under_the_progress_has_an_exit_code_of_its_own(tmp_path, ca
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     (line,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith(ERROR_PREFIX)]
-    assert "the disk is full" in line
+    assert "The disk is full" in line
     assert "progress.jsonl" in line
 
 
@@ -104,6 +104,6 @@ def test_a_log_on_the_full_disk_keeps_the_exit_code(monkeypatch):
         flush = close = lambda self: None
 
     monkeypatch.setattr(command.sys, "stderr", FullLog())
-    assert command._refuse(ProgressLog(None), "the disk is full.", ReasonCode.DISK_FULL) == 28
+    assert command._refuse(ProgressLog(None), "The disk is full.", ReasonCode.DISK_FULL) == 28
     assert command._refuse(ProgressLog(None), "x cannot be written.", ReasonCode.STORAGE) == 5
     assert command._refuse(ProgressLog(None), "--x is odd.", ReasonCode.BAD_INPUT) == 2

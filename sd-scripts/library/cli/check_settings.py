@@ -1,7 +1,7 @@
 """Check a training's command line and data set as the trainer does, reading only headers of models: the app runs it before Start.
 
 Reads {"argv": [...], "steps_per_epoch": number or null, "has_gpu": true or false} from stdin and prints {"error": sentence or null,
-"unchecked": [flag, ...]}. A class of the user's own is not imported, since that executes it; its flag is in `unchecked`. The images are not
+"unchecked": [flag, ...]}. A custom class is not imported, since that executes it; its flag is in `unchecked`. The images are not
 read: the optimizer steps of an epoch are given, or what depends on them is not checked. This process uses no GPU; has_gpu says that the
 training has one.
 """

@@ -35,7 +35,7 @@ def _check_required(args: Namespace) -> None:
         if not getattr(args, name):
             raise TrainerError(f"--{name} is missing.")
     if not (args.dataset_config or args.train_data_dir or args.in_json):
-        raise TrainerError("there are no images to train on: give --dataset_config, --train_data_dir or --in_json.")
+        raise TrainerError("There are no images to train on: give --dataset_config, --train_data_dir or --in_json.")
 
 
 def _check_output_name(name: str) -> None:

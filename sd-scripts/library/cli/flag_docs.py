@@ -12,7 +12,7 @@ HEAD = """# The trainer's flags
 
 Made by `python sd-scripts/library/cli/flag_docs.py > docs/trainer-flags.md`; a test holds it equal to the parser. Every flag of kohya's FLUX LoRA
 trainer is here, none is silently ignored: **honored** does what it does there, **no effect** is accepted with one printed warning, **refused** ends
-with one sentence, which is the reason given here.
+with exit code 2 and an error message, which is the reason given here.
 
 """
 LABELS = {Support.HONORED: "honored", Support.IGNORED: "no effect", Support.REFUSED: "refused"}

@@ -90,7 +90,7 @@ def _is_line_end(word: str) -> bool:
 def _unknown(word: str) -> str:
     if _is_line_end(word):
         return (
-            "a backslash is left over from the end of a line: the last line needs none, and no space or carriage return may follow one; "
+            "A backslash is left over from the end of a line: the last line needs none, and no space or carriage return may follow one; "
             "remove it."
         )
     if not word.startswith("--"):

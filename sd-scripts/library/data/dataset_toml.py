@@ -94,7 +94,7 @@ def _named_folders(config: DataConfig) -> list[dict[str, Any]]:
         if not root:
             continue
         if not Path(root).is_dir():
-            raise TrainerError(f"the folder {root} is missing.")
+            raise TrainerError(f"The folder {root} is missing.")
         for folder in sorted(Path(root).iterdir()):
             if folder.is_dir() and (named := kohya_folder(folder.name)):
                 about = {"num_repeats": named.num_repeats, "class_tokens": named.class_tokens, "is_reg": is_reg}

@@ -1,6 +1,6 @@
 """Data sets and subsets as frozen dataclasses with kohya's keys, and the checks of their values.
 
-Each check raises TrainerError with one sentence that names file, key and value.
+Each check raises TrainerError with a message that names file, key and value.
 """
 
 import math

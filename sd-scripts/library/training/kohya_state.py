@@ -118,7 +118,7 @@ def load_kohya_state(folder: Path, network: TrainedNetwork, optimizer: torch.opt
     """
     if not (folder / NETWORK).is_file():
         raise TrainerError(f"--resume {folder}: it has no {NETWORK}; states with the network as a pickle are not supported.")
-    weights, own = open_weights(folder / NETWORK, "the state's network"), network.state_dict()
+    weights, own = open_weights(folder / NETWORK, "The state's network"), network.state_dict()
     for name, tensor in weights.items():
         if name.endswith(f".{ALPHA}") and name in own and not torch.equal(own[name].float().cpu(), tensor.float()):
             raise TrainerError(f"--resume {folder}: it was made with --network_alpha {tensor.item():g}, now it is {own[name].item():g}.")

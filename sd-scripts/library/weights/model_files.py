@@ -251,7 +251,7 @@ def find_files(path: Path, what: str, folders: Sequence[str] = ()) -> list[Path]
 def fingerprint(path: str | Path) -> str:
     """Return a content id of a model, computed from its file, its shards, or all .safetensors files in its folder."""
     path = Path(path)
-    files = sorted(path.rglob("*.safetensors")) if path.is_dir() else find_files(path, "the model")
+    files = sorted(path.rglob("*.safetensors")) if path.is_dir() else find_files(path, "The model")
     if len(files) == 1:
         return fingerprint_of_file(files[0])
     return hashlib.sha256("".join(f"{file.name} {fingerprint_of_file(file)}\n" for file in files).encode()).hexdigest()

@@ -118,7 +118,7 @@ def test_ranks_and_weights_come_from_a_file_of_either_form(form, tmp_path):
 
 def test_a_network_of_nothing_is_refused():
     nothing = ["train_double_block_indices=none", "train_single_block_indices=none"]
-    with pytest.raises(TrainerError, match="nothing would be trained"):
+    with pytest.raises(TrainerError, match="Nothing would be trained"):
         create(config_of(*nothing, network_train_unet_only=True), make_flux())
 
 

@@ -40,7 +40,7 @@ def test_settings_that_can_be_trained_are_accepted(argv):
         (["--network_args", "train_single_block_indices=6"], "the model's blocks are 0 to 5"),
         (
             ["--network_args", "train_double_block_indices=none", "train_single_block_indices=none", "--network_train_unet_only"],
-            "nothing would be trained",
+            "Nothing would be trained",
         ),
         (["--network_weights", "/no/such"], "--network_weights /no/such is missing"),
         (["--min_bucket_reso", "512", "--enable_bucket"], "min_bucket_reso 512"),

@@ -80,7 +80,7 @@ def test_a_loss_that_is_not_finite_ends_the_training(loss):
 
 def test_a_network_without_a_new_effect_has_learned_nothing():
     learner = make_learner()
-    with pytest.raises(TrainerError, match=r"nothing was learned in 9 steps: .* learning rate 0.1 ") as caught:
+    with pytest.raises(TrainerError, match=r"Nothing was learned in 9 steps: .* learning rate 0.1 ") as caught:
         learner.check_learned(9)
     assert caught.value.reason_code == "bad_output"
     with torch.no_grad():

@@ -99,7 +99,7 @@ def fixture_run(tmp_path_factory):
         ),
         (
             ["--network_args", "train_blocks=single", "train_single_block_indices=none", "--network_train_unet_only"],
-            "nothing would be trained",
+            "Nothing would be trained",
         ),
         (["--network_weights", "nowhere.safetensors"], "--network_weights nowhere.safetensors is missing"),
         (

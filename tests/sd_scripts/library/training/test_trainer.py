@@ -110,7 +110,7 @@ def test_the_initial_epoch_comes_from_the_checkpoint_if_the_flags_do_not_have_it
 
 
 def test_a_training_that_changed_no_weight_fails(models, dataset, tmp_path):
-    with pytest.raises(TrainerError, match="nothing was learned in 6 steps") as caught:
+    with pytest.raises(TrainerError, match="Nothing was learned in 6 steps") as caught:
         train(flags(models, dataset, tmp_path, *QUICK, "--network_alpha", "1e-44", epochs=1), tmp_path)
     assert caught.value.reason_code == "bad_output"
     assert not (tmp_path / "cat.safetensors").exists()
