@@ -9,7 +9,8 @@ from contextlib import AbstractContextManager
 from dataclasses import replace
 
 from fluxgym.errors import SessionError
-from fluxgym.runs.files import file_lock, write_json
+from fluxgym.runs.atomic_files import write_json
+from fluxgym.runs.locks import file_lock
 from fluxgym.runs.paths import OutputsPaths, RunPaths, is_run_name
 from fluxgym.runs.ticket import Ticket, read_ticket
 

@@ -9,9 +9,11 @@ from pathlib import Path
 from typing import IO
 
 from fluxgym.errors import FluxGymError, StorageError
-from fluxgym.runs.files import is_open_file, local_locks, read_json, storage_error, try_lock
+from fluxgym.runs.atomic_files import read_json
 from fluxgym.runs.gpus import GPU_SIGNS, VISIBLE
 from fluxgym.runs.launch_spec import DeviceRequest
+from fluxgym.runs.locks import is_open_file, local_locks, try_lock
+from fluxgym.runs.storage_errors import storage_error
 
 MAX_USER_BYTES = 1 << 16
 

@@ -28,13 +28,16 @@ from fluxgym.engines.devices import are_free
 from fluxgym.engines.spawn import START_TIMEOUT_S, StartedSupervisor, start_supervisor
 from fluxgym.engines.waiting_runs import Starter, WaitingReasons, WaitingRun, WaitingRuns, with_those_ahead
 from fluxgym.errors import LaunchError, StorageError, describe_error
+from fluxgym.runs.atomic_files import read_json, write_json
 from fluxgym.runs.detached import start_detached
-from fluxgym.runs.files import file_lock, is_open_file, local_locks, read_json, storage_error, tail, try_lock, write_json
 from fluxgym.runs.gpus import VISIBLE
 from fluxgym.runs.launch_spec import LaunchSpec
+from fluxgym.runs.locks import file_lock, is_open_file, local_locks, try_lock
+from fluxgym.runs.log_tail import tail
 from fluxgym.runs.paths import OutputsPaths, RunPaths
 from fluxgym.runs.process_identity import ProcessIdentity, identify, is_alive, is_frozen, lock_holder, signal_recorded
 from fluxgym.runs.state import update_state
+from fluxgym.runs.storage_errors import storage_error
 
 QUEUE_POLL_S = 1.0
 START_POLL_S = 0.05

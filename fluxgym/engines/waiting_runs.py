@@ -13,9 +13,10 @@ from fluxgym.contract.codes import ReasonCode, Status
 from fluxgym.engines.device_queue import Queue
 from fluxgym.engines.devices import DeviceUser, current_user, title
 from fluxgym.errors import NotReadableNow, describe_error
+from fluxgym.runs.atomic_files import remove_file
 from fluxgym.runs.exit_record import ExitRecord, record_end
-from fluxgym.runs.files import is_missing, remove_file
 from fluxgym.runs.launch_spec import DeviceRequest, LaunchSpec, holds_start, read_launch_spec, read_own_launch_spec, read_stop_request
+from fluxgym.runs.path_checks import is_missing
 from fluxgym.runs.paths import OutputsPaths, RunPaths
 from fluxgym.runs.process_identity import Liveness, is_alive, liveness_of, read_record
 from fluxgym.runs.snapshot import WAITING, RunSnapshot

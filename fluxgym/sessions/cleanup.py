@@ -20,10 +20,11 @@ from fluxgym.contract.files import UI_STATE
 from fluxgym.contract.regular_files import UnsafeFile, read_regular
 from fluxgym.engines.registry import engine_for, engine_of
 from fluxgym.errors import FluxGymError, SessionError, SessionNotFound, StorageError
+from fluxgym.runs.atomic_files import remove_file
 from fluxgym.runs.detached import start_detached
-from fluxgym.runs.files import raise_if_exhausted, remove_file, storage_error
 from fluxgym.runs.paths import OutputsPaths, RunPaths
 from fluxgym.runs.state import MAX_BYTES
+from fluxgym.runs.storage_errors import raise_if_exhausted, storage_error
 from fluxgym.sessions.listing import Session, list_sessions
 from fluxgym.sessions.preconditions import ensure_ended, ensure_same_run, name_lock
 

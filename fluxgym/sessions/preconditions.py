@@ -9,7 +9,7 @@ from datetime import datetime
 from fluxgym.contract.codes import LIVE, Status
 from fluxgym.engines.registry import engine_of, has_process, observe_run, status_of
 from fluxgym.errors import AlreadyRunning, SessionError, TakesOver, UnreadableState
-from fluxgym.runs.files import file_lock
+from fluxgym.runs.locks import file_lock
 from fluxgym.runs.paths import OutputsPaths, RunPaths
 from fluxgym.runs.process_identity import read_record
 from fluxgym.runs.snapshot import RunSnapshot

@@ -11,9 +11,9 @@ from fluxgym.engines.base import Mode
 from fluxgym.engines.registry import engine_of
 from fluxgym.errors import DatasetError, NamesCode, NothingToResume, SessionNotFound
 from fluxgym.planning.plan import TrainingPlan, plan
+from fluxgym.runs.atomic_files import write_text
 from fluxgym.runs.checkpoints import Checkpoint, list_complete, read_refused
 from fluxgym.runs.exit_record import ExitRecord, read_exit
-from fluxgym.runs.files import write_text
 from fluxgym.runs.launch_spec import LaunchSpec, clear_stop_request, read_launch_spec, read_own_launch_spec, write_launch_spec
 from fluxgym.runs.paths import OutputsPaths, RunPaths
 from fluxgym.runs.process_identity import read_record

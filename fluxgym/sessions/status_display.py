@@ -7,7 +7,7 @@ from typing import Any
 from fluxgym.contract.codes import LIVE, Status
 from fluxgym.contract.progress import is_number
 from fluxgym.engines.registry import engine_of
-from fluxgym.runs.files import is_regular
+from fluxgym.runs.path_checks import is_regular
 from fluxgym.runs.paths import RunPaths
 from fluxgym.runs.snapshot import RunSnapshot
 from fluxgym.runs.state import State, timestamp_of

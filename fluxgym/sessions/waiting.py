@@ -15,9 +15,9 @@ from fluxgym.contract.codes import ReasonCode, Status
 from fluxgym.engines.registry import engine_for, engine_of, status_of
 from fluxgym.errors import FluxGymError, describe_error
 from fluxgym.planning.plan import TrainingPlan, plan
+from fluxgym.runs.atomic_files import write_text
 from fluxgym.runs.checkpoints import Checkpoint, newest_verified
 from fluxgym.runs.exit_record import ExitRecord, record_end
-from fluxgym.runs.files import write_text
 from fluxgym.runs.launch_spec import LaunchSpec, read_launch_spec, read_own_launch_spec, write_launch_spec
 from fluxgym.runs.paths import OutputsPaths, RunPaths
 from fluxgym.runs.state import State, read_state

@@ -7,7 +7,7 @@ from fluxgym.contract.codes import ENDED, LIVE, Phase, Status
 from fluxgym.engines.registry import engine_of, has_process
 from fluxgym.models.catalog import list_models
 from fluxgym.runs.checkpoints import list_complete
-from fluxgym.runs.files import is_regular
+from fluxgym.runs.path_checks import is_regular
 from fluxgym.runs.paths import RunPaths
 from fluxgym.runs.snapshot import RunSnapshot
 from fluxgym.sessions.advice import EDIT_LABEL

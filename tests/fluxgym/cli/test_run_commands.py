@@ -275,7 +275,7 @@ def test_every_argument_has_help_and_the_variables_are_listed(parser):
         if not action.help and not isinstance(action, argparse._SubParsersAction)
     ]
     assert without == []
-    sources = "".join(path.read_text() for path in (Path("fluxgym/app_settings.py"), Path("fluxgym/runs/files.py")))
+    sources = "".join(path.read_text() for path in (Path("fluxgym/app_settings.py"), Path("fluxgym/runs/locks.py")))
     read = {f"FLUXGYM_{name}" for name in re.findall(r'given\("(\w+)"', sources.upper().replace("GIVEN", "given"))}
     read |= set(re.findall(r'environ\.get\("(\w+)"', sources))
     common = {"FLUXGYM_OUTPUTS", "FLUXGYM_MODELS", "FLUXGYM_SD_SCRIPTS", "FLUXGYM_LOCKS"}

@@ -9,8 +9,8 @@ import pytest
 from fluxgym.engines import devices
 from fluxgym.engines.devices import DeviceUser, acquire_devices, are_free, are_there, current_user, devices_of, num_gpus, title
 from fluxgym.errors import StorageError
-from fluxgym.runs.files import local_locks
 from fluxgym.runs.launch_spec import DeviceRequest
+from fluxgym.runs.locks import local_locks
 
 OUTPUTS = Path("/outputs")
 

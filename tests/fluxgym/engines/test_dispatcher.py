@@ -18,8 +18,8 @@ from fluxgym.engines.spawn import StartedSupervisor
 from fluxgym.engines.waiting_runs import WaitingRuns
 from fluxgym.errors import LaunchError, NotReadableNow, StorageError
 from fluxgym.runs.detached import PROJECT
-from fluxgym.runs.files import try_lock
 from fluxgym.runs.launch_spec import DeviceRequest, LaunchSpec, write_launch_spec
+from fluxgym.runs.locks import try_lock
 from fluxgym.runs.paths import OutputsPaths
 from fluxgym.runs.process_identity import identify, is_frozen, local_process
 from tests.support.runs import make_run, state_of, wait_for
@@ -250,7 +250,7 @@ FROZEN_AT_BIRTH = """
 import os, signal, sys
 from pathlib import Path
 from fluxgym.runs.detached import PROJECT
-from fluxgym.runs.files import try_lock
+from fluxgym.runs.locks import try_lock
 lock = try_lock(Path(sys.argv[1]))
 os.kill(os.getpid(), signal.SIGSTOP)
 {after}

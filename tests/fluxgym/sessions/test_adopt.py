@@ -13,8 +13,8 @@ from fluxgym.config.vram_tiers import TIERS
 from fluxgym.dataset.folder import ImageFolder
 from fluxgym.errors import SessionNotFound, StorageError
 from fluxgym.models.catalog import FoundFiles
+from fluxgym.runs.disk_space import MIN_FREE_BYTES
 from fluxgym.runs.exit_record import ExitRecord, write_exit_record
-from fluxgym.runs.files import MIN_FREE_BYTES
 from fluxgym.runs.launch_spec import to_words
 from fluxgym.runs.paths import OutputsPaths, RunPaths
 from fluxgym.runs.process_identity import identify

@@ -10,7 +10,7 @@ from contextlib import suppress
 import pytest
 
 from fluxgym.errors import AlreadyRunning, SessionError, SessionNotFound, StorageError
-from fluxgym.runs.files import file_lock
+from fluxgym.runs.locks import file_lock
 from fluxgym.runs.paths import OutputsPaths, RunPaths
 from fluxgym.runs.process_identity import identify
 from fluxgym.sessions import cleanup as forget_module

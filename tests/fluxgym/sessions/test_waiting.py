@@ -14,7 +14,7 @@ from fluxgym.engines.device_queue import Queue
 from fluxgym.engines.local import LocalEngine
 from fluxgym.engines.registry import engine_of, status_of
 from fluxgym.errors import LaunchError, NamesCode
-from fluxgym.runs.files import write_json
+from fluxgym.runs.atomic_files import write_json
 from fluxgym.runs.launch_spec import read_launch_spec, read_own_launch_spec
 from fluxgym.runs.paths import OutputsPaths
 from fluxgym.runs.process_identity import identify
