@@ -27,7 +27,7 @@ OPENS_PLAINLY = {
     "fluxgym/runs/process_identity.py": "/proc",
     "fluxgym/runs/signature.py": "the key in the user's folder, without following links",
     "fluxgym/sessions/archive.py": "entries of an archive, and files that are created",
-    "fluxgym/sessions/cleanup.py": "creates an archive",
+    "fluxgym/sessions/backup.py": "creates an archive",
     "fluxgym/sessions/transfer.py": "creates an archive",
     "fluxgym/supervisor/process_tree.py": "/proc",
     "fluxgym/supervisor/stall.py": "/proc",

@@ -24,7 +24,7 @@ from fluxgym.errors import DatasetError, FluxGymError, ImportRefused, SessionErr
 from fluxgym.runs.path_checks import is_regular, is_served
 from fluxgym.runs.paths import MAX_NAME_BYTES, OutputsPaths
 from fluxgym.runs.storage_errors import storage_error
-from fluxgym.sessions.cleanup import backup
+from fluxgym.sessions.backup import backup
 from fluxgym.sessions.drafts import open_draft
 from fluxgym.sessions.transfer import Export, export_state, import_file, stream_archive
 from fluxgym.ui.api.answers import Imported, Uploaded

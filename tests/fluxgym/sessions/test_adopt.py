@@ -20,7 +20,7 @@ from fluxgym.runs.paths import OutputsPaths, RunPaths
 from fluxgym.runs.process_identity import identify
 from fluxgym.runs.state import read_state
 from fluxgym.sessions.adopt import adopt
-from fluxgym.sessions.cleanup import forget
+from fluxgym.sessions.forget import forget
 from fluxgym.sessions.listing import list_sessions
 from fluxgym.trainers.options import train_sh, trainer_options
 from tests.support.photos import write_cats
