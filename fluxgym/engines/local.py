@@ -14,9 +14,10 @@ from fluxgym.contract.codes import LIVE, ReasonCode, Status
 from fluxgym.engines.base import CANCELED_REASON, Mode
 from fluxgym.engines.device_queue import Queue
 from fluxgym.engines.devices import LockedDevices, acquire_devices, are_there, device_request, devices_of, num_gpus
-from fluxgym.engines.dispatcher import WAITS_FOR_APP, DispatcherProcess
+from fluxgym.engines.dispatcher_process import DispatcherProcess
 from fluxgym.engines.spawn import StartedSupervisor, start_supervisor
-from fluxgym.engines.waiting_runs import Starter, WaitingReasons, WaitingRun, WaitingRuns, with_those_ahead
+from fluxgym.engines.waiting_reasons import WAITS_FOR_APP, WaitingReasons
+from fluxgym.engines.waiting_runs import Starter, WaitingRun, WaitingRuns, with_those_ahead
 from fluxgym.errors import FluxGymError, LaunchError, NotReadableNow, UnreadableState, describe_error
 from fluxgym.runs.gpus import GPU_NUMBERS, VISIBLE
 from fluxgym.runs.launch_spec import LaunchSpec, read_launch_spec, write_stop_request

@@ -13,7 +13,7 @@ import pytest
 from fluxgym.app_settings import Settings
 from fluxgym.contract.codes import Status
 from fluxgym.engines import dispatcher
-from fluxgym.engines.dispatcher import DISPATCHER_ENDED
+from fluxgym.engines.dispatcher_process import DISPATCHER_ENDED
 from fluxgym.engines.registry import engine_of, is_executing
 from fluxgym.runs.detached import PROJECT
 from fluxgym.runs.exit_record import read_exit

@@ -23,7 +23,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from fluxgym.engines import local
-from fluxgym.engines.dispatcher import DISPATCHER_ENDED, DispatcherProcess
+from fluxgym.engines.dispatcher_process import DISPATCHER_ENDED, DispatcherProcess
 from fluxgym.engines.registry import engine_for
 from fluxgym.errors import AlreadyRunning, FluxGymError, NameTaken, SessionError
 from fluxgym.runs.paths import OutputsPaths, RunPaths

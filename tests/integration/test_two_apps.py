@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from fluxgym.engines.dispatcher import MODULE
+from fluxgym.engines.dispatcher_process import MODULE
 from fluxgym.errors import FluxGymError, StorageError
 from fluxgym.runs.locks import file_lock, try_lock
 from fluxgym.runs.paths import OutputsPaths

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from fluxgym.contract.codes import Status
 from fluxgym.engines.device_queue import Queue
-from fluxgym.engines.dispatcher import MODULE, DispatcherProcess
+from fluxgym.engines.dispatcher_process import MODULE, DispatcherProcess
 from fluxgym.engines.registry import engine_for, engine_of, status_of
 from fluxgym.runs.launch_spec import DeviceRequest, LaunchSpec, write_launch_spec
 from fluxgym.runs.paths import OutputsPaths, RunPaths

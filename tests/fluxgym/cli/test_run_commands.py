@@ -17,7 +17,7 @@ from fluxgym.cli.main import build_parser, main
 from fluxgym.cli.terminal import read_state_file
 from fluxgym.engines.device_queue import Queue
 from fluxgym.engines.devices import acquire_devices
-from fluxgym.engines.dispatcher import DISPATCHER_ENDED, DispatcherProcess
+from fluxgym.engines.dispatcher_process import DISPATCHER_ENDED, DispatcherProcess
 from fluxgym.errors import SettingsError
 from fluxgym.runs.launch_spec import DeviceRequest, LaunchSpec, write_launch_spec
 from fluxgym.runs.paths import OutputsPaths, RunPaths

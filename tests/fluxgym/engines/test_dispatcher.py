@@ -12,7 +12,8 @@ import pytest
 from fluxgym.engines import dispatcher
 from fluxgym.engines.device_queue import Queue
 from fluxgym.engines.devices import acquire_devices
-from fluxgym.engines.dispatcher import DISPATCHER_ENDED, Dispatcher, DispatcherProcess
+from fluxgym.engines.dispatcher import Dispatcher
+from fluxgym.engines.dispatcher_process import DISPATCHER_ENDED, DispatcherProcess
 from fluxgym.engines.registry import status_of
 from fluxgym.engines.spawn import StartedSupervisor
 from fluxgym.engines.waiting_runs import WaitingRuns

@@ -13,9 +13,10 @@ import pytest
 
 from fluxgym.engines.base import Engine
 from fluxgym.engines.device_queue import Queue
-from fluxgym.engines.dispatcher import DISPATCHER_ENDED, WAITS_FOR_APP, DispatcherProcess
+from fluxgym.engines.dispatcher_process import DISPATCHER_ENDED, DispatcherProcess
 from fluxgym.engines.local import LOST_POSITION, LocalEngine
 from fluxgym.engines.registry import status_of
+from fluxgym.engines.waiting_reasons import WAITS_FOR_APP
 from fluxgym.engines.waiting_runs import WaitingRuns
 from fluxgym.errors import LaunchError, StorageError
 from fluxgym.runs.launch_spec import DeviceRequest, LaunchSpec, read_stop_request, write_launch_spec

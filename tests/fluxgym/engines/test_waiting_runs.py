@@ -11,7 +11,8 @@ from fluxgym.contract.codes import ReasonCode, Status
 from fluxgym.engines import waiting_runs
 from fluxgym.engines.device_queue import Queue
 from fluxgym.engines.devices import acquire_devices
-from fluxgym.engines.waiting_runs import Starter, WaitingReasons, WaitingRuns, with_those_ahead
+from fluxgym.engines.waiting_reasons import WaitingReasons
+from fluxgym.engines.waiting_runs import Starter, WaitingRuns, with_those_ahead
 from fluxgym.runs.exit_record import read_exit
 from fluxgym.runs.launch_spec import DeviceRequest, LaunchSpec, write_launch_spec, write_stop_request
 from fluxgym.runs.paths import OutputsPaths
