@@ -19,7 +19,7 @@ from pathlib import Path
 from fluxgym.contract.codes import ReasonCode, Status
 from fluxgym.contract.lease import RENEW_S
 from fluxgym.engines.base import CANCELED_REASON, Mode
-from fluxgym.engines.device_queue import Queue
+from fluxgym.engines.tickets import Tickets
 from fluxgym.engines.devices import are_free
 from fluxgym.engines.dispatcher_process import DispatcherProcess
 from fluxgym.engines.spawn import StartedSupervisor, start_supervisor
@@ -188,8 +188,8 @@ def main(argv: list[str]) -> int:
     """Serve the queue of an outputs folder until it is empty, unless another dispatcher does; returns the exit code."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", stream=sys.stderr)
     outputs = OutputsPaths(Path(argv[0]).resolve())
-    process, queue = DispatcherProcess(outputs), Queue(outputs)
-    while queue.tickets():  # also after the lock was released: a ticket may have been written meanwhile
+    process, tickets = DispatcherProcess(outputs), Tickets(outputs)
+    while tickets.all():  # also after the lock was released: a ticket may have been written meanwhile
         lock = try_lock(process.lock)
         if lock is None:
             return 0

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from fluxgym.contract.codes import LIVE, ReasonCode, Status
 from fluxgym.engines.base import CANCELED_REASON, Mode
-from fluxgym.engines.device_queue import Queue
+from fluxgym.engines.tickets import Tickets
 from fluxgym.engines.devices import LockedDevices, acquire_devices, are_there, device_request, devices_of, num_gpus
 from fluxgym.engines.dispatcher_process import DispatcherProcess
 from fluxgym.engines.spawn import StartedSupervisor, start_supervisor
@@ -54,7 +54,7 @@ class LocalEngine:
 
     def __init__(self, outputs: OutputsPaths) -> None:
         self._outputs = outputs
-        self._queue, self._waiting, self._dispatcher = Queue(outputs), WaitingRuns(outputs), DispatcherProcess(outputs)
+        self._tickets, self._waiting, self._dispatcher = Tickets(outputs), WaitingRuns(outputs), DispatcherProcess(outputs)
 
     def submit(self, run: RunPaths, spec: LaunchSpec, mode: Mode = Mode.TRAIN) -> None:
         """Start a supervisor, unless one is alive for this attempt, and return once it has recorded itself or has ended.
@@ -131,7 +131,7 @@ class LocalEngine:
             try:
                 snapshot = RunSnapshot.read(run)
                 if snapshot.has_lost_ticket and self._observe(snapshot).phase is EnginePhase.WAITING and (spec := snapshot.launch_spec):
-                    self._queue.join(run, spec.run_id, spec.devices.names)
+                    self._tickets.join(run, spec.run_id, spec.devices.names)
                     log.warning("%s had lost its position in the queue and is at its end now", run.slug)
                     restored.append(run.slug)
             except Exception as error:  # noqa: BLE001  of one run's files
@@ -152,11 +152,11 @@ class LocalEngine:
         Raises:
             SessionError: If it does not wait.
         """
-        self._queue.move(run.slug, position)
+        self._tickets.move(run.slug, position)
 
     def waiting(self) -> tuple[str, ...]:
         """Return the slugs of the waiting runs, the next first."""
-        return tuple(ticket.slug for ticket in self._queue.tickets())
+        return tuple(ticket.slug for ticket in self._tickets.all())
 
     def waiting_reasons(self) -> Mapping[str, str]:
         """Return what each waiting run waits for now, the next run first; a run whose folder or launch spec is gone is left out."""
@@ -205,7 +205,7 @@ class LocalEngine:
         self, run: RunPaths, spec: LaunchSpec, *, is_canceled: Callable[[], bool], waiting: Callable[[str], None]
     ) -> LockedDevices | None:
         """Return the locks on the devices of a run. If it has to wait, return None and leave its ticket to the dispatcher."""
-        self._queue.join(run, spec.run_id, spec.devices.names)
+        self._tickets.join(run, spec.run_id, spec.devices.names)
         is_left = False
         try:
             with suppress(NotReadableNow):  # who is ahead is not known now: the dispatcher looks again
@@ -217,7 +217,7 @@ class LocalEngine:
         finally:
             if not is_left:
                 with suppress(FluxGymError):  # then the dispatcher removes it
-                    self._queue.remove(run, spec.run_id)
+                    self._tickets.remove(run, spec.run_id)
 
     def _acquire_in_turn(self, run: RunPaths, spec: LaunchSpec, waiting: Callable[[str], None]) -> LockedDevices | None:
         """Return the locks on the devices, or None after a call of `waiting` if they are in use or runs ahead wait for them."""

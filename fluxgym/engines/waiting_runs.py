@@ -10,7 +10,7 @@ from pathlib import Path
 
 from fluxgym.config.values import short
 from fluxgym.contract.codes import ReasonCode, Status
-from fluxgym.engines.device_queue import Queue
+from fluxgym.engines.tickets import Tickets
 from fluxgym.errors import NotReadableNow, describe_error
 from fluxgym.runs.atomic_files import remove_file
 from fluxgym.runs.exit_record import ExitRecord, record_end
@@ -72,7 +72,7 @@ class WaitingRuns:
     """The waiting runs of one outputs folder. Files are read again when they have changed."""
 
     def __init__(self, outputs: OutputsPaths) -> None:
-        self._outputs, self._queue = outputs, Queue(outputs)
+        self._outputs, self._tickets = outputs, Tickets(outputs)
         self._known: dict[str, tuple[Signature, WaitingRun]] = {}
 
     def all(self) -> list[WaitingRun]:
@@ -81,7 +81,7 @@ class WaitingRuns:
         Raises:
             NotReadableNow: If nothing can be known about one now.
         """
-        self._known = {ticket.slug: self._read(ticket) for ticket in self._queue.tickets()}
+        self._known = {ticket.slug: self._read(ticket) for ticket in self._tickets.all()}
         return [waiting for _, waiting in self._known.values()]
 
     def of(self, run: RunPaths) -> WaitingRun | None:
@@ -96,7 +96,7 @@ class WaitingRuns:
             StorageError: As `end` does.
         """
         if waiting.starter is Starter.ENDED:
-            self._queue.remove(waiting.run, waiting.ticket.run_id)
+            self._tickets.remove(waiting.run, waiting.ticket.run_id)
             return True
         if waiting.starter is Starter.NOTHING:
             log.warning("%s, which waits in the queue, cannot be started: its launch.json is missing or damaged", waiting.run.slug)
@@ -118,7 +118,7 @@ class WaitingRuns:
                 if str(stored) not in WAITING or record_end(run, record, expected={"run_id": run_id, "status": stored}):
                     break
             remove_file(run.stop_reserve)
-        self._queue.remove(run, run_id)
+        self._tickets.remove(run, run_id)
 
     def _read(self, ticket: Ticket) -> tuple[Signature, WaitingRun]:
         run, known = self._outputs.run(ticket.slug), self._known.get(ticket.slug)

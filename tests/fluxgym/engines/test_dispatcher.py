@@ -10,7 +10,7 @@ import time
 import pytest
 
 from fluxgym.engines import dispatcher
-from fluxgym.engines.device_queue import Queue
+from fluxgym.engines.tickets import Tickets
 from fluxgym.engines.devices import acquire_devices
 from fluxgym.engines.dispatcher import Dispatcher
 from fluxgym.engines.dispatcher_process import DISPATCHER_ENDED, DispatcherProcess
@@ -99,22 +99,22 @@ def test_a_log_that_is_a_link_is_not_followed(process, outputs, tmp_path):
 
 def test_a_run_that_is_called_dispatcher_has_a_ticket_like_any_other(process, outputs):
     run = make_run(outputs.root, "dispatcher")
-    Queue(outputs).join(run, "id-dispatcher", ["cpu"])
+    Tickets(outputs).join(run, "id-dispatcher", ["cpu"])
     process.record()
-    assert [ticket.slug for ticket in Queue(outputs).tickets()] == ["dispatcher"]
+    assert [ticket.slug for ticket in Tickets(outputs).all()] == ["dispatcher"]
     assert process.problem() == ""
 
 
 def test_a_ticket_that_is_written_when_the_queue_has_been_found_empty_is_served(process, outputs, monkeypatch):
     """Its writer sees that the dispatcher has its lock, and starts no other one."""
-    queue, run, locks = Queue(outputs), make_run(outputs.root), []
-    queue.join(run, "id-cat", ["cpu"])
+    tickets, run, locks = Tickets(outputs), make_run(outputs.root), []
+    tickets.join(run, "id-cat", ["cpu"])
 
     def work(self, has_lock):
         locks.append((has_lock(), try_lock(process.lock)))
-        queue.remove(run, "id-cat")  # nothing waits any more
+        tickets.remove(run, "id-cat")  # nothing waits any more
         if len(locks) == 1:
-            queue.join(run, "id-cat", ["cpu"])
+            tickets.join(run, "id-cat", ["cpu"])
 
     monkeypatch.setattr(dispatcher.Dispatcher, "work", work)
     assert dispatcher.main([str(outputs.root)]) == 0
@@ -143,14 +143,14 @@ def test_no_error_ends_the_dispatcher_while_runs_wait(served, monkeypatch, caplo
 
 def test_an_error_at_one_run_does_not_keep_the_dispatcher_from_the_others(served, outputs, monkeypatch, caplog):
     for name in ("odd", "cat"):
-        Queue(outputs).join(make_run(outputs.root, name), f"id-{name}", ["cpu"])
+        Tickets(outputs).join(make_run(outputs.root, name), f"id-{name}", ["cpu"])
 
     def drop(self, waiting, drop=WaitingRuns.drop):
         return {}[[]] if waiting.run.slug == "odd" else drop(self, waiting)
 
     monkeypatch.setattr(WaitingRuns, "drop", drop)
     assert served.serve_all()
-    assert [ticket.slug for ticket in Queue(outputs).tickets()] == ["odd"]  # cat has no launch.json
+    assert [ticket.slug for ticket in Tickets(outputs).all()] == ["odd"]  # cat has no launch.json
     assert "odd: TypeError: unhashable type: 'list'" in [record.getMessage() for record in caplog.records]
 
 
@@ -159,7 +159,7 @@ def fixture_waits(outputs):
     """A run that waits for the CPU, which is free."""
     run = make_run(outputs.root, status="queued")
     write_launch_spec(run, LaunchSpec(run_id="id-cat", attempt=1, trainer_dir="/", devices=DeviceRequest(kind="cpu")))
-    Queue(outputs).join(run, "id-cat", ["cpu"])
+    Tickets(outputs).join(run, "id-cat", ["cpu"])
     return run
 
 

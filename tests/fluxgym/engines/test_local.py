@@ -12,7 +12,7 @@ from datetime import datetime
 import pytest
 
 from fluxgym.engines.base import Engine
-from fluxgym.engines.device_queue import Queue
+from fluxgym.engines.tickets import Tickets
 from fluxgym.engines.dispatcher_process import DISPATCHER_ENDED, DispatcherProcess
 from fluxgym.engines.local import LOST_POSITION, LocalEngine
 from fluxgym.engines.registry import status_of
@@ -108,7 +108,7 @@ QUEUED = [  # stored status, run id of the ticket, supervisor
 def test_a_run_with_a_ticket_of_its_start_and_without_a_process_waits(engine, tmp_path, status, run_id, supervisor, phase):
     run = make_run(tmp_path, status=status, reason="Waiting for the CPU.")
     record_processes(run, "id-cat", 1, identity(supervisor), None)
-    Queue(OutputsPaths(tmp_path)).join(run, run_id, ["cpu"])
+    Tickets(OutputsPaths(tmp_path)).join(run, run_id, ["cpu"])
     found = engine.observe([RunSnapshot(run, read_state(run))])["cat"]
     assert found.phase is phase
     if phase is EnginePhase.WAITING:
@@ -120,7 +120,7 @@ def test_a_run_with_a_ticket_of_its_start_and_without_a_process_waits(engine, tm
 def test_a_live_run_of_another_host_that_waits_is_out_of_reach(engine, tmp_path):
     run = make_run(tmp_path, status="queued")
     record_processes(run, "id-cat", 1, identity(OTHER_HOST), None)
-    Queue(OutputsPaths(tmp_path)).join(run, "id-cat", ["cpu"])
+    Tickets(OutputsPaths(tmp_path)).join(run, "id-cat", ["cpu"])
     run.lease.write_text("{}")
     assert status_of(run, read_state(run)).reason == "It waits on another machine, pod."
     assert engine.abandoned() == ()
@@ -205,7 +205,7 @@ def test_a_stop_request_reaches_a_run_on_another_host(engine, run):
 
 def test_reconcile_removes_tickets_of_runs_that_do_not_wait(engine, run):
     write_launch_spec(run, LaunchSpec(run_id="id-cat", attempt=1, trainer_dir="/"))
-    Queue(OutputsPaths(run.folder.parent)).join(run, "id-cat", ["cpu"])
+    Tickets(OutputsPaths(run.folder.parent)).join(run, "id-cat", ["cpu"])
     run.ui_state.write_text(run.ui_state.read_text().replace("starting", "stopped"))
     assert engine.waiting() == ("cat",)
     assert engine.reconcile() == ()
@@ -214,7 +214,7 @@ def test_reconcile_removes_tickets_of_runs_that_do_not_wait(engine, run):
 
 def test_reconcile_keeps_the_ticket_of_a_run_whose_state_cannot_be_read(engine, run):
     write_launch_spec(run, LaunchSpec(run_id="id-cat", attempt=1, trainer_dir="/"))
-    Queue(OutputsPaths(run.folder.parent)).join(run, "id-cat", ["cpu"])
+    Tickets(OutputsPaths(run.folder.parent)).join(run, "id-cat", ["cpu"])
     run.ui_state.write_text("{")
     record_processes(run, "id-cat", 1, identity(OWN), None)
     assert engine.reconcile() == ()
@@ -225,7 +225,7 @@ def test_reconcile_keeps_the_ticket_of_a_run_whose_state_cannot_be_read(engine, 
 def test_reconcile_ends_a_waiting_run_whose_launch_spec_is_damaged(engine, tmp_path, caplog, damage):
     run = make_run(tmp_path, status="queued", reason="Waiting for the CPU; it is next.")
     record_processes(run, "id-cat", 1, dead_process("id-cat"), None)
-    Queue(OutputsPaths(tmp_path)).join(run, "id-cat", ["cpu"])
+    Tickets(OutputsPaths(tmp_path)).join(run, "id-cat", ["cpu"])
     if damage is not None:
         run.launch.write_text(damage)
     assert engine.reconcile() == ()
@@ -239,7 +239,7 @@ def test_reconcile_ends_a_waiting_run_whose_launch_spec_is_damaged(engine, tmp_p
 
 def test_reconcile_leaves_another_start_alone_when_it_removes_a_ticket(engine, tmp_path):
     run = make_run(tmp_path, status="queued", run_id="of another start")
-    Queue(OutputsPaths(tmp_path)).join(run, "id-cat", ["cpu"])
+    Tickets(OutputsPaths(tmp_path)).join(run, "id-cat", ["cpu"])
     run.launch.write_text("{")
     assert engine.reconcile() == ()
     assert engine.waiting() == ()
@@ -248,7 +248,7 @@ def test_reconcile_leaves_another_start_alone_when_it_removes_a_ticket(engine, t
 
 def test_reconcile_goes_on_after_an_error_at_one_run(engine, tmp_path, monkeypatch, caplog):
     for name in ("odd", "cat"):
-        Queue(OutputsPaths(tmp_path)).join(make_run(tmp_path, name), f"id-{name}", ["cpu"])
+        Tickets(OutputsPaths(tmp_path)).join(make_run(tmp_path, name), f"id-{name}", ["cpu"])
 
     def drop(self, waiting, drop=WaitingRuns.drop):
         return {}[[]] if waiting.run.slug == "odd" else drop(self, waiting)
@@ -292,7 +292,7 @@ def fixture_ensured(monkeypatch):
 def test_a_run_that_has_lost_its_ticket_says_so_and_joins_the_queue_again(engine, tmp_path, ensured, damage):
     run, other = queue_without_ticket(tmp_path), make_run(tmp_path, "dog", status="queued")
     write_launch_spec(other, LaunchSpec(run_id="id-dog", attempt=1, trainer_dir="/", devices=CPU))
-    Queue(OutputsPaths(tmp_path)).join(other, "id-dog", ["cpu"])
+    Tickets(OutputsPaths(tmp_path)).join(other, "id-dog", ["cpu"])
     if damage is not None:
         run.ticket.write_text(damage)
     shown = status_of(run, read_state(run))
@@ -347,7 +347,7 @@ def test_a_run_that_has_lost_its_ticket_is_canceled(tmp_path, damage):
 
 def test_a_run_that_the_dispatcher_of_another_installation_leaves_alone_is_not_called_the_next(engine, tmp_path):
     run = queue_without_ticket(tmp_path)
-    Queue(OutputsPaths(tmp_path)).join(run, "id-cat", ["cpu"])
+    Tickets(OutputsPaths(tmp_path)).join(run, "id-cat", ["cpu"])
     DispatcherProcess(OutputsPaths(tmp_path)).record()
     assert engine.waiting_reasons() == {"cat": "Waiting for the CPU; it is next."}
     update_state(run, {"reason": WAITS_FOR_APP})  # as that dispatcher sees it

@@ -10,7 +10,7 @@ import pytest
 
 from fluxgym.app_settings import Settings
 from fluxgym.contract.codes import Status
-from fluxgym.engines.device_queue import Queue
+from fluxgym.engines.tickets import Tickets
 from fluxgym.engines.local import LocalEngine
 from fluxgym.engines.registry import engine_of, status_of
 from fluxgym.errors import LaunchError, NamesCode
@@ -40,7 +40,7 @@ def fixture_waits(world, images):
         write_json(run.ui_state, state | {"status": "queued"})
         launch = json.loads(run.launch.read_text()) | (changes or {})
         run.launch.write_text(json.dumps({key: value for key, value in launch.items() if key != "signature"}))
-        Queue(OutputsPaths(world.outputs)).join(run, state["run_id"], ["cpu"])
+        Tickets(OutputsPaths(world.outputs)).join(run, state["run_id"], ["cpu"])
         return run
 
     return make

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from fluxgym.engines.device_queue import Queue
+from fluxgym.engines.tickets import Tickets
 from fluxgym.errors import SessionError
 from fluxgym.runs.paths import OutputsPaths
 from fluxgym.runs.ticket import Ticket
@@ -13,7 +13,7 @@ from tests.support.runs import make_run
 
 @pytest.fixture(name="queue")
 def fixture_queue(tmp_path):
-    return Queue(OutputsPaths(tmp_path))
+    return Tickets(OutputsPaths(tmp_path))
 
 
 def joined(queue, tmp_path, *names):
@@ -24,7 +24,7 @@ def joined(queue, tmp_path, *names):
 
 
 def order(queue):
-    return [(ticket.position, ticket.slug) for ticket in queue.tickets()]
+    return [(ticket.position, ticket.slug) for ticket in queue.all()]
 
 
 def test_a_ticket_has_the_keys_of_earlier_versions(queue, tmp_path):
@@ -32,7 +32,7 @@ def test_a_ticket_has_the_keys_of_earlier_versions(queue, tmp_path):
     written = json.loads(run.ticket.read_text())
     assert written | {"slug": "cat", "run_id": "id-cat", "place": 1, "devices": ["cpu"]} == written
     assert sorted(written) == ["devices", "place", "run_id", "since", "slug"]
-    assert queue.tickets() == [Ticket.from_json(written)] == [Ticket.from_json(written | {"revived_at": 0.0})]
+    assert queue.all() == [Ticket.from_json(written)] == [Ticket.from_json(written | {"revived_at": 0.0})]
 
 
 def test_a_run_that_joins_again_keeps_its_position_and_another_start_does_not(queue, tmp_path):
