@@ -19,10 +19,10 @@ from pathlib import Path
 from fluxgym.contract.codes import ReasonCode, Status
 from fluxgym.contract.lease import RENEW_S
 from fluxgym.engines.base import CANCELED_REASON, Mode
-from fluxgym.engines.tickets import Tickets
 from fluxgym.engines.devices import are_free
 from fluxgym.engines.dispatcher_process import DispatcherProcess
 from fluxgym.engines.spawn import StartedSupervisor, start_supervisor
+from fluxgym.engines.tickets import Tickets
 from fluxgym.engines.waiting_reasons import WAITS_FOR_APP, WaitingReasons
 from fluxgym.engines.waiting_runs import Starter, WaitingRun, WaitingRuns, with_those_ahead
 from fluxgym.errors import StorageError, describe_error

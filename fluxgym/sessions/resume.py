@@ -65,7 +65,7 @@ def resume_locked(
     _check_resumable(planned, checkpoint)
     record = read_record(run)
     run_id = str(state.get("run_id") or (record.run_id if record else run.slug))
-    gpus = None if latest is None else engine_of(run).chosen_gpus(latest)
+    gpus = None if latest is None else engine_of(run).devices.chosen_gpus(latest)
     spec = launch_spec(planned, run_id, (record.attempt if record else 1) + 1, gpus)
     _check_code(run, spec, agreed)
     write_text(run.dataset_toml, planned.dataset_toml)  # again, so that settings that were edited by hand count

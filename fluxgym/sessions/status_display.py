@@ -57,7 +57,7 @@ def began_at(snapshot: RunSnapshot, session: Session, origin: Origin) -> Labeled
         return LabeledTime(word="Changed", at=session.started)
     first, record = first_start(snapshot), snapshot.process_record
     if session.status is Status.QUEUED:
-        since = engine_of(run).waiting_since(run)
+        since = engine_of(run).queue.waiting_since(run)
         return LabeledTime(word="Queued", at=session.started if since is None else since)
     if origin is Origin.COPY:
         return LabeledTime(word="Copied", at=session.started)

@@ -36,9 +36,9 @@ log = logging.getLogger(__name__)
 def restart_waiting(settings: Settings) -> tuple[str, ...]:
     """Let waiting runs be started in their turn, and return the names of those that nothing would have started. Never raises."""
     outputs = OutputsPaths(settings.outputs)
-    engine = engine_for(outputs)
+    queue = engine_for(outputs).queue
     try:
-        abandoned = engine.abandoned()
+        abandoned = queue.abandoned()
     except Exception as error:  # whatever it is, the thread of the app that calls this goes on  # noqa: BLE001
         log.warning("the queue cannot be read now: %s", describe_error(error))
         return ()
@@ -48,7 +48,7 @@ def restart_waiting(settings: Settings) -> tuple[str, ...]:
                 _prepare(outputs.run(slug), settings)
         except Exception as error:  # the others are prepared all the same  # noqa: BLE001
             log.warning("%s, which waits in the queue, could not be prepared: %s", slug, describe_error(error))
-    return engine.reconcile()
+    return queue.reconcile()
 
 
 def keep_restarting_waiting(settings: Settings) -> None:
@@ -74,7 +74,7 @@ def _prepare(run: RunPaths, settings: Settings) -> None:
     except FluxGymError as error:
         _end(run, spec, Status.FAILED, ReasonCode.LAUNCH, NOT_PREPARED.format(error=error))
         return
-    own = launch_spec(planned, spec.run_id, max(1, spec.attempt), engine_of(run).chosen_gpus(spec))
+    own = launch_spec(planned, spec.run_id, max(1, spec.attempt), engine_of(run).devices.chosen_gpus(spec))
     if code := named_code(own):
         _end(run, own, Status.STOPPED, ReasonCode.INTERRUPTED, NEEDS_A_CLICK.format(code=_listed(code)))
         return

@@ -103,7 +103,7 @@ class Supervisor:
 
     def _acquire_devices(self) -> HeldDevices | None:
         """Return the run's devices, None if it was canceled or has to wait for them."""
-        return engine_of(self.run).acquire(
+        return engine_of(self.run).queue.acquire(
             self.run, self.spec, is_canceled=lambda: self._stop_request() is not None or not self._is_there(), waiting=self._record_waiting
         )
 

@@ -91,7 +91,7 @@ def _situation(snapshot: RunSnapshot, session: Session) -> RunSituation:
         is_stopping=is_stopping(run, session.status),
         is_executing=executing,
         lora=f"runs/{quote(run.slug)}/loras/{quote(run.lora.name)}" if is_regular(run.lora) else None,
-        is_next=session.status is Status.QUEUED and engine_of(run).waiting()[:1] == (run.slug,),
+        is_next=session.status is Status.QUEUED and engine_of(run).queue.slugs()[:1] == (run.slug,),
         resume=resume_offer(snapshot) if session.status in ENDED and not executing else None,
     )
 

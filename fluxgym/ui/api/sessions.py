@@ -169,7 +169,7 @@ class SessionRoutes:
         silent: dict[str, Callable[[RunPaths], object]] = {
             "stop": stop,
             "kill": lambda run: stop(run, now=True),
-            "next": lambda run: self._engine.move(run, 1),
+            "next": lambda run: self._engine.queue.move(run, 1),
             "repair": history.repair,
         }
         return {name: _without_result(_of_run(action)) for name, action in silent.items()} | {

@@ -15,9 +15,9 @@ import pytest
 from fluxgym import app_settings
 from fluxgym.cli.main import build_parser, main
 from fluxgym.cli.terminal import read_state_file
-from fluxgym.engines.tickets import Tickets
 from fluxgym.engines.devices import acquire_devices
 from fluxgym.engines.dispatcher_process import DISPATCHER_ENDED, DispatcherProcess
+from fluxgym.engines.tickets import Tickets
 from fluxgym.errors import SettingsError
 from fluxgym.runs.launch_spec import DeviceRequest, LaunchSpec, write_launch_spec
 from fluxgym.runs.paths import OutputsPaths, RunPaths

@@ -9,8 +9,8 @@ import pytest
 
 from fluxgym.contract.codes import ReasonCode, Status
 from fluxgym.engines import waiting_runs
-from fluxgym.engines.tickets import Tickets
 from fluxgym.engines.devices import acquire_devices
+from fluxgym.engines.tickets import Tickets
 from fluxgym.engines.waiting_reasons import WaitingReasons
 from fluxgym.engines.waiting_runs import Starter, WaitingRuns, with_those_ahead
 from fluxgym.runs.exit_record import read_exit
