@@ -217,19 +217,19 @@ def _demo(args: argparse.Namespace, settings: Settings) -> int:
 
 
 def _queue(args: argparse.Namespace, settings: Settings) -> int:
-    engine = engine_for(OutputsPaths(settings.outputs))
+    queue = engine_for(OutputsPaths(settings.outputs)).queue
     if args.action and not args.name:
         raise SettingsError(f"Name the run: queue {args.action} NAME.")
     if args.action:
         restart_waiting(settings)
         run = find_run(args.name, settings.outputs)
         if args.action == "move":
-            engine.move(run, args.to)
+            queue.move(run, args.to)
         else:
             cancel_waiting(run)
             wait_until_ended(run)
             print(f"Canceled {run.slug}.")
-    reasons, positions = engine.waiting_reasons(), enumerate(engine.waiting(), 1)
+    reasons, positions = queue.reasons(), enumerate(queue.slugs(), 1)
     lines = [f"{position}. {slug}: {reasons[slug]}" for position, slug in positions if slug in reasons]
     return print_lines(*lines, if_empty="No run is waiting.")
 

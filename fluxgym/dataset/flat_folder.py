@@ -17,7 +17,7 @@ from fluxgym.contract.regular_files import UnsafeFile, read_regular
 from fluxgym.dataset.folder import free_stem, refusal_of, short_stem
 from fluxgym.dataset.folder_index import images_among, is_folder, scan
 from fluxgym.errors import DatasetError
-from fluxgym.runs.files import storage_error
+from fluxgym.runs.storage_errors import storage_error
 
 REPEATS = "num_repeats"
 TRIGGER = "concept_sentence"

@@ -19,7 +19,10 @@ from fluxgym.contract.regular_files import UnsafeFile, copy_regular, read_regula
 from fluxgym.dataset.folder_index import MAX_CAPTION, Captions, check_not_linked, images_among, index_of, pair_entries, read_caption, scan
 from fluxgym.dataset.images import ImageSize, check_image
 from fluxgym.errors import DatasetError
-from fluxgym.runs.files import ensure_room, file_lock, remove_file, storage_error, write_text
+from fluxgym.runs.atomic_files import remove_file, write_text
+from fluxgym.runs.disk_space import ensure_room
+from fluxgym.runs.locks import file_lock
+from fluxgym.runs.storage_errors import storage_error
 
 MAX_NAME_BYTES = 200
 BUSY_S = 60.0  # another tab may be copying thousands of images

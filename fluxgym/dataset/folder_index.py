@@ -22,7 +22,7 @@ from fluxgym.contract.limits import MAX_CAPTION_BYTES
 from fluxgym.contract.regular_files import UnsafeFile, read_regular
 from fluxgym.dataset.images import FileId, ImageSize, read_size
 from fluxgym.errors import DatasetError
-from fluxgym.runs.files import storage_error
+from fluxgym.runs.storage_errors import storage_error
 
 MAX_CAPTION = 20_000
 MAX_FOLDERS = 16

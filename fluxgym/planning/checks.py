@@ -30,8 +30,9 @@ from fluxgym.models.caption_tokens import token_limit, too_long
 from fluxgym.models.catalog import FoundFiles, Model, find_files, regularization_folder
 from fluxgym.models.identify import identify
 from fluxgym.planning.sample_prompts import check_sample_prompts, sample_prompts
-from fluxgym.runs.files import check_free_space, keeps_hosts_apart, without_locks
+from fluxgym.runs.disk_space import check_free_space
 from fluxgym.runs.gpus import has_gpu, smallest_memory_gib
+from fluxgym.runs.locks import keeps_hosts_apart, without_locks
 from fluxgym.runs.paths import OutputsPaths
 from fluxgym.trainers.base import TrainerBackend
 from fluxgym.trainers.options import draws_samples

@@ -7,7 +7,7 @@ from typing import Any
 from fluxgym.contract.codes import LIVE, Status
 from fluxgym.contract.progress import is_number
 from fluxgym.engines.registry import engine_of
-from fluxgym.runs.files import is_regular
+from fluxgym.runs.path_checks import is_regular
 from fluxgym.runs.paths import RunPaths
 from fluxgym.runs.snapshot import RunSnapshot
 from fluxgym.runs.state import State, timestamp_of
@@ -57,7 +57,7 @@ def began_at(snapshot: RunSnapshot, session: Session, origin: Origin) -> Labeled
         return LabeledTime(word="Changed", at=session.started)
     first, record = first_start(snapshot), snapshot.process_record
     if session.status is Status.QUEUED:
-        since = engine_of(run).waiting_since(run)
+        since = engine_of(run).queue.waiting_since(run)
         return LabeledTime(word="Queued", at=session.started if since is None else since)
     if origin is Origin.COPY:
         return LabeledTime(word="Copied", at=session.started)

@@ -10,7 +10,7 @@ from fluxgym.errors import FluxGymError
 from fluxgym.models.catalog import get_model
 from fluxgym.runs.checkpoints import list_complete
 from fluxgym.runs.exit_record import read_exit
-from fluxgym.runs.files import tail
+from fluxgym.runs.log_tail import tail
 from fluxgym.runs.paths import OutputsPaths, RunPaths
 from fluxgym.runs.snapshot import RunSnapshot
 from fluxgym.runs.state import State, read_state_or_empty

@@ -7,7 +7,7 @@ from fluxgym.contract.codes import ENDED, LIVE, Phase, Status
 from fluxgym.engines.registry import engine_of, has_process
 from fluxgym.models.catalog import list_models
 from fluxgym.runs.checkpoints import list_complete
-from fluxgym.runs.files import is_regular
+from fluxgym.runs.path_checks import is_regular
 from fluxgym.runs.paths import RunPaths
 from fluxgym.runs.snapshot import RunSnapshot
 from fluxgym.sessions.advice import EDIT_LABEL
@@ -91,7 +91,7 @@ def _situation(snapshot: RunSnapshot, session: Session) -> RunSituation:
         is_stopping=is_stopping(run, session.status),
         is_executing=executing,
         lora=f"runs/{quote(run.slug)}/loras/{quote(run.lora.name)}" if is_regular(run.lora) else None,
-        is_next=session.status is Status.QUEUED and engine_of(run).waiting()[:1] == (run.slug,),
+        is_next=session.status is Status.QUEUED and engine_of(run).queue.slugs()[:1] == (run.slug,),
         resume=resume_offer(snapshot) if session.status in ENDED and not executing else None,
     )
 
