@@ -18,7 +18,7 @@ from fluxgym.contract.dataset_notes import (
     required_trigger,
 )
 from fluxgym.contract.dataset_rules import IMAGE_EXTENSIONS, held_out_indices, regularization_repeats
-from fluxgym.contract.image_formats import EXTENSIONS_TEXT
+from fluxgym.contract.images.formats import EXTENSIONS_TEXT
 from library.data.captions import read_caption
 from library.data.images import list_images, upright_size
 from library.data.masks import mask_of, masks_by_stem
