@@ -14,10 +14,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fluxgym.contract.codes import LIVE
-from fluxgym.contract.dataset_notes import counted
 from fluxgym.contract.dataset_rules import is_image_name
 from fluxgym.contract.files import UI_STATE
 from fluxgym.contract.regular_files import UnsafeFile, read_regular
+from fluxgym.contract.wording import counted
 from fluxgym.engines.registry import engine_for, engine_of
 from fluxgym.errors import FluxGymError, SessionError, SessionNotFound, StorageError
 from fluxgym.runs.detached import start_detached
