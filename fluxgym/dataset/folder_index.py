@@ -15,9 +15,9 @@ from types import MappingProxyType
 from typing import Generic, NamedTuple, TypeVar
 
 from fluxgym.contract.caption_files import CAPTION, Pairing, decode_caption, pair_captions
-from fluxgym.contract.dataset_notes import FolderSummary, content_digest, equal_files, images_in_subfolders, without_trigger
 from fluxgym.contract.dataset_rules import is_image_name
 from fluxgym.contract.files import DATASET_FOLDER
+from fluxgym.contract.folder_summary import FolderSummary, content_digest, equal_files, images_in_subfolders, without_trigger
 from fluxgym.contract.limits import MAX_CAPTION_BYTES
 from fluxgym.contract.regular_files import UnsafeFile, read_regular
 from fluxgym.dataset.images import FileId, ImageSize, read_size

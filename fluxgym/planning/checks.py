@@ -10,17 +10,15 @@ from fluxgym.config.vram_tiers import DESCRIPTIONS, TITLES, best_tier, is_above
 from fluxgym.contract.buckets import Size
 from fluxgym.contract.caption_files import CAPTION, trained_text
 from fluxgym.contract.dataset_notes import (
-    MAX_NAMED,
-    FolderSummary,
     cut_captions_sentence,
     no_images_sentence,
     not_files_sentence,
     notes,
-    required_trigger,
     undecodable_sentence,
-    without_trigger,
     without_trigger_sentence,
 )
+from fluxgym.contract.folder_summary import FolderSummary, required_trigger, without_trigger
+from fluxgym.contract.wording import MAX_NAMED
 from fluxgym.dataset.dataset_spec import caption_rules
 from fluxgym.dataset.folder import ImageFolder, check_names, refusal_of, sizes
 from fluxgym.dataset.folder_index import index_of
