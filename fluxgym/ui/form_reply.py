@@ -1,7 +1,7 @@
 """The reply of the form to what is typed: errors beside their fields, steps, checks, the command and dataset.toml. Starts nothing."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 from fluxgym.app_settings import Settings
@@ -10,31 +10,32 @@ from fluxgym.config.settings import OTHER_FLAGS, SETTINGS
 from fluxgym.config.vram_tiers import DESCRIPTIONS
 from fluxgym.engines.base import Engine
 from fluxgym.engines.registry import engine_for
-from fluxgym.errors import FluxGymError, Level
+from fluxgym.errors import Detail, FluxGymError, Level
 from fluxgym.models.catalog import get_model
 from fluxgym.planning.checks import trigger_of_captions
 from fluxgym.planning.plan import TrainingPlan, checked, plan_unchecked
 from fluxgym.runs.paths import OutputsPaths
+from fluxgym.runs.state import State
 from fluxgym.sessions.index import SessionIndex
-from fluxgym.sessions.past_speed import PastSpeeds, device_kind
+from fluxgym.sessions.past_speed import PastSpeeds, TimeEstimate, device_kind
 from fluxgym.trainers.options import train_sh
 from fluxgym.ui import form_values
-from fluxgym.ui.api.responses import JsonObject
-from fluxgym.ui.form_values import Errors, State, Typed
+from fluxgym.ui.api.answers import ChangedSetting, FormChecks, FormLine
+from fluxgym.ui.form_values import Errors, FormValues
 
 ADVANCED = "advanced"  # the field of errors about flags without a row of their own
 NO_GPU = " No GPU found: training runs on the CPU."
 
 
 @dataclass(frozen=True, kw_only=True)
-class Reply:
-    """The plan of what the form holds, and its answer to the page."""
+class PlannedForm:
+    """The plan of what the form holds, and what is shown beside its fields."""
 
-    planned: TrainingPlan
-    answer: JsonObject
+    plan: TrainingPlan
+    checks: FormChecks
 
 
-class Form:
+class FormPlanner:
     """Plans what the form holds and says what is wrong with it."""
 
     def __init__(self, settings: Settings, index: SessionIndex) -> None:
@@ -43,45 +44,51 @@ class Form:
         self._engine = engine_for(outputs)
         self._speeds = PastSpeeds(outputs, index)
 
-    def reply(self, state: State, errors: Errors, images: Path, *, pressed: bool = False, ask: bool = False) -> Reply:
+    def plan(self, state: State, errors: Errors, images: Path, *, pressed: bool = False, ask: bool = False) -> PlannedForm:
         """Return the plan and everything that is shown beside the fields. `pressed` is True after a click on Start; an empty name is then an error too.
 
         errors are those of fields whose content is not a value at all. With `pressed` or `ask`, the checks are made that take
         seconds (see `checked`); otherwise the answer says that they are not made yet.
         """
         errors = dict(errors)
-        planned = checked(plan_unchecked(form_values.usable(state, errors), images, self._settings), may_wait=pressed or ask)
-        lines = _lines(planned, errors)
+        plan = checked(plan_unchecked(form_values.usable(state, errors), images, self._settings), may_wait=pressed or ask)
+        lines = _lines(plan, errors)
         is_whole = not set(errors) - {"lora_name"}  # what the plan has a default for is not shown as a number of steps
         if not pressed and not state["lora_name"].strip():
             errors.pop("lora_name", None)
-        answer: JsonObject = {
-            "trigger": trigger_of_captions(planned.config), "lines": lines, "errors": errors, "pressed": pressed, "checking": not planned.is_checked,
-            "details": _details(planned, errors), "notes": _notes(planned, self._engine), "images": planned.images.count,
-            "changed": self._changed(state),
-        }  # fmt: skip
-        known = planned if is_whole else None
-        answer |= _steps(known) | self._time(known) | _recipe(known)
-        return Reply(planned=planned, answer=answer)
+        steps = plan.steps if is_whole else None
+        estimate = self._speeds.estimate(plan, device_kind(self._engine)) if is_whole else TimeEstimate(time="", note="")
+        can_show_command = is_whole and bool(plan.options and plan.dataset_toml)
+        checks = FormChecks(
+            trigger=trigger_of_captions(plan.config),
+            lines=lines,
+            errors=errors,
+            pressed=pressed,
+            checking=not plan.is_checked,
+            details=_details(plan, errors),
+            notes=_notes(plan, self._engine),
+            images=plan.images.count,
+            changed=self._changed(state),
+            steps=steps,
+            explain="" if steps is None else _factors(plan),
+            time=estimate.time,
+            time_note=estimate.note,
+            command=train_sh(plan.launch_spec().argv) if can_show_command else "",
+            toml=plan.dataset_toml if can_show_command else "",
+        )
+        return PlannedForm(plan=plan, checks=checks)
 
-    def _time(self, planned: TrainingPlan | None) -> JsonObject:
-        """Return how long the steps take, and what that is based on; "" if nothing can be said."""
-        if planned is None:
-            return {"time": "", "time_note": ""}
-        estimate = self._speeds.estimate(planned, device_kind(self._engine))
-        return {"time": estimate.time, "time_note": estimate.note}
-
-    def _changed(self, state: State) -> list[JsonObject]:
+    def _changed(self, state: State) -> list[ChangedSetting]:
         """Return the settings of Advanced that differ from the model's defaults, with both values as the form shows them."""
-        shown = form_values.from_state(state)
+        values = form_values.from_state(state)
         defaults = form_values.from_state(self.defaults(state["base_model"]))
         return [
-            {"name": name, "label": setting.label, "value": shown[name], "default": defaults[name]}
+            ChangedSetting(name=name, label=setting.label, value=values[name], default=defaults[name])
             for name, setting in SETTINGS.items()
-            if setting.section is not None and shown[name] != defaults[name]
+            if setting.section is not None and values[name] != defaults[name]
         ]
 
-    def defaults_of(self, model: str, names: Iterable[str]) -> Typed:
+    def defaults_of(self, model: str, names: Iterable[str]) -> FormValues:
         """Return what the fields of some settings show for a model's defaults."""
         defaults = form_values.from_state(self.defaults(model))
         return {name: defaults[name] for name in names if name in defaults}
@@ -91,8 +98,8 @@ class Form:
         old, new = self.defaults(before), self.defaults(state["base_model"])
         changed = {name: new[name] if value == old.get(name) and name != "advanced" else value for name, value in state.items()}
         untouched = {name for name, value in old["advanced"].items() if state["advanced"].get(name) == value}
-        kept = {name: value for name, value in state["advanced"].items() if name not in untouched}
-        return changed | {"base_model": state["base_model"], "advanced": new["advanced"] | kept}
+        edited = {name: value for name, value in state["advanced"].items() if name not in untouched}
+        return changed | {"base_model": state["base_model"], "advanced": new["advanced"] | edited}
 
     def defaults(self, model: str) -> State:
         """Return FluxGym's defaults, overridden by the model's defaults."""
@@ -108,51 +115,46 @@ class Form:
         return state | {"advanced": {name: when_empty(name) for name in advanced} | state["advanced"]}
 
 
-def _lines(planned: TrainingPlan, errors: Errors) -> list[JsonObject]:
+def _lines(plan: TrainingPlan, errors: Errors) -> list[FormLine]:
     """Return all results of the checks, errors of fields in the form's order first; these are added to `errors`."""
-    others: list[JsonObject] = []
-    for problem in planned.problems:
+    others: list[FormLine] = []
+    for problem in plan.problems:
         field = OTHER_FLAGS if problem.field == ADVANCED else problem.field or ""
         if problem.level is Level.ERROR and field in SETTINGS:
             errors.setdefault(field, problem.message)
         if errors.get(field) != problem.message:
-            line = {"level": problem.level, "text": problem.message, "field": field}
-            others.append(line | ({"images": problem.images, "num_images": problem.num_images} if problem.images else {}))
-    return [{"level": Level.ERROR, "text": errors[name], "field": name} for name in SETTINGS if name in errors] + others
+            others.append(
+                FormLine(level=problem.level, text=problem.message, field=field, images=problem.images, num_images=problem.num_images)
+            )
+    return [FormLine(level=Level.ERROR, text=errors[name], field=name) for name in SETTINGS if name in errors] + others
 
 
-def _details(planned: TrainingPlan, errors: Errors) -> dict[str, list[JsonObject]]:
+def _details(plan: TrainingPlan, errors: Errors) -> dict[str, tuple[Detail, ...]]:
     """Return the lists that belong to the errors shown beside fields, such as the files that the base model lacks."""
-    shown = {problem.field: problem.details for problem in planned.errors if problem.field and errors.get(problem.field) == problem.message}
-    return {field: [asdict(detail) for detail in details] for field, details in shown.items() if details}
+    return {
+        problem.field: problem.details
+        for problem in plan.errors
+        if problem.field and problem.details and errors.get(problem.field) == problem.message
+    }
 
 
-def _notes(planned: TrainingPlan, engine: Engine) -> dict[str, str]:
+def _notes(plan: TrainingPlan, engine: Engine) -> dict[str, str]:
     """Return what is known about the model's files and the GPU memory, to be shown below these fields."""
-    notes = {"vram": f"{DESCRIPTIONS[planned.config.vram]}.{NO_GPU if engine.devices.names() == ('cpu',) else ''}"}
-    if planned.model is not None and planned.files is not None:
-        notes["base_model"] = f"All files are on disk. License: {planned.model.license or 'unknown'}."
+    notes = {"vram": f"{DESCRIPTIONS[plan.config.vram]}.{NO_GPU if engine.devices.names() == ('cpu',) else ''}"}
+    if plan.model is not None and plan.files is not None:
+        notes["base_model"] = f"All files are on disk. License: {plan.model.license or 'unknown'}."
     return notes
 
 
-def _steps(planned: TrainingPlan | None) -> JsonObject:
-    """Return the expected steps and how they are computed."""
-    if planned is None or planned.steps is None:
-        return {"steps": None, "explain": ""}
-    config, images = planned.config, planned.images.count
+def _factors(plan: TrainingPlan) -> str:
+    """Return how the expected steps are computed."""
+    config, images = plan.config, plan.images.count
     batch = config.flag("train_batch_size")
     factors = (_count(images, "image"), _count(config.num_repeats, "repeat"), _count(config.max_train_epochs, "epoch"))
     prior = ", with as many regularization images" if config.flag("reg_data_dir") else ""
     size = f", {batch} images per step" if batch != 1 else ""
-    return {"steps": planned.steps, "explain": " × ".join(factors) + prior + size}
+    return " × ".join(factors) + prior + size
 
 
 def _count(number: int, noun: str) -> str:
     return f"{number:,} {noun}{'s' * (number != 1)}"
-
-
-def _recipe(planned: TrainingPlan | None) -> JsonObject:
-    """Return the command and dataset.toml that Start would write; empty if they cannot be known."""
-    if planned is None or not (planned.options and planned.dataset_toml):
-        return {"command": "", "toml": ""}
-    return {"command": train_sh(planned.launch_spec().argv), "toml": planned.dataset_toml}

@@ -17,9 +17,11 @@ from fluxgym.errors import SettingsError
 from fluxgym.sessions.index import SessionIndex
 from fluxgym.ui import theme
 from fluxgym.ui.api.app import api_app
+from fluxgym.ui.api.assets import read_assets
 from fluxgym.ui.api.images import ImageRoutes
 from fluxgym.ui.form_events import FormEvents
-from fluxgym.ui.page import build_page, head
+from fluxgym.ui.page import build_page
+from fluxgym.ui.page_scripts import PageScripts
 from fluxgym.ui.security.connections import ConnectionLimits, ConnectionTable, LimitedConfig
 from fluxgym.ui.security.guard import Guard
 from fluxgym.ui.security.log_limit import limit_log
@@ -46,10 +48,13 @@ def make_server(settings: Settings) -> Guard:
     """Return the whole app with the guard outermost; a token is required if `settings.token` is set."""
     index = SessionIndex(settings.outputs)
     images = ImageRoutes(settings)
+    assets = read_assets()
+    scripts = PageScripts(assets)
     app = api_app(settings, index, images)
+    app.routes.append(assets.route)
     gr.mount_gradio_app(
-        app, build_page(settings, FormEvents(settings, images, index)), path="", root_path=settings.root_path or None,
-        theme=theme.theme(), head=head(settings.root_path),
+        app, build_page(settings, FormEvents(settings, images, index), scripts), path="", root_path=settings.root_path or None,
+        theme=theme.theme(), head=scripts.head(settings.root_path),
         footer_links=[], run_history=False, enable_monitoring=False, ssr_mode=False, show_error=False, pwa=False, mcp_server=False,
     )  # fmt: skip
     app.add_middleware(PageCompression)

@@ -1,11 +1,10 @@
-"""The FastAPI app with the routes of the JSON API and of files; server.py adds the page and the guard."""
+"""The FastAPI app with the routes of the JSON API and of files; server.py adds the page, its scripts and the guard."""
 
 from fastapi import FastAPI
 
 from fluxgym import __version__
 from fluxgym.app_settings import Settings
 from fluxgym.sessions.index import SessionIndex
-from fluxgym.ui.api.assets import page_assets
 from fluxgym.ui.api.banner import BannerRoutes
 from fluxgym.ui.api.bulk import BulkRoutes
 from fluxgym.ui.api.compare import CompareRoutes
@@ -24,5 +23,4 @@ def api_app(settings: Settings, index: SessionIndex, images: ImageRoutes) -> Fas
     lists = (BannerRoutes(settings, index), BulkRoutes(settings), CompareRoutes(settings), SessionRoutes(settings, index))
     for routes in (FileRoutes(settings), *lists, RunRoutes(settings), images, TemplateRoutes(settings)):
         app.include_router(routes.router)
-    app.routes.append(page_assets().route)
     return app

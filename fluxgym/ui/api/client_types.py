@@ -12,7 +12,7 @@ from pydantic import TypeAdapter
 
 from fluxgym.app_settings import Settings
 from fluxgym.sessions.index import SessionIndex
-from fluxgym.ui.api.answers import FormAnswer, FormSetup, ImagesSetup, RunsSetup
+from fluxgym.ui.api.answers import FormAnswer, FormChecks, FormSetup, ImagesSetup, RunsSetup
 from fluxgym.ui.api.app import api_app
 from fluxgym.ui.api.images import ImageRoutes
 from fluxgym.ui.api.responses import API
@@ -42,6 +42,9 @@ def _gradio_schemas() -> dict[str, Any]:
     for name, value in GRADIO_VALUES.items():
         schema = TypeAdapter(value).json_schema(mode="serialization", ref_template="#/components/schemas/{model}")
         schemas |= schema.pop("$defs", {}) | {name: schema}
+    # form_events.py puts the checks' fields beside the answer's others.
+    del schemas[FormAnswer.__name__]["properties"]["checks"]
+    schemas[FormAnswer.__name__]["properties"] |= schemas[FormChecks.__name__]["properties"]
     return schemas
 
 

@@ -17,7 +17,7 @@ from fluxgym.sessions.resume import needs_check, resume_preview
 from fluxgym.sessions.run_metrics import AttemptSpans, earlier_s, metrics_of
 from fluxgym.sessions.status_display import began_at, ended_at, is_stopping, status_symbol, status_word
 from fluxgym.trainers.base import backend_of_launch
-from fluxgym.ui.api.row_actions import ResumeOffer, RunSituation, kill_text, menu_items, next_step, page_state, stop_text
+from fluxgym.ui.api.row_actions import ResumeButton, RunSituation, kill_text, menu_items, next_step, page_state, stop_text
 from fluxgym.ui.api.session_answers import SessionRow, Shape, StatusWord, StepAction
 
 # The shape of each status.
@@ -92,7 +92,7 @@ def _situation(snapshot: RunSnapshot, session: Session) -> RunSituation:
         is_executing=executing,
         lora=f"runs/{quote(run.slug)}/loras/{quote(run.lora.name)}" if is_regular(run.lora) else None,
         is_next=session.status is Status.QUEUED and engine_of(run).queue.slugs()[:1] == (run.slug,),
-        resume=resume_offer(snapshot) if session.status in ENDED and not executing else None,
+        resume=resume_button(snapshot) if session.status in ENDED and not executing else None,
     )
 
 
@@ -123,13 +123,13 @@ def activity_of(session: Session) -> str:
     return text if item is None or total is None else f"{text}, {item} of {total}"
 
 
-def resume_offer(snapshot: RunSnapshot) -> ResumeOffer | None:
+def resume_button(snapshot: RunSnapshot) -> ResumeButton | None:
     """Return the label and help of a run's resume button, None if there is nothing to resume."""
     if needs_check(snapshot):
-        return ResumeOffer(
+        return ResumeButton(
             label="Check the result", help="The trainer finished while no supervisor was running. Reads and checks the trained LoRA"
         )
     found = resume_preview(snapshot)
     if found is None:
         return None
-    return ResumeOffer(label=f"Resume from step {found.step}", help=f"Continues {found.sentence()} ({found.checkpoint})")
+    return ResumeButton(label=f"Resume from step {found.step}", help=f"Continues {found.sentence()} ({found.checkpoint})")
