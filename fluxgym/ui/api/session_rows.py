@@ -14,8 +14,9 @@ from fluxgym.sessions.advice import EDIT_LABEL
 from fluxgym.sessions.listing import Session, read_session
 from fluxgym.sessions.origin import Origin, is_unstarted, origin_of, parent_of
 from fluxgym.sessions.resume import needs_check, resume_preview
+from fluxgym.sessions.run_dates import date_of, ended_at
 from fluxgym.sessions.run_metrics import AttemptSpans, earlier_s, metrics_of
-from fluxgym.sessions.status_display import began_at, ended_at, is_stopping, status_symbol, status_word
+from fluxgym.sessions.status_display import is_stopping, status_symbol, status_word
 from fluxgym.trainers.base import backend_of_launch
 from fluxgym.ui.api.row_actions import ResumeButton, RunSituation, kill_text, menu_items, next_step, page_state, stop_text
 from fluxgym.ui.api.session_answers import SessionRow, Shape, StatusWord, StepAction
@@ -49,7 +50,8 @@ class SessionRows:
         state = snapshot.state
         situation = _situation(snapshot, session)
         origin, is_live, step = situation.origin, situation.is_live, next_step(situation)
-        began, spans, record = began_at(snapshot, session, origin), self._spans.of(snapshot), snapshot.process_record
+        began = date_of(snapshot, session.status, origin, session.started)
+        spans, record = self._spans.of(snapshot), snapshot.process_record
         figures, attempt = metrics_of(snapshot, spans), record.attempt if record is not None else 1
         return SessionRow(
             **vars(session) | {"started": began.at},
