@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from fluxgym.config.settings import TrainConfig
-from fluxgym.config.vram_tiers import DESCRIPTIONS, TITLES, best_tier, is_above
+from fluxgym.config.vram_tiers import TIERS, best_tier, is_above
 from fluxgym.contract.buckets import Size
 from fluxgym.contract.caption_files import CAPTION, trained_text
 from fluxgym.contract.dataset_notes import (
@@ -110,7 +110,7 @@ def check_model(model: Model | None, models: Path, findings: Findings) -> FoundF
 
 def report_tier(config: TrainConfig, files: FoundFiles | None, findings: Findings) -> None:
     """Report what the VRAM tier switches, and if there is no GPU, or one with less memory than the tier is for."""
-    tier, switches = config.vram, DESCRIPTIONS[config.vram]
+    tier, switches = config.vram, TIERS[config.vram].description
     if not has_gpu():
         is_large = files is not None and _size(files.transformer) > LARGE_MODEL_BYTES
         slow = " A model of this size needs days there." if is_large else ""
@@ -122,7 +122,7 @@ def report_tier(config: TrainConfig, files: FoundFiles | None, findings: Finding
         findings.add(Level.OK, f"GPU memory {tier}: {switches}.", "vram")
         return
     better = best_tier(memory)
-    remedy = f"choose {TITLES[better]}" if better else "no choice is for so small a card"
+    remedy = f"choose {TIERS[better].title}" if better else "no choice is for so small a card"
     message = f"This GPU has {memory:.0f} GiB of memory, and GPU memory {tier} is for larger cards: it may run out of memory; {remedy}."
     findings.add(Level.WARNING, message, "vram")
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from fluxgym.app_settings import Settings
 from fluxgym.config.defaults import DEFAULTS, when_empty
 from fluxgym.config.settings import OTHER_FLAGS, SETTINGS
-from fluxgym.config.vram_tiers import DESCRIPTIONS
+from fluxgym.config.vram_tiers import TIERS
 from fluxgym.engines.base import Engine
 from fluxgym.engines.registry import engine_for
 from fluxgym.errors import Detail, FluxGymError, Level
@@ -140,7 +140,7 @@ def _details(plan: TrainingPlan, errors: Errors) -> dict[str, tuple[Detail, ...]
 
 def _notes(plan: TrainingPlan, engine: Engine) -> dict[str, str]:
     """Return what is known about the model's files and the GPU memory, to be shown below these fields."""
-    notes = {"vram": f"{DESCRIPTIONS[plan.config.vram]}.{NO_GPU if engine.devices.names() == ('cpu',) else ''}"}
+    notes = {"vram": f"{TIERS[plan.config.vram].description}.{NO_GPU if engine.devices.names() == ('cpu',) else ''}"}
     if plan.model is not None and plan.files is not None:
         notes["base_model"] = f"All files are on disk. License: {plan.model.license or 'unknown'}."
     return notes

@@ -1,11 +1,11 @@
 """The sample images of a run as a matrix of prompts and steps, and when the next ones are drawn."""
 
-import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+from fluxgym.contract.files import parse_sample_name
 from fluxgym.contract.regular_files import read_regular
 from fluxgym.planning.sample_times import INTERVAL, SampleInterval, count_of
 from fluxgym.runs.path_checks import is_served
@@ -14,7 +14,6 @@ from fluxgym.runs.state import State
 from fluxgym.sessions.run_metrics import TrainingRecord
 from fluxgym.ui.api.run_answers import NextSamples, SampleColumn, SampleMatrix
 
-SAMPLE = re.compile(r"_(?:e(?P<epoch>\d{6})|(?P<step>\d{6,}))_(?P<prompt>\d{2,})_(?P<moment>\d{14})(?:_(?P<seed>\d+))?\.png$")
 MAX_PROMPTS_BYTES = 1 << 20
 
 
@@ -41,10 +40,9 @@ def _images(run: RunPaths) -> dict[Position, dict[int, str]]:
     """Return the URL of each prompt's image by its position; names sort by time. Links are left out, because they are not served."""
     found: dict[Position, dict[int, str]] = {}
     for path in sorted(run.samples.glob("*.png")):
-        if (parts := SAMPLE.search(path.name)) is None or not is_served(path):
+        if (sample := parse_sample_name(path.name)) is None or not is_served(path):
             continue
-        position = (int(parts["epoch"]), None) if parts["epoch"] else (None, int(parts["step"]))
-        found.setdefault(position, {})[int(parts["prompt"])] = f"runs/{quote(run.slug)}/samples/{quote(path.name)}"
+        found.setdefault((sample.epoch, sample.step), {})[sample.index] = f"runs/{quote(run.slug)}/samples/{quote(path.name)}"
     return found
 
 

@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from fluxgym.app_settings import Settings
-from fluxgym.config.vram_tiers import DESCRIPTIONS, TIERS
+from fluxgym.config.vram_tiers import TIERS
 from fluxgym.errors import DatasetError, Level, StorageError
 from fluxgym.planning import checks
 from fluxgym.planning.plan import plan
@@ -114,7 +114,7 @@ def test_images_that_a_kohya_checkout_leaves_out_prevent_start(tmp_path):
 @pytest.mark.parametrize("tier", TIERS)
 def test_the_options_of_a_tier_are_reported(tier, look, gpu):
     gpu(48.0)
-    assert tier_line(look(vram=tier)) == ("ok", f"GPU memory {tier}: {DESCRIPTIONS[tier]}.")
+    assert tier_line(look(vram=tier)) == ("ok", f"GPU memory {tier}: {TIERS[tier].description}.")
 
 
 @pytest.mark.parametrize(("tier", "memory", "better"), [("24G", 23.99, "20G"), ("20G", 15.99, "16G"), ("8G", 6.0, "no choice")])
