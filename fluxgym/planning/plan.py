@@ -15,7 +15,10 @@ from fluxgym.dataset.dataset_spec import dataset_toml, expected_steps
 from fluxgym.dataset.folder import check_portable
 from fluxgym.errors import BadName, ConfigError, FluxGymError, Level, Problem, error_of
 from fluxgym.models.catalog import FoundFiles, Model, apply_defaults, get_model
-from fluxgym.planning.checks import (
+from fluxgym.planning.named_checkpoint import check_named_checkpoint, verified_checkpoint
+from fluxgym.planning.sample_prompts import sample_prompts
+from fluxgym.planning.sample_times import report_sample_times
+from fluxgym.planning.start_checks import (
     IMAGES,
     Findings,
     ImageSet,
@@ -29,9 +32,6 @@ from fluxgym.planning.checks import (
     report_small_images,
     report_tier,
 )
-from fluxgym.planning.named_checkpoint import check_named_checkpoint, verified_checkpoint
-from fluxgym.planning.sample_prompts import sample_prompts
-from fluxgym.planning.sample_times import report_sample_times
 from fluxgym.runs.checkpoints import Checkpoint
 from fluxgym.runs.launch_spec import LaunchSpec, TrainerOptions
 from fluxgym.runs.paths import OutputsPaths, RunPaths
@@ -39,7 +39,7 @@ from fluxgym.runs.state import slug_of
 from fluxgym.trainers.base import backend_for, with_command
 from fluxgym.trainers.named_code import named_code
 from fluxgym.trainers.options import trainer_options
-from fluxgym.trainers.settings_check import CheckedData, needs_trainer
+from fluxgym.trainers.trainer_verdicts import CheckedData, needs_trainer
 
 UNNAMED = "unnamed"  # the name of a plan whose LoRA has no usable name yet
 
@@ -160,7 +160,7 @@ def _with_trainers_answer(planned: TrainingPlan, may_ask: bool) -> TrainingPlan:
         return replace(planned, is_trainer_asked=True)  # reported already
     steps = planned.steps and planned.steps // planned.config.max_train_epochs
     data = CheckedData(toml=toml, steps_per_epoch=steps)
-    found = backend_for(planned.trainer_dir).check_settings(planned.options, data, planned.trainer_dir, may_ask=may_ask)
+    found = backend_for(planned.trainer_dir).check_with_trainer(planned.options, data, planned.trainer_dir, may_ask=may_ask)
     return planned if found is None else replace(planned, problems=(*planned.problems, *found), is_trainer_asked=True)
 
 
@@ -202,7 +202,7 @@ def plan_unchecked(
     refused: tuple[Problem, ...] = ()
     if options:
         backend = backend_for(settings.sd_scripts)
-        refused = backend.check(options, settings.sd_scripts)
+        refused = backend.check_flags(options, settings.sd_scripts)
         findings.problems += refused
         check_formats(backend, image_set, findings)
     planned = TrainingPlan(

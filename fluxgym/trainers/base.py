@@ -11,7 +11,7 @@ from fluxgym.runs.launch_spec import LaunchSpec, TrainerOptions, read_launch_spe
 from fluxgym.runs.paths import RunPaths
 from fluxgym.trainers.builtin import BuiltinBackend
 from fluxgym.trainers.kohya.backend import KohyaBackend
-from fluxgym.trainers.settings_check import CheckedData
+from fluxgym.trainers.trainer_verdicts import CheckedData
 
 
 class ProgressFollower(Protocol):
@@ -42,10 +42,12 @@ class TrainerBackend(Protocol):
     def matches(self, trainer_dir: Path) -> bool:
         """Return True if the trainer in a folder is of this kind. Only looks at files."""
 
-    def check(self, options: TrainerOptions, trainer_dir: Path) -> tuple[Problem, ...]:
+    def check_flags(self, options: TrainerOptions, trainer_dir: Path) -> tuple[Problem, ...]:
         """Return the reasons why the trainer cannot run with these options."""
 
-    def check_settings(self, options: TrainerOptions, data: CheckedData, trainer_dir: Path, *, may_ask: bool) -> tuple[Problem, ...] | None:
+    def check_with_trainer(
+        self, options: TrainerOptions, data: CheckedData, trainer_dir: Path, *, may_ask: bool
+    ) -> tuple[Problem, ...] | None:
         """Return what the trainer's own checks refuse of these options and this data set; with may_ask, this can take seconds.
 
         Without may_ask, nothing is started: None means that the trainer has to be asked.

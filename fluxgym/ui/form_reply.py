@@ -12,8 +12,8 @@ from fluxgym.engines.base import Engine
 from fluxgym.engines.registry import engine_for
 from fluxgym.errors import Detail, FluxGymError, Level
 from fluxgym.models.catalog import get_model
-from fluxgym.planning.checks import trigger_of_captions
 from fluxgym.planning.plan import TrainingPlan, checked, plan_unchecked
+from fluxgym.planning.start_checks import trigger_of_captions
 from fluxgym.runs.paths import OutputsPaths
 from fluxgym.runs.state import State
 from fluxgym.sessions.index import SessionIndex

@@ -9,7 +9,7 @@ from fluxgym.errors import Level
 from fluxgym.runs.launch_spec import DeviceRequest, LaunchSpec, write_launch_spec
 from fluxgym.sessions.index import SessionIndex
 from fluxgym.sessions.past_speed import UNKNOWN
-from fluxgym.trainers.settings_check import CHECK_SCRIPT
+from fluxgym.trainers.trainer_verdicts import CHECK_SCRIPT
 from fluxgym.ui.api.answers import ChangedSetting, FormLine
 from fluxgym.ui.form_reply import FormPlanner
 from tests.support.photos import write_cats

@@ -69,7 +69,7 @@ def needs_trainer(config: TrainConfig) -> bool:
     return bool(unusual)
 
 
-class SettingsCheck:
+class TrainerVerdicts:
     """The trainer's answers about settings. It is asked about one training at a time, and once about the same. Thread-safe."""
 
     def __init__(self) -> None:
