@@ -11,7 +11,7 @@ from fluxgym.runs.launch_spec import LaunchSpec, TrainerOptions, read_launch_spe
 from fluxgym.runs.paths import RunPaths
 from fluxgym.trainers.builtin import BuiltinBackend
 from fluxgym.trainers.kohya.backend import KohyaBackend
-from fluxgym.trainers.trainer_verdicts import CheckedData
+from fluxgym.trainers.trainer_verdicts import TrainerQuestion, TrainerVerdicts
 
 
 class ProgressFollower(Protocol):
@@ -45,10 +45,8 @@ class TrainerBackend(Protocol):
     def check_flags(self, options: TrainerOptions, trainer_dir: Path) -> tuple[Problem, ...]:
         """Return the reasons why the trainer cannot run with these options."""
 
-    def check_with_trainer(
-        self, options: TrainerOptions, data: CheckedData, trainer_dir: Path, *, may_ask: bool
-    ) -> tuple[Problem, ...] | None:
-        """Return what the trainer's own checks refuse of these options and this data set; with may_ask, this can take seconds.
+    def check_with_trainer(self, question: TrainerQuestion, verdicts: TrainerVerdicts, *, may_ask: bool) -> tuple[Problem, ...] | None:
+        """Return what the trainer's own checks refuse of a training; with may_ask, this can take seconds. verdicts are those known so far.
 
         Without may_ask, nothing is started: None means that the trainer has to be asked.
         """

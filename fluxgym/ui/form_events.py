@@ -17,6 +17,7 @@ from fluxgym.contract.kohya_folders import clear_folders
 from fluxgym.dataset.flat_folder import REPEATS, TRIGGER, repeats_sentence, settings_of
 from fluxgym.errors import FluxGymError, Level
 from fluxgym.models.catalog import default_model
+from fluxgym.planning.plan import PlanningCaches
 from fluxgym.runs.paths import OutputsPaths
 from fluxgym.runs.state import State, read_state
 from fluxgym.sessions import templates
@@ -41,12 +42,12 @@ FORM_ANSWER = TypeAdapter(FormAnswer)
 class FormEvents:
     """Answers the form's events."""
 
-    def __init__(self, settings: Settings, images: ImageRoutes, index: SessionIndex) -> None:
+    def __init__(self, settings: Settings, images: ImageRoutes, index: SessionIndex, caches: PlanningCaches | None = None) -> None:
         self._settings = settings
         self._outputs = OutputsPaths(settings.outputs)
         self._images = images
         self._index = index
-        self._planner = FormPlanner(settings, index)
+        self._planner = FormPlanner(settings, index, caches)
         self._drafts = FormDrafts(settings.outputs)
         self._start = FormStart(settings, self._drafts)
         self._handlers: Mapping[FormKind, Handler] = {

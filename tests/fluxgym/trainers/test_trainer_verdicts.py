@@ -9,7 +9,7 @@ from fluxgym.config.settings import TrainConfig
 from fluxgym.errors import ConfigError, Level
 from fluxgym.models.catalog import list_models
 from fluxgym.trainers import trainer_verdicts
-from fluxgym.trainers.trainer_verdicts import CheckedData, TrainerVerdicts, needs_trainer
+from fluxgym.trainers.trainer_verdicts import TrainerQuestion, TrainerVerdicts, needs_trainer
 from tests.support.photos import write_cats
 from tests.support.source_tree import ROOT
 
@@ -17,12 +17,14 @@ TRAINER = ROOT / "sd-scripts"
 MODELS = {f"--{name}": ("x",) for name in ("pretrained_model_name_or_path", "ae", "clip_l", "t5xxl")}
 
 
-NO_DATA = CheckedData(toml="")
+def question(options, trainer, toml="", steps_per_epoch=None):
+    """Return a question to the trainer in a folder."""
+    return TrainerQuestion(options=options, toml=toml, steps_per_epoch=steps_per_epoch, trainer_dir=trainer)
 
 
 def asked(options, toml, trainer, steps_per_epoch=None):
     """Return what the trainer says about settings that it was never asked about."""
-    return TrainerVerdicts().problems(options, CheckedData(toml=toml, steps_per_epoch=steps_per_epoch), trainer, may_ask=True)
+    return TrainerVerdicts().problems(question(options, trainer, toml, steps_per_epoch), may_ask=True)
 
 
 @pytest.fixture(name="ask")
@@ -62,9 +64,9 @@ def test_the_trainer_is_told_the_steps_of_an_epoch_and_if_there_is_a_gpu(tmp_pat
 
 def test_another_number_of_steps_is_another_question(counted):
     trainer, count = counted
-    check = TrainerVerdicts()
+    verdicts = TrainerVerdicts()
     for steps in (1, 2):
-        check.problems({"--seed": ("1",)}, CheckedData(toml="", steps_per_epoch=steps), trainer, may_ask=True)
+        verdicts.problems(question({"--seed": ("1",)}, trainer, steps_per_epoch=steps), may_ask=True)
     assert count() == 2
 
 
@@ -101,28 +103,28 @@ def fixture_counted(tmp_path):
 
 def test_the_trainer_is_asked_once_for_the_same_settings(counted):
     trainer, count = counted
-    check = TrainerVerdicts()
+    verdicts = TrainerVerdicts()
     for name in ("one", "two"):  # the run's own name does not matter
-        assert check.problems({"--output_name": (name,), "--seed": ("1",)}, NO_DATA, trainer, may_ask=True) == ()
+        assert verdicts.problems(question({"--output_name": (name,), "--seed": ("1",)}, trainer), may_ask=True) == ()
     assert count() == 1
 
 
 def test_without_asking_only_what_was_answered_is_known(counted):
     trainer, count = counted
-    check = TrainerVerdicts()
-    assert check.problems({"--seed": ("1",)}, NO_DATA, trainer, may_ask=False) is None
+    verdicts = TrainerVerdicts()
+    assert verdicts.problems(question({"--seed": ("1",)}, trainer), may_ask=False) is None
     assert count() == 0
-    check.problems({"--seed": ("1",)}, NO_DATA, trainer, may_ask=True)
-    assert check.problems({"--seed": ("1",)}, NO_DATA, trainer, may_ask=False) == ()
-    assert check.problems({"--seed": ("2",)}, NO_DATA, trainer, may_ask=False) is None
+    verdicts.problems(question({"--seed": ("1",)}, trainer), may_ask=True)
+    assert verdicts.problems(question({"--seed": ("1",)}, trainer), may_ask=False) == ()
+    assert verdicts.problems(question({"--seed": ("2",)}, trainer), may_ask=False) is None
     assert count() == 1
 
 
 def test_two_requests_at_once_ask_the_trainer_once(counted):
     trainer, count = counted
-    check = TrainerVerdicts()
+    verdicts = TrainerVerdicts()
     with ThreadPoolExecutor(4) as threads:
-        found = list(threads.map(lambda _: check.problems({"--seed": ("1",)}, NO_DATA, trainer, may_ask=True), range(4)))
+        found = list(threads.map(lambda _: verdicts.problems(question({"--seed": ("1",)}, trainer), may_ask=True), range(4)))
     assert (found, count()) == ([()] * 4, 1)
 
 

@@ -12,7 +12,7 @@ from fluxgym.errors import Level
 from fluxgym.runs.launch_spec import LaunchSpec, parse_words
 from fluxgym.runs.paths import RunPaths
 from fluxgym.trainers.kohya.backend import KohyaBackend, python_of
-from fluxgym.trainers.trainer_verdicts import CheckedData
+from fluxgym.trainers.trainer_verdicts import TrainerQuestion, TrainerVerdicts
 from tests.support.fake_kohya import write_checkout
 
 OURS = Path(__file__).parents[4] / "sd-scripts"
@@ -66,7 +66,8 @@ def test_blocks_that_the_model_does_not_have_are_refused(checkout, blocks, is_re
         "--pretrained_model_name_or_path": (str(model),),
         "--network_args": (f"train_double_block_indices={blocks}", "train_blocks=double"),
     }
-    problems = KOHYA.check_with_trainer(options, CheckedData(toml=""), checkout, may_ask=False)
+    question = TrainerQuestion(options=options, toml="", steps_per_epoch=None, trainer_dir=checkout)
+    problems = KOHYA.check_with_trainer(question, TrainerVerdicts(), may_ask=False)
     assert [problem.field for problem in problems] == ["advanced"] * is_refused
 
 
