@@ -11,8 +11,8 @@ from fluxgym.app_settings import Settings
 from fluxgym.errors import FluxGymError, SessionNotFound
 from fluxgym.runs.paths import OutputsPaths, RunPaths
 from fluxgym.sessions import cleanup, removed_runs
+from fluxgym.ui.api.action_answers import ActionResult, BulkResult, Contents, Refused, RemovedItem, RemovedRuns, SweepPreview
 from fluxgym.ui.api.responses import new_router
-from fluxgym.ui.api.session_answers import ActionResult, BulkResult, Contents, Refused, RemovedItem, RemovedRuns, SweepPreview
 
 MAX_DAYS = 100_000
 SHOWN_NAMES = 5

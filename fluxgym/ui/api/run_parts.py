@@ -1,4 +1,4 @@
-"""The parts of a run's page that are read from its folder, as the page shows them: facts, LoRA files, settings, monitor and history."""
+"""The parts of a run's page that are read from its folder, as the page shows them: summary, LoRA files, settings, monitor and history."""
 
 from pathlib import Path
 from urllib.parse import quote
@@ -22,18 +22,17 @@ from fluxgym.sessions.run_metrics import TrainingRecord, first_start, total_s
 from fluxgym.sessions.saved_loras import SavedLora, best_lora, saved_loras
 from fluxgym.sessions.settings_view import changes, label_of, model_title, shown_text, view_settings
 from fluxgym.trainers.base import backend_of
-from fluxgym.ui.api.run_answers import LoraFile, LoraFiles, MonitorState, RunFacts, SettingRow
-from fluxgym.ui.api.session_answers import ChangedValue, HistoryVersion
+from fluxgym.ui.api.run_answers import ChangedValue, HistoryVersion, LoraFile, LoraFiles, MonitorState, RunSummary, SettingRow
 
 MONITOR_LINES = 12
 WAITED_S = 60.0
 
 
-def facts(run: RunPaths, state: State, record: TrainingRecord, models: Path, *, session: Session) -> RunFacts:
+def run_summary(run: RunPaths, state: State, record: TrainingRecord, models: Path, *, session: Session) -> RunSummary:
     """Return what a run trains and how long it took."""
     began_at = first_start(RunSnapshot(run, state))
     queued_at = session.started
-    return RunFacts(
+    return RunSummary(
         model=model_title(str(state.get("base_model") or ""), models),
         use=_use(state, models),
         trigger=str(state.get("concept_sentence") or ""),
@@ -110,7 +109,7 @@ def parent_state(run: RunPaths, state: State) -> State | None:
     return found or None
 
 
-def monitor(run: RunPaths) -> MonitorState:
+def monitor_state(run: RunPaths) -> MonitorState:
     """Return the supervisor's liveness and PID, and the last lines of monitor.log."""
     snapshot = RunSnapshot(run, {})
     engine_state = observe_run(snapshot)
@@ -118,7 +117,7 @@ def monitor(run: RunPaths) -> MonitorState:
     return MonitorState(is_alive=engine_state.is_supervised, pid=pid, lines=tail(run.monitor_log, MONITOR_LINES))
 
 
-def versions(run: RunPaths, state: State, models: Path, *, status: Status) -> list[HistoryVersion]:
+def history_versions(run: RunPaths, state: State, models: Path, *, status: Status) -> list[HistoryVersion]:
     """Return the earlier settings of a run, newest first, each with what replaced it; those that differ from the current ones can be restored."""
     found = history.versions(run)
     can_restore = bool(found) and history.can_restore(run, status)

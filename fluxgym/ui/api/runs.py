@@ -22,7 +22,7 @@ from fluxgym.ui.api import run_parts
 from fluxgym.ui.api.loss_curve import Curves
 from fluxgym.ui.api.responses import JsonObject, fingerprint, new_router
 from fluxgym.ui.api.run_answers import LogPart, RunChanges
-from fluxgym.ui.api.run_ending import ending
+from fluxgym.ui.api.run_outcome import run_outcome
 from fluxgym.ui.api.run_samples import sample_matrix
 from fluxgym.ui.api.session_rows import SessionRows
 
@@ -71,13 +71,13 @@ class RunRoutes:
         record, models = self._curves.record(run.progress), self._settings.models
         return {
             "session": self._rows.row(session, snapshot),
-            "facts": run_parts.facts(run, state, record, models, session=session),
+            "facts": run_parts.run_summary(run, state, record, models, session=session),
             "samples": sample_matrix(run, state, record, progress=session.progress, is_live=trains_on),
             "files": run_parts.lora_files(run, record, status=session.status),
             "settings": run_parts.setting_rows(run, state, models),
-            "history": run_parts.versions(run, state, models, status=session.status),
-            "monitor": run_parts.monitor(run),
-            "ending": ending(run, session, origin_of(run, state)),
+            "history": run_parts.history_versions(run, state, models, status=session.status),
+            "monitor": run_parts.monitor_state(run),
+            "ending": run_outcome(run, session, origin_of(run, state)),
         }
 
 
