@@ -116,8 +116,8 @@ def choose_checkpoint(run: RunPaths, backend: TrainerBackend, name: str | None =
 
 
 def _named_checkpoint(run: RunPaths, backend: TrainerBackend, name: str) -> Checkpoint:
-    chosen = backend.read_checkpoint(run.checkpoint(name), verify=True)
-    if chosen is None:
-        complete = ", ".join(checkpoint.name for checkpoint in list_complete(run, backend)) or "none"
+    checkpoint = backend.read_checkpoint(run.checkpoint(name), verify=True)
+    if checkpoint is None:
+        complete = ", ".join(each.name for each in list_complete(run, backend)) or "none"
         raise NothingToResume(f"There is no complete checkpoint “{name[:80]}” in {run.slug}; complete ones: {complete}.")
-    return chosen
+    return checkpoint

@@ -50,8 +50,8 @@ class _Key(NamedTuple):
     @classmethod
     def of(cls, question: TrainerQuestion) -> Self:
         """Return the key of a question, without the flags that name where files are saved."""
-        asked = {flag: values for flag, values in question.options.items() if flag not in SAVED_IN}
-        return cls(question.trainer_dir, tuple(to_words(asked)), question.toml, question.steps_per_epoch, has_gpu())
+        options = {flag: values for flag, values in question.options.items() if flag not in SAVED_IN}
+        return cls(question.trainer_dir, tuple(to_words(options)), question.toml, question.steps_per_epoch, has_gpu())
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -81,10 +81,10 @@ class FormStart:
 def _replace_help(run: RunPaths) -> str:
     """Return what becomes of a run that is replaced, with what it holds."""
     try:
-        held = f" with all it holds ({contents(run).sentence()})"
+        content = f" with all it holds ({contents(run).sentence()})"
     except FluxGymError:
-        held = ""
-    return f"Moves the existing run to the archive{held}. “Removed runs…” in the menu of Active Training Sessions puts it back"
+        content = ""
+    return f"Moves the existing run to the archive{content}. “Removed runs…” in the menu of Active Training Sessions puts it back"
 
 
 def started(slug: str, answer: FormAnswer) -> FormAnswer:

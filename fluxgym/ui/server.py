@@ -84,8 +84,8 @@ def listen(settings: Settings) -> socket.socket:
         listener.bind(address)
         listener.listen(128)
     except (OSError, UnicodeError) as error:
-        taken = isinstance(error, OSError) and error.errno == errno.EADDRINUSE
-        why = "is taken already; close the other program" if taken else f"cannot be used ({error})"
+        is_in_use = isinstance(error, OSError) and error.errno == errno.EADDRINUSE
+        why = "is taken already; close the other program" if is_in_use else f"cannot be used ({error})"
         raise SettingsError(f"Port {settings.port} on {settings.host} {why}, or choose another with --port.") from None
     return listener
 

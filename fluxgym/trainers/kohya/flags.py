@@ -87,7 +87,7 @@ def _read(files: tuple[Signature, ...]) -> CheckoutFlags:
         for match in CALL.finditer(source):
             for flag, argument in _defined(source[match.end() : match.end() + MAX_CALL]):
                 arguments[flag].append(argument)
-    return CheckoutFlags(names=frozenset(names), arguments={flag: tuple(found) for flag, found in arguments.items()})
+    return CheckoutFlags(names=frozenset(names), arguments={flag: tuple(definitions) for flag, definitions in arguments.items()})
 
 
 def _defined(text: str) -> list[tuple[str, Argument]]:

@@ -64,16 +64,16 @@ class BulkRoutes:
     def contents(self, request: BulkRequest) -> Contents:
         """Count what the folders of runs hold."""
         runs = [self._outputs.run(selected.slug) for selected in request.runs]
-        found = [one for run in runs if (one := _contents(run))]
-        if not found:
+        contents = [one for run in runs if (one := _contents(run))]
+        if not contents:
             raise SessionNotFound("There is no run left of those that are selected.")
         return Contents(
-            num_files=sum(one.num_files for one in found),
-            num_bytes=sum(one.num_bytes for one in found),
-            num_loras=sum(len(one.lora_files) for one in found),
-            num_checkpoints=sum(one.num_checkpoints for one in found),
-            num_samples=sum(one.num_samples for one in found),
-            num_images=sum(one.num_images for one in found),
+            num_files=sum(one.num_files for one in contents),
+            num_bytes=sum(one.num_bytes for one in contents),
+            num_loras=sum(len(one.lora_files) for one in contents),
+            num_checkpoints=sum(one.num_checkpoints for one in contents),
+            num_samples=sum(one.num_samples for one in contents),
+            num_images=sum(one.num_images for one in contents),
         )
 
     def forget(self, request: BulkRequest) -> BulkResult:

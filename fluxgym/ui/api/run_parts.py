@@ -61,9 +61,9 @@ def _num_images(run: RunPaths) -> int:
 
 def lora_files(run: RunPaths, record: TrainingRecord, *, status: Status) -> LoraFiles:
     """Return the LoRA files, the trained model first, then from the latest to the earliest; of a completed run also the best one."""
-    found = saved_loras(run, record, status=status)
-    best = best_lora(found) if status is Status.COMPLETED else None
-    return LoraFiles(files=[_lora_file(run, lora) for lora in found], best=best.path.name if best else None, why=_why(best))
+    loras = saved_loras(run, record, status=status)
+    best = best_lora(loras) if status is Status.COMPLETED else None
+    return LoraFiles(files=[_lora_file(run, lora) for lora in loras], best=best.path.name if best else None, why=_why(best))
 
 
 def _lora_file(run: RunPaths, lora: SavedLora) -> LoraFile:
@@ -103,10 +103,10 @@ def parent_state(run: RunPaths, state: State) -> State | None:
     """Return the settings of the run that a run is a copy of, None if it is not a copy or that run is gone."""
     slug = parent_of(run, state)
     try:
-        found = read_state_or_empty(OutputsPaths(run.folder.parent).run(slug)) if slug else {}
+        parent = read_state_or_empty(OutputsPaths(run.folder.parent).run(slug)) if slug else {}
     except FluxGymError:
         return None
-    return found or None
+    return parent or None
 
 
 def monitor_state(run: RunPaths) -> MonitorState:
@@ -119,8 +119,8 @@ def monitor_state(run: RunPaths) -> MonitorState:
 
 def history_versions(run: RunPaths, state: State, models: Path, *, status: Status) -> list[HistoryVersion]:
     """Return the earlier settings of a run, newest first, each with what replaced it; those that differ from the current ones can be restored."""
-    found = history.versions(run)
-    can_restore = bool(found) and history.can_restore(run, status)
+    versions = history.versions(run)
+    can_restore = bool(versions) and history.can_restore(run, status)
     return [
         HistoryVersion(
             id=version.id,
@@ -129,7 +129,7 @@ def history_versions(run: RunPaths, state: State, models: Path, *, status: Statu
             resumed_after=history.resumed_after(version, after),
             can_restore=can_restore and bool(changes(version.state, state)),
         )
-        for version, after in zip(found, history.later_states(found, state), strict=True)
+        for version, after in zip(versions, history.later_states(versions, state), strict=True)
     ]
 
 

@@ -63,8 +63,8 @@ class ActionRoutes:
         return self._actions[action](run, request)
 
     def _resume(self, run: RunPaths, request: ActionRequest) -> ActionResult:
-        chosen = request.checkpoint[:200] or None
-        resume(run, settings=self._settings, from_checkpoint=chosen, epochs=request.epochs, agreed=request.agreed)
+        checkpoint = request.checkpoint[:200] or None
+        resume(run, settings=self._settings, from_checkpoint=checkpoint, epochs=request.epochs, agreed=request.agreed)
         return ActionResult(notice=resumed_sentence(run))
 
     def _build_actions(self) -> dict[str, Action]:

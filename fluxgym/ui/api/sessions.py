@@ -86,12 +86,12 @@ class SessionRoutes:
     def sessions(self, query: Annotated[ListQuery, Depends()]) -> SessionPage | Response:
         """Return one page of the list; 204 if the page has this version already."""
         entries = self._index.entries(everything=not query.version)
-        chosen = self._sorted(_filtered(entries, query), query)
-        page = min(query.page, max(0, (len(chosen) - 1) // query.page_size))
-        shown = chosen[page * query.page_size : (page + 1) * query.page_size]
+        matching = self._sorted(_filtered(entries, query), query)
+        page = min(query.page, max(0, (len(matching) - 1) // query.page_size))
+        shown = matching[page * query.page_size : (page + 1) * query.page_size]
         answer = SessionPage(
             version="",
-            counts=replace(self._counts(entries), shown=len(chosen)),
+            counts=replace(self._counts(entries), shown=len(matching)),
             rows=[row for entry in shown if (row := self._rows.row_of(self._outputs.run(entry.slug)))],
             page=page,
             page_size=query.page_size,
@@ -103,11 +103,11 @@ class SessionRoutes:
         """Return entries in the order of a column; those without a value are last, and equal ones stay newest first."""
         if query.sort is Sort.DATE:
             return entries if query.descending else entries[::-1]
-        value = self._sort_value(query.sort)
-        values = [(entry, value(entry)) for entry in entries]
-        known = [pair for pair in values if pair[1] is not None]
-        known.sort(key=lambda pair: pair[1], reverse=query.descending)
-        return [entry for entry, _ in known] + [entry for entry, found in values if found is None]
+        value_of = self._sort_value(query.sort)
+        values = [(entry, value_of(entry)) for entry in entries]
+        with_value = [pair for pair in values if pair[1] is not None]
+        with_value.sort(key=lambda pair: pair[1], reverse=query.descending)
+        return [entry for entry, _ in with_value] + [entry for entry, value in values if value is None]
 
     def _sort_value(self, sort: Sort) -> Callable[[Entry], Any]:
         figures = self._figures
@@ -123,13 +123,13 @@ class SessionRoutes:
 
 def _filtered(entries: list[Entry], query: ListQuery) -> list[Entry]:
     text = query.filter[:200].casefold().strip()
-    chosen = [entry for entry in entries if _status_filter(entry) is query.status] if query.status is not Filter.ALL else entries
+    matching = [entry for entry in entries if _status_filter(entry) is query.status] if query.status is not Filter.ALL else entries
     if query.model:
-        chosen = [entry for entry in chosen if entry.base_model == query.model]
+        matching = [entry for entry in matching if entry.base_model == query.model]
     return (
-        [entry for entry in chosen if any(text in name.casefold() for name in (entry.name, entry.lora_name, entry.slug))]
+        [entry for entry in matching if any(text in name.casefold() for name in (entry.name, entry.lora_name, entry.slug))]
         if text
-        else chosen
+        else matching
     )
 
 
