@@ -18,7 +18,7 @@ class ProgressFollower(Protocol):
     """Writes progress.jsonl from a trainer's output, for a trainer that does not write the file itself."""
 
     def poll(self) -> None:
-        """Read new output and append what it says; called a few times per second."""
+        """Read new output and append its progress; called a few times per second."""
 
     def close(self) -> None:
         """Read the rest, after the trainer has ended."""
@@ -48,7 +48,7 @@ class TrainerBackend(Protocol):
     def check_with_trainer(self, question: TrainerQuestion, verdicts: TrainerVerdicts, *, may_ask: bool) -> tuple[Problem, ...] | None:
         """Return what the trainer's own checks refuse of a training; with may_ask, this can take seconds. verdicts are those known so far.
 
-        Without may_ask, nothing is started: None means that the trainer has to be asked.
+        Without may_ask, nothing is started: None means that the verdict is not known.
         """
 
     def skipped_images(self, names: Sequence[str]) -> list[str]:

@@ -33,11 +33,11 @@ class KohyaBackend:
     has_pickled_checkpoints = True
 
     def matches(self, trainer_dir: Path) -> bool:
-        """Return True if a folder holds one of the files that only kohya's repository has."""
+        """Return True if a folder has one of the files that only kohya's repository has."""
         return any((trainer_dir / name).is_file() for name in MARKERS)
 
     def check_flags(self, options: TrainerOptions, trainer_dir: Path) -> tuple[Problem, ...]:
-        """Return the problems that the script is missing or unreadable, or that its parser lacks an option or refuses a value."""
+        """Return the problems that the script is missing or unreadable, or that its parser does not have an option or refuses a value."""
         if problems := missing_script(trainer_dir):
             return problems
         try:

@@ -18,7 +18,7 @@ Signature = tuple[Path, int, int]
 
 @dataclass(frozen=True, kw_only=True)
 class Argument:
-    """One definition of a flag; number is "int", "float" or "" for text. What the sources do not say literally is not checked.
+    """One definition of a flag; number is "int", "float" or "" for text. What is not a literal in the sources is not checked.
 
     is_open is True for an action of the sources' own, which takes anything.
     """

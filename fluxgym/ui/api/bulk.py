@@ -126,7 +126,7 @@ def _removed_item(run: removed_runs.RemovedRun) -> RemovedItem:
 
 
 def _contents(run: RunPaths) -> cleanup.FolderContents | None:
-    """Return what a run's folder holds, None if it was deleted meanwhile."""
+    """Return the content of a run's folder, None if it was deleted meanwhile."""
     try:
         return cleanup.contents(run)
     except SessionNotFound:

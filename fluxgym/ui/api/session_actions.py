@@ -54,7 +54,7 @@ class ActionRoutes:
         return router
 
     def act(self, slug: str, action: str, request: ActionRequest) -> ActionResult:
-        """Do what a button of a run says."""
+        """Do the action of a run's button and return its result."""
         run = self._existing(slug)
         if request.run_id and read_state(run).get("run_id") != request.run_id:
             raise SessionError(f"{run.slug} was started again after the page showed this button, so nothing was changed. Reload the page.")

@@ -29,14 +29,14 @@ NO_GPU = " No GPU found: training runs on the CPU."
 
 @dataclass(frozen=True, kw_only=True)
 class PlannedForm:
-    """The plan of what the form holds, and what is shown beside its fields."""
+    """The plan of the form's training, and what is shown beside its fields."""
 
     plan: TrainingPlan
     checks: FormChecks
 
 
 class FormPlanner:
-    """Plans what the form holds and says what is wrong with it."""
+    """Plans the form's training and reports its errors."""
 
     def __init__(self, settings: Settings, index: SessionIndex, caches: PlanningCaches | None = None) -> None:
         self._settings = settings
@@ -132,7 +132,7 @@ def _lines(plan: TrainingPlan, errors: Errors) -> list[FormLine]:
 
 
 def _details(plan: TrainingPlan, errors: Errors) -> dict[str, tuple[Detail, ...]]:
-    """Return the lists that belong to the errors shown beside fields, such as the files that the base model lacks."""
+    """Return the lists that belong to the errors shown beside fields, such as the files of the base model that are missing."""
     return {
         problem.field: problem.details
         for problem in plan.errors
