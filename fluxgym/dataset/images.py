@@ -171,10 +171,12 @@ _DECODED = _DecodedImages()
 
 @functools.lru_cache(maxsize=MAX_SIZES)
 def _read_size(file: FileId) -> ImageSize:
+    """Return the size from an image's header, read once per content; at most MAX_SIZES are cached."""
     result = _run(HEADERS, ImageRequest(action="size", path=file.path))
     return ImageSize(result.width, result.height)
 
 
 @functools.lru_cache(maxsize=MAX_THUMBNAILS)
 def _thumbnail(file: FileId, side: int) -> bytes:
+    """Return a thumbnail, made once per content and size; at most MAX_THUMBNAILS are cached."""
     return _run(DECODERS, ImageRequest(action="thumbnail", path=file.path, side=side)).data
