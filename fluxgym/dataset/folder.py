@@ -13,7 +13,7 @@ from typing import NamedTuple
 from fluxgym.contract.caption_files import CAPTION, caption_name, control_character, decode_caption, trained_text
 from fluxgym.contract.dataset_notes import undecodable_sentence
 from fluxgym.contract.dataset_rules import is_image_name, is_name_character, is_portable_name
-from fluxgym.contract.image_formats import EXTENSIONS_TEXT
+from fluxgym.contract.images.formats import EXTENSIONS_TEXT
 from fluxgym.contract.limits import MAX_CAPTION_BYTES
 from fluxgym.contract.regular_files import UnsafeFile, copy_regular, read_regular
 from fluxgym.dataset.folder_index import (
@@ -28,7 +28,10 @@ from fluxgym.dataset.folder_index import (
 )
 from fluxgym.dataset.images import check_image
 from fluxgym.errors import DatasetError
-from fluxgym.runs.files import ensure_room, file_lock, remove_file, storage_error, write_text
+from fluxgym.runs.atomic_files import remove_file, write_text
+from fluxgym.runs.disk_space import ensure_room
+from fluxgym.runs.locks import file_lock
+from fluxgym.runs.storage_errors import storage_error
 
 MAX_NAME_BYTES = 200
 BUSY_S = 60.0  # another tab may be copying thousands of images

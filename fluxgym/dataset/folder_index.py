@@ -15,14 +15,14 @@ from types import MappingProxyType
 from typing import Generic, NamedTuple, TypeVar
 
 from fluxgym.contract.caption_files import CAPTION, Pairing, decode_caption, pair_captions
-from fluxgym.contract.dataset_notes import FolderSummary, content_digest, equal_files, images_in_subfolders, without_trigger
 from fluxgym.contract.dataset_rules import is_image_name
 from fluxgym.contract.files import DATASET_FOLDER
+from fluxgym.contract.folder_summary import FolderSummary, content_digest, equal_files, images_in_subfolders, without_trigger
 from fluxgym.contract.limits import MAX_CAPTION_BYTES
 from fluxgym.contract.regular_files import UnsafeFile, read_regular
 from fluxgym.dataset.images import FileId, ImageSize, read_size
 from fluxgym.errors import DatasetError
-from fluxgym.runs.files import storage_error
+from fluxgym.runs.storage_errors import storage_error
 
 MAX_CAPTION = 20_000
 MAX_FOLDERS = 16

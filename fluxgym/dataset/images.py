@@ -12,11 +12,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
-from fluxgym.contract.image_formats import UnusableImage
-from fluxgym.contract.image_pool import ImagePool, ImageRequest, ImageResult, NoWorker, WorkerProgram
+from fluxgym.contract.images.formats import UnusableImage
+from fluxgym.contract.images.pool import ImagePool, ImageRequest, ImageResult, NoWorker, WorkerProgram
 from fluxgym.errors import BadImage, DatasetError
 from fluxgym.runs.detached import PROJECT
-from fluxgym.runs.files import raise_if_exhausted
+from fluxgym.runs.storage_errors import raise_if_exhausted
 
 MAX_THUMBNAILS = 1000  # about 15 kB each
 MAX_SIZES = 200_000

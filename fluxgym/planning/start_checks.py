@@ -10,17 +10,15 @@ from fluxgym.config.vram_tiers import DESCRIPTIONS, TITLES, best_tier, is_above
 from fluxgym.contract.buckets import Size
 from fluxgym.contract.caption_files import CAPTION, trained_text
 from fluxgym.contract.dataset_notes import (
-    MAX_NAMED,
-    FolderSummary,
     cut_captions_sentence,
     no_images_sentence,
     not_files_sentence,
     notes,
-    required_trigger,
     undecodable_sentence,
-    without_trigger,
     without_trigger_sentence,
 )
+from fluxgym.contract.folder_summary import FolderSummary, required_trigger, without_trigger
+from fluxgym.contract.wording import MAX_NAMED
 from fluxgym.dataset.dataset_spec import caption_rules
 from fluxgym.dataset.folder import ImageFolder, check_names, refusal_of
 from fluxgym.dataset.folder_index import FolderIndex, FolderIndexes
@@ -30,8 +28,9 @@ from fluxgym.models.caption_tokens import token_limit, too_long
 from fluxgym.models.catalog import FoundFiles, Model, find_files, regularization_folder
 from fluxgym.models.identify import identify
 from fluxgym.planning.sample_prompts import check_sample_prompts, sample_prompts
-from fluxgym.runs.files import check_free_space, keeps_hosts_apart, without_locks
+from fluxgym.runs.disk_space import check_free_space
 from fluxgym.runs.gpus import has_gpu, smallest_memory_gib
+from fluxgym.runs.locks import keeps_hosts_apart, without_locks
 from fluxgym.runs.paths import OutputsPaths
 from fluxgym.trainers.base import TrainerBackend
 from fluxgym.trainers.options import draws_samples

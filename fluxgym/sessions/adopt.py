@@ -23,10 +23,11 @@ from fluxgym.contract.regular_files import copy_regular
 from fluxgym.contract.safetensors import read_header
 from fluxgym.dataset.folder import ImageFolder, copy_into
 from fluxgym.errors import AlreadyRunning, BadName, DatasetError, FluxGymError, SessionNotFound
+from fluxgym.runs.disk_space import ensure_room
 from fluxgym.runs.exit_record import read_exit
-from fluxgym.runs.files import ensure_room, storage_error
 from fluxgym.runs.paths import OutputsPaths, RunPaths
 from fluxgym.runs.state import State, create_state, read_state, slug_of, timestamp_of
+from fluxgym.runs.storage_errors import storage_error
 from fluxgym.sessions.create import new_run
 from fluxgym.sessions.known_settings import known_settings, usable_settings
 from fluxgym.sessions.preconditions import ensure_ended, name_lock

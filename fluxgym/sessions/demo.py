@@ -4,10 +4,10 @@ import tempfile
 from pathlib import Path
 
 from fluxgym.app_settings import Settings
-from fluxgym.contract.image_reader import open_image
+from fluxgym.contract.images.reader import open_image
 from fluxgym.dataset.example import TRIGGER, write_example
-from fluxgym.runs.files import storage_error
 from fluxgym.runs.paths import RunPaths
+from fluxgym.runs.storage_errors import storage_error
 from fluxgym.sessions.start import IfExists, StartRequest, start
 
 NAME = "demo-cat"

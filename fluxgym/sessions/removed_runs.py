@@ -9,10 +9,12 @@ from pathlib import Path
 
 from fluxgym.contract.files import LORA_ENDING, UI_STATE
 from fluxgym.errors import SessionNotFound
-from fluxgym.runs.files import is_regular, read_json, storage_error
+from fluxgym.runs.atomic_files import read_json
+from fluxgym.runs.path_checks import is_regular
 from fluxgym.runs.paths import OutputsPaths, RunPaths
 from fluxgym.runs.state import MAX_BYTES, shown_name
-from fluxgym.sessions.cleanup import undo_forget
+from fluxgym.runs.storage_errors import storage_error
+from fluxgym.sessions.forget import undo_forget
 from fluxgym.sessions.preconditions import first_free_run, name_lock
 
 ARCHIVED_STATE = "state.json"  # not ui_state.json: the guide's commands count and delete sessions by that name

@@ -10,7 +10,7 @@ from fluxgym.contract.codes import Status
 from fluxgym.contract.files import STATE_ENDING
 from fluxgym.runs.checkpoints import list_complete
 from fluxgym.runs.exit_record import read_exit
-from fluxgym.runs.files import is_served
+from fluxgym.runs.path_checks import is_served
 from fluxgym.runs.paths import RunPaths
 from fluxgym.sessions.run_metrics import TrainingRecord
 from fluxgym.trainers.base import backend_of

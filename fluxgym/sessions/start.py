@@ -21,11 +21,11 @@ from fluxgym.dataset.dataset_spec import caption_rules
 from fluxgym.dataset.folder import copy_for_training
 from fluxgym.errors import ConfigError, DatasetError, NameTaken, StorageError, UnreadableState
 from fluxgym.planning.plan import TrainingPlan, plan
-from fluxgym.runs.files import storage_error
 from fluxgym.runs.gpus import GPU_NUMBERS
 from fluxgym.runs.launch_spec import LaunchSpec, write_launch_spec
 from fluxgym.runs.paths import OutputsPaths, RunPaths
 from fluxgym.runs.state import State, create_state, read_state
+from fluxgym.runs.storage_errors import storage_error
 from fluxgym.sessions.create import new_run
 from fluxgym.sessions.history import save_version
 from fluxgym.sessions.launch import launch, launch_spec

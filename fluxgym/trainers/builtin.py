@@ -7,10 +7,11 @@ from pathlib import Path
 from fluxgym.contract.checkpoint_manifest import Manifest, find_fault, find_state_fault
 from fluxgym.contract.files import MANIFEST, TRAIN_STATE
 from fluxgym.errors import Problem
+from fluxgym.runs.atomic_files import read_json
 from fluxgym.runs.checkpoints import Checkpoint
-from fluxgym.runs.files import raise_if_exhausted, read_json
 from fluxgym.runs.launch_spec import LaunchSpec, TrainerOptions
 from fluxgym.runs.paths import RunPaths
+from fluxgym.runs.storage_errors import raise_if_exhausted
 from fluxgym.trainers.script import missing_script, script_command
 from fluxgym.trainers.trainer_verdicts import TrainerQuestion, TrainerVerdicts
 

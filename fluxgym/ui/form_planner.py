@@ -142,7 +142,7 @@ def _details(plan: TrainingPlan, errors: Errors) -> dict[str, tuple[Detail, ...]
 
 def _notes(plan: TrainingPlan, engine: Engine) -> dict[str, str]:
     """Return what is known about the model's files and the GPU memory, to be shown below these fields."""
-    notes = {"vram": f"{DESCRIPTIONS[plan.config.vram]}.{NO_GPU if engine.devices() == ('cpu',) else ''}"}
+    notes = {"vram": f"{DESCRIPTIONS[plan.config.vram]}.{NO_GPU if engine.devices.names() == ('cpu',) else ''}"}
     if plan.model is not None and plan.files is not None:
         notes["base_model"] = f"All files are on disk. License: {plan.model.license or 'unknown'}."
     return notes

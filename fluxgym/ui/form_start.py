@@ -11,7 +11,7 @@ from fluxgym.planning.plan import TrainingPlan
 from fluxgym.runs.paths import OutputsPaths, RunPaths
 from fluxgym.runs.snapshot import RunSnapshot
 from fluxgym.runs.state import read_state, timestamp_of
-from fluxgym.sessions.cleanup import contents
+from fluxgym.sessions.folder_contents import contents
 from fluxgym.sessions.preconditions import first_free_run
 from fluxgym.sessions.start import IfExists, start_plan
 from fluxgym.ui.api.answers import FormAnswer, StartedRun, TakenName

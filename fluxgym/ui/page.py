@@ -60,13 +60,13 @@ def add_train_page(scripts: PageScripts, models: list[tuple[str, str]], engine: 
 
 
 def _add_train_column(scripts: PageScripts, models: list[tuple[str, str]], engine: Engine) -> tuple[gr.HTML, gr.Dropdown]:
-    num_gpus = engine.num_gpus()
+    num_gpus = engine.devices.num_gpus()
     with gr.Column(elem_classes=["card", "three"], min_width=0):
         title = '<span class="num" aria-hidden="true">3</span><span class="vh">Step 3: </span>Train'
         _slot("fg-step-3", f'<header class="card-head"><h2>{title}</h2></header>')
         with gr.Column(elem_classes=["body", "stack"], min_width=0):
             choices = {row.name: options_of(row) for row in SETTINGS.values() if row.kind is Kind.CHOICE} | {"base_model": models}
-            setup = FormSetup(settings=describe_settings(), choices=choices, num_devices=len(engine.devices()))
+            setup = FormSetup(settings=describe_settings(), choices=choices, num_devices=len(engine.devices.names()))
             form = scripts.add_module("train_column", setup)
             gpus = gr.Dropdown(
                 [("first free GPU", ""), *((f"GPU {number}", str(number)) for number in range(num_gpus))],

@@ -10,8 +10,9 @@ from pathlib import Path
 from fluxgym.contract.checkpoint_manifest import KOHYA_EPOCH, KOHYA_STEP, KohyaPosition
 from fluxgym.contract.files import KOHYA_NETWORKS, KOHYA_OPTIMIZER, KOHYA_POSITION, KOHYA_RANDOM_STATES, MANIFEST, STATE_FOLDER, TRAIN_STATE
 from fluxgym.contract.safetensors import is_whole
+from fluxgym.runs.atomic_files import read_json, write_json
 from fluxgym.runs.checkpoints import Checkpoint
-from fluxgym.runs.files import raise_if_exhausted, read_json, write_json
+from fluxgym.runs.storage_errors import raise_if_exhausted
 
 ZIPPED = (".bin", ".pkl", ".pt")  # torch.save's files
 CLOCK_SLACK_S = 2.0

@@ -79,7 +79,7 @@ class BannerRoutes:
         seen. all requests every row that needs attention.
         """
         entries = self._index.entries(everything=not version)
-        summary, order = self._summary(entries), engine_for(self._outputs).waiting()
+        summary, order = self._summary(entries), engine_for(self._outputs).queue.slugs()
         parts = _parts(entries, summary, without=open, seen=_seen(seen), order=order)
         limit = MAX_ROWS_UNFOLDED if all else MAX_ROWS
         shown = parts.urgent[:limit] or []

@@ -8,7 +8,7 @@ from fluxgym.app_settings import Settings
 from fluxgym.config.defaults import DEFAULTS
 from fluxgym.dataset.folder import ImageFolder
 from fluxgym.errors import SessionError, SessionNotFound
-from fluxgym.runs.files import is_regular
+from fluxgym.runs.path_checks import is_regular
 from fluxgym.runs.paths import OutputsPaths, RunPaths
 from fluxgym.runs.snapshot import RunSnapshot
 from fluxgym.runs.state import State, read_state, shown_name

@@ -21,9 +21,10 @@ from fluxgym.contract.regular_files import open_regular
 from fluxgym.dataset.folder import ImageFolder
 from fluxgym.dataset.images import thumbnail
 from fluxgym.errors import DatasetError, FluxGymError, ImportRefused, SessionError, SessionNotFound
-from fluxgym.runs.files import is_regular, is_served, storage_error
+from fluxgym.runs.path_checks import is_regular, is_served
 from fluxgym.runs.paths import MAX_NAME_BYTES, OutputsPaths
-from fluxgym.sessions.cleanup import backup
+from fluxgym.runs.storage_errors import storage_error
+from fluxgym.sessions.backup import backup
 from fluxgym.sessions.drafts import open_draft
 from fluxgym.sessions.transfer import Export, export_state, import_file, stream_archive
 from fluxgym.ui.api.answers import Imported, Uploaded

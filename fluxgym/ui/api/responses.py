@@ -17,7 +17,7 @@ from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse, Response
 
 from fluxgym.errors import AlreadyRunning, FluxGymError, NameTaken, SessionError, SessionNotFound, StorageError, TooLarge
-from fluxgym.runs.files import storage_error
+from fluxgym.runs.storage_errors import storage_error
 
 logger = logging.getLogger(__name__)
 JsonObject = dict[str, Any]

@@ -11,7 +11,7 @@ class RunSummary:
 
     use says with which programs its LoRA works, "" if that is not known.
 
-    queued_at is null if the run did not wait, began_at if its trainer has not been started; parent is the run that it was made from, "" for none.
+    queued_at is null if the run did not wait; parent is the run that it was made from, "" for none.
     can_train_further is true if the run is completed and has a checkpoint to continue from with more epochs.
     """
 
@@ -20,7 +20,6 @@ class RunSummary:
     trigger: str
     num_images: int
     queued_at: float | None
-    began_at: float | None
     trained_s: float | None
     parent: str
     can_train_further: bool

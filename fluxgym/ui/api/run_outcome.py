@@ -5,7 +5,7 @@ import re
 from fluxgym.contract.codes import Status
 from fluxgym.dataset.folder import ImageFolder
 from fluxgym.runs.exit_record import ExitRecord, read_exit
-from fluxgym.runs.files import tail
+from fluxgym.runs.log_tail import tail
 from fluxgym.runs.paths import RunPaths
 from fluxgym.runs.state import read_state_or_empty
 from fluxgym.sessions.advice import EDIT_LABEL, advice_for

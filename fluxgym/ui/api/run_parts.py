@@ -10,7 +10,7 @@ from fluxgym.errors import FluxGymError
 from fluxgym.models.catalog import get_model
 from fluxgym.runs.checkpoints import list_complete
 from fluxgym.runs.exit_record import read_exit
-from fluxgym.runs.files import tail
+from fluxgym.runs.log_tail import tail
 from fluxgym.runs.paths import OutputsPaths, RunPaths
 from fluxgym.runs.snapshot import RunSnapshot
 from fluxgym.runs.state import State, read_state_or_empty
@@ -18,7 +18,8 @@ from fluxgym.runs.status import is_monitored
 from fluxgym.sessions import history
 from fluxgym.sessions.listing import Session
 from fluxgym.sessions.origin import parent_of
-from fluxgym.sessions.run_metrics import TrainingRecord, first_start, total_s
+from fluxgym.sessions.run_dates import first_start
+from fluxgym.sessions.run_metrics import TrainingRecord, total_s
 from fluxgym.sessions.saved_loras import SavedLora, best_lora, saved_loras
 from fluxgym.sessions.settings_view import changes, label_of, model_title, shown_text, view_settings
 from fluxgym.trainers.base import backend_of
@@ -30,15 +31,13 @@ WAITED_S = 60.0
 
 def run_summary(run: RunPaths, state: State, record: TrainingRecord, models: Path, *, session: Session) -> RunSummary:
     """Return what a run trains and how long it took."""
-    began_at = first_start(RunSnapshot(run, state))
-    queued_at = session.started
+    started_at, queued_at = first_start(RunSnapshot(run, state)), session.started
     return RunSummary(
         model=model_title(str(state.get("base_model") or ""), models),
         use=_use(state, models),
         trigger=str(state.get("concept_sentence") or ""),
         num_images=_num_images(run),
-        queued_at=queued_at if began_at is not None and began_at - queued_at > WAITED_S else None,
-        began_at=began_at,
+        queued_at=queued_at if started_at is not None and started_at - queued_at > WAITED_S else None,
         trained_s=total_s(record.spans, read_exit(run)),
         parent=parent_of(run, state),
         can_train_further=session.status is Status.COMPLETED and bool(list_complete(run, backend_of(run))),

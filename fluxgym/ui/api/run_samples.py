@@ -8,7 +8,7 @@ from urllib.parse import quote
 
 from fluxgym.contract.regular_files import read_regular
 from fluxgym.planning.sample_times import INTERVAL, SampleInterval, count_of
-from fluxgym.runs.files import is_served
+from fluxgym.runs.path_checks import is_served
 from fluxgym.runs.paths import RunPaths
 from fluxgym.runs.state import State
 from fluxgym.sessions.run_metrics import TrainingRecord

@@ -10,9 +10,11 @@ from fluxgym.engines.registry import engine_for, status_of
 from fluxgym.errors import SessionError, SessionNotFound
 from fluxgym.runs.paths import OutputsPaths, RunPaths
 from fluxgym.runs.state import read_state
-from fluxgym.sessions import cleanup, history
+from fluxgym.sessions import history
 from fluxgym.sessions.control import stop
 from fluxgym.sessions.create import duplicate
+from fluxgym.sessions.delete import delete
+from fluxgym.sessions.forget import forget
 from fluxgym.sessions.resume import resume, resumed_sentence
 from fluxgym.sessions.templates import save
 from fluxgym.ui.api.action_answers import ActionResult
@@ -72,12 +74,12 @@ class ActionRoutes:
         silent: dict[str, Callable[[RunPaths], object]] = {
             "stop": stop,
             "kill": lambda run: stop(run, now=True),
-            "next": lambda run: self._engine.move(run, 1),
+            "next": lambda run: self._engine.queue.move(run, 1),
             "repair": history.repair,
         }
         return {name: _without_result(_of_run(action)) for name, action in silent.items()} | {
-            "forget": _without_result(lambda run, request: cleanup.forget(run, run_id=request.run_id)),
-            "delete": _without_result(lambda run, request: cleanup.delete(run, run_id=request.run_id)),
+            "forget": _without_result(lambda run, request: forget(run, run_id=request.run_id)),
+            "delete": _without_result(lambda run, request: delete(run, run_id=request.run_id)),
             "resume": self._resume,
             "duplicate": lambda run, request: ActionResult(slug=duplicate(run, request.name[:300]).slug),
             "restore": lambda run, request: ActionResult(changed=history.restore(run, request.version[:200])),

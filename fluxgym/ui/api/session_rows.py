@@ -7,15 +7,16 @@ from fluxgym.contract.codes import ENDED, LIVE, Phase, Status
 from fluxgym.engines.registry import engine_of, has_process
 from fluxgym.models.catalog import list_models
 from fluxgym.runs.checkpoints import list_complete
-from fluxgym.runs.files import is_regular
+from fluxgym.runs.path_checks import is_regular
 from fluxgym.runs.paths import RunPaths
 from fluxgym.runs.snapshot import RunSnapshot
 from fluxgym.sessions.advice import EDIT_LABEL
 from fluxgym.sessions.listing import Session, read_session
 from fluxgym.sessions.origin import Origin, is_unstarted, origin_of, parent_of
 from fluxgym.sessions.resume import needs_check, resume_preview
+from fluxgym.sessions.run_dates import date_of, ended_at
 from fluxgym.sessions.run_metrics import AttemptSpans, earlier_s, metrics_of
-from fluxgym.sessions.status_display import began_at, ended_at, is_stopping, status_symbol, status_word
+from fluxgym.sessions.status_display import is_stopping, status_symbol, status_word
 from fluxgym.trainers.base import backend_of_launch
 from fluxgym.ui.api.row_actions import ResumeButton, RunSituation, kill_text, menu_items, next_step, page_state, stop_text
 from fluxgym.ui.api.session_answers import SessionRow, Shape, StatusWord, StepAction
@@ -49,7 +50,8 @@ class SessionRows:
         state = snapshot.state
         situation = _situation(snapshot, session)
         origin, is_live, step = situation.origin, situation.is_live, next_step(situation)
-        began, spans, record = began_at(snapshot, session, origin), self._spans.of(snapshot), snapshot.process_record
+        began = date_of(snapshot, session.status, origin, session.started)
+        spans, record = self._spans.of(snapshot), snapshot.process_record
         figures, attempt = metrics_of(snapshot, spans), record.attempt if record is not None else 1
         return SessionRow(
             **vars(session) | {"started": began.at},
@@ -91,7 +93,7 @@ def _situation(snapshot: RunSnapshot, session: Session) -> RunSituation:
         is_stopping=is_stopping(run, session.status),
         is_executing=executing,
         lora=f"runs/{quote(run.slug)}/loras/{quote(run.lora.name)}" if is_regular(run.lora) else None,
-        is_next=session.status is Status.QUEUED and engine_of(run).waiting()[:1] == (run.slug,),
+        is_next=session.status is Status.QUEUED and engine_of(run).queue.slugs()[:1] == (run.slug,),
         resume=resume_button(snapshot) if session.status in ENDED and not executing else None,
     )
 

@@ -31,15 +31,14 @@ export function statusLine(session) {
  * @param {RunSummary} about
  */
 function facts(session, about) {
-  const start = session.status === "queued" ? null : about.began_at;
-  const times = start === null ? `${session.began.toLowerCase()} ${shortStamp(session.started)}` : `started ${shortStamp(start)}`;
-  const waited = about.queued_at === null ? "" : `, queued ${shortStamp(about.queued_at)}`;
+  const times = `${session.began.toLowerCase()} ${shortStamp(session.started)}`;
+  const waited = about.queued_at === null || session.status === "queued" ? "" : `, queued ${shortStamp(about.queued_at)}`;
   const took = session.is_live ? null : about.trained_s;
   return [
     about.model ? h("span", {}, about.model) : null,
     about.trigger ? h("span", {}, "trigger word ", h("code", {}, about.trigger)) : null,
     about.num_images ? h("span", {}, plural(about.num_images, "image")) : null,
-    h("span", { title: stamp(start ?? session.started) }, times + waited),
+    h("span", { title: stamp(session.started) }, times + waited),
     took === null ? null : h("span", {}, `ran ${duration(took)}`),
     about.parent ? h("span", {}, "from ", h("a", { href: `#run/${encodeURIComponent(about.parent)}` }, about.parent)) : null,
     folderName(session) ? h("span", {}, "folder ", h("code", {}, session.slug)) : null,

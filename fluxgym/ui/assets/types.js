@@ -525,7 +525,7 @@
  *
  * use says with which programs its LoRA works, "" if that is not known.
  *
- * queued_at is null if the run did not wait, began_at if its trainer has not been started; parent is the run that it was made from, "" for none.
+ * queued_at is null if the run did not wait; parent is the run that it was made from, "" for none.
  * can_train_further is true if the run is completed and has a checkpoint to continue from with more epochs.
  * @typedef {object} RunSummary
  * @property {string} model
@@ -533,7 +533,6 @@
  * @property {string} trigger
  * @property {number} num_images
  * @property {number | null} queued_at
- * @property {number | null} began_at
  * @property {number | null} trained_s
  * @property {string} parent
  * @property {boolean} can_train_further

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from fluxgym.contract.image_formats import FORMATS
+from fluxgym.contract.images.formats import FORMATS
 from fluxgym.dataset.folder import CaptionRules, ImageFolder, copy_for_training, copy_into, safe_name
 from fluxgym.dataset.folder_index import FolderIndex
 from fluxgym.errors import DatasetError

@@ -12,7 +12,7 @@ from fluxgym.config.vram_tiers import DESCRIPTIONS, TIERS
 from fluxgym.errors import DatasetError, Level, StorageError
 from fluxgym.planning import start_checks
 from fluxgym.planning.plan import plan
-from fluxgym.runs import files
+from fluxgym.runs import disk_space
 from fluxgym.sessions.start import StartRequest, start
 from fluxgym.ui.api.images import ImageRoutes, Selection
 from library.data.images import upright_size
@@ -241,7 +241,7 @@ def test_whatever_the_disk_does_it_raises_nothing(look, tmp_path, monkeypatch, b
 
 def test_the_page_demands_the_room_that_start_demands(look, tmp_path, monkeypatch):
     usage = shutil.disk_usage(tmp_path)
-    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage._replace(free=files.MIN_FREE_BYTES - 1))
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage._replace(free=disk_space.MIN_FREE_BYTES - 1))
     (line,) = [line.message for line in look().problems if line.level == "error"]
     with pytest.raises(StorageError) as refused:
         start(StartRequest(state=state(), images=tmp_path / "images"), small_world(tmp_path / "again"))

@@ -52,18 +52,18 @@ def test_facts_name_model_trigger_images_and_times(run, settings):
     end(run)
     found = facts(run, settings, RECORD)
     assert (found.model, found.trigger, found.num_images) == ("Pocket Flux", "sks cat", 3)
-    assert (found.queued_at, found.began_at, found.trained_s) == (900.0, 1000.0, 90.0)
+    assert (found.queued_at, found.trained_s) == (900.0, 90.0)
 
 
-def test_facts_of_a_run_that_did_not_wait_name_one_time(run, settings):
+def test_facts_of_a_run_that_did_not_wait_name_no_time(run, settings):
     record_processes(run, "id-cat", 1, None, dead_process("id-cat"), started_at=901.0)
-    assert (facts(run, settings).queued_at, facts(run, settings).began_at) == (None, 901.0)
+    assert facts(run, settings).queued_at is None
 
 
-def test_facts_of_a_run_that_was_not_started_have_no_start_and_no_duration(run, settings):
+def test_facts_of_a_run_that_was_not_started_have_no_duration(run, settings):
     update_state(run, {"parent": {"slug": "dog", "run_id": "x"}, "base_model": "gone"})
     found = facts(run, settings)
-    assert (found.began_at, found.trained_s, found.parent, found.model) == (None, None, "dog", "gone")
+    assert (found.trained_s, found.parent, found.model) == (None, "dog", "gone")
 
 
 def test_duration_adds_all_attempts_without_the_time_between(run, settings):

@@ -1,6 +1,6 @@
 """The last lines of a log: bars count once, large files are not read whole."""
 
-from fluxgym.runs.files import tail
+from fluxgym.runs.log_tail import tail
 
 
 def test_a_bars_states_count_as_one_line(tmp_path):

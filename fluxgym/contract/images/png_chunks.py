@@ -6,7 +6,7 @@ from bisect import bisect_right
 from collections.abc import Iterator
 from typing import BinaryIO, NamedTuple
 
-from fluxgym.contract.image_formats import UnusableImage
+from fluxgym.contract.images.formats import UnusableImage
 
 SIGNATURE_BYTES = 8
 PIXELS = {b"PLTE", b"tRNS", b"IDAT", b"IEND"}

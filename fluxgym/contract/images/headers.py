@@ -2,7 +2,7 @@
 
 from typing import BinaryIO
 
-from fluxgym.contract.image_formats import JXL, JXL_CONTAINER, WEBP, ImageFormat, UnusableImage
+from fluxgym.contract.images.formats import JXL, JXL_CONTAINER, WEBP, ImageFormat, UnusableImage
 
 MAX_BOXES = 1000
 CODESTREAM_BYTES = 16  # enough for JPEG XL's size

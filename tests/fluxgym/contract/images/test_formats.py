@@ -2,8 +2,8 @@
 
 import pytest
 
-from fluxgym.contract import image_formats as formats
-from fluxgym.contract.image_formats import UnusableImage, check_file_size, check_pixels, format_of
+from fluxgym.contract.images import formats
+from fluxgym.contract.images.formats import UnusableImage, check_file_size, check_pixels, format_of
 from tests.support.image_files import HEIC
 
 

@@ -9,13 +9,13 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from fluxgym.contract.image_worker import MAX_CPUS, choose_cpus, handle, read_size
+from fluxgym.contract.images.worker_protocol import MAX_CPUS, choose_cpus, handle, read_size
 from tests.support.image_files import huge_png, slow_jpeg
 
-ROOT = Path(__file__).parents[3]
+ROOT = Path(__file__).parents[4]
 PROGRAM = """
 from dataclasses import replace
-from fluxgym.contract.image_worker import run_worker
+from fluxgym.contract.images.worker_protocol import run_worker
 from {module} import ACTIONS, LIMITS
 run_worker(ACTIONS, replace(LIMITS, {limits}))
 """
@@ -49,8 +49,9 @@ def test_image_that_takes_too_long_ends_the_worker_of_app_and_trainer(module, ac
 
 
 def test_worker_cannot_write_files(tmp_path):
+    imports = "from pathlib import Path; from fluxgym.contract.images.worker_protocol import limit_process"
     code = f"limit_process(LIMITS); Path({str(tmp_path / 'x')!r}).write_text('a')"
-    program = f"from pathlib import Path; from fluxgym.contract.image_worker import limit_process; from fluxgym.dataset.image_worker import LIMITS; {code}"
+    program = f"{imports}; from fluxgym.dataset.image_worker import LIMITS; {code}"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
     assert "File too large" in done.stderr
     assert (tmp_path / "x").read_bytes() == b""

@@ -5,8 +5,8 @@ import os
 import pytest
 
 from fluxgym.errors import AlreadyRunning, StorageError
-from fluxgym.runs import files
-from fluxgym.runs.files import file_lock, local_locks, try_lock
+from fluxgym.runs import locks
+from fluxgym.runs.locks import file_lock, local_locks, try_lock
 from fluxgym.runs.paths import RunPaths
 from fluxgym.runs.state import update_state
 
@@ -52,7 +52,7 @@ def test_no_lock_of_a_run_creates_the_folder_of_the_run(tmp_path):
 
 
 def test_a_lock_on_a_file_that_was_removed_meanwhile_is_not_one(tmp_path, monkeypatch):
-    path, flock, calls = tmp_path / "lock", files.fcntl.flock, []
+    path, flock, calls = tmp_path / "lock", locks.fcntl.flock, []
 
     def lock(file, flags):
         flock(file, flags)
@@ -60,7 +60,7 @@ def test_a_lock_on_a_file_that_was_removed_meanwhile_is_not_one(tmp_path, monkey
         if len(calls) == 1:
             path.unlink()
 
-    monkeypatch.setattr(files.fcntl, "flock", lock)
+    monkeypatch.setattr(locks.fcntl, "flock", lock)
     with try_lock(path) as file:
-        assert files.is_open_file(file.fileno(), path)
+        assert locks.is_open_file(file.fileno(), path)
     assert len(calls) == 2

@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from fluxgym.contract.image_formats import UnusableImage
-from fluxgym.contract.image_pool import ImagePool, ImageRequest, NoWorker
+from fluxgym.contract.images.formats import UnusableImage
+from fluxgym.contract.images.pool import ImagePool, ImageRequest, NoWorker
 from fluxgym.dataset.images import WORKER
 
 

@@ -1,6 +1,7 @@
-"""A small pool of processes that decode images (`image_worker`). They start on demand, and end when they are idle or take too long.
+"""A small pool of worker processes that decode images. They start on demand, and end when they are idle or exceed the time limit.
 
-App and trainer each have their own program for it, whose limits are their own; what goes wrong is said in the same sentences.
+App and trainer each have their own worker program with its own limits (`fluxgym/dataset/image_worker.py`, `library/data/image_worker.py`).
+Both report errors with the same messages.
 """
 
 import json
@@ -15,7 +16,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from time import monotonic
 
-from fluxgym.contract.image_formats import UnusableImage
+from fluxgym.contract.images.formats import UnusableImage
 
 IDLE_S = 20.0
 END_S = 5.0
@@ -111,7 +112,9 @@ class _Worker:
         """Read until is_complete.
 
         Raises:
-            TimeoutError, _WorkerEnded,, ValueError: If too much arrives.
+            TimeoutError: If the deadline passes.
+            _WorkerEnded: If the worker closes its output.
+            ValueError: If the reply is longer than allowed.
         """
         with selectors.PollSelector() as selector:  # needs no open file of its own
             selector.register(self._output, selectors.EVENT_READ)

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from fluxgym.contract import png_chunks
-from fluxgym.contract.image_formats import UnusableImage
-from fluxgym.contract.png_chunks import png_without_texts
+from fluxgym.contract.images import png_chunks
+from fluxgym.contract.images.formats import UnusableImage
+from fluxgym.contract.images.png_chunks import png_without_texts
 from tests.support.image_files import exif_of, png_chunk, png_with
 
 XMP = b'<x:xmpmeta><rdf:Description tiff:Orientation="6"/></x:xmpmeta>'

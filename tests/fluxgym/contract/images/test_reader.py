@@ -7,8 +7,8 @@ import pytest
 from PIL import Image
 from PIL.TiffImagePlugin import TiffImageFile
 
-from fluxgym.contract.image_formats import UnusableImage
-from fluxgym.contract.image_reader import open_image, size_as_seen
+from fluxgym.contract.images.formats import UnusableImage
+from fluxgym.contract.images.reader import open_image, size_as_seen
 from tests.support.image_files import (
     ENDLESS_POSTSCRIPT,
     HEIC,

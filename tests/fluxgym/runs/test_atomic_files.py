@@ -6,7 +6,7 @@ import resource
 import pytest
 
 from fluxgym.errors import StorageError
-from fluxgym.runs.files import read_json, write_json, write_text
+from fluxgym.runs.atomic_files import read_json, write_json, write_text
 
 
 def test_a_full_disk_leaves_the_old_file_and_nothing_else(tmp_path):

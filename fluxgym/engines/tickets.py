@@ -9,20 +9,21 @@ from contextlib import AbstractContextManager
 from dataclasses import replace
 
 from fluxgym.errors import SessionError
-from fluxgym.runs.files import file_lock, write_json
+from fluxgym.runs.atomic_files import write_json
+from fluxgym.runs.locks import file_lock
 from fluxgym.runs.paths import OutputsPaths, RunPaths, is_run_name
 from fluxgym.runs.ticket import Ticket, read_ticket
 
 BUSY = "Another process is changing the queue; try again in a moment."
 
 
-class Queue:
+class Tickets:
     """The tickets of one outputs folder."""
 
     def __init__(self, outputs: OutputsPaths) -> None:
         self._outputs = outputs
 
-    def tickets(self) -> list[Ticket]:
+    def all(self) -> list[Ticket]:
         """Return all tickets in the order of the queue."""
         named = (path for path in self._outputs.queue.glob("*.json") if is_run_name(path.stem))
         found = [ticket for path in named if (ticket := read_ticket(self._outputs.run(path.stem))) is not None]
@@ -31,7 +32,7 @@ class Queue:
     def join(self, run: RunPaths, run_id: str, devices: Sequence[str]) -> None:
         """Write a ticket at the end of the queue, or at the position that this start has had before."""
         with self._lock():
-            tickets = self.tickets()
+            tickets = self.all()
             earlier = next((ticket for ticket in tickets if ticket.slug == run.slug and ticket.run_id == run_id), None)
             position = earlier.position if earlier else max((ticket.position for ticket in tickets), default=0) + 1
             since = earlier.since if earlier else time.time()
@@ -55,7 +56,7 @@ class Queue:
             SessionError: If it does not wait.
         """
         with self._lock():
-            tickets = self.tickets()
+            tickets = self.all()
             moved = next((ticket for ticket in tickets if ticket.slug == slug), None)
             if moved is None:
                 raise SessionError(f"{slug} does not wait in the queue, so it cannot be moved.")

@@ -6,8 +6,8 @@ import pillow_jxl  # noqa: F401 (adds JPEG XL to Pillow)
 import pytest
 from PIL import Image
 
-from fluxgym.contract.image_formats import JXL, PNG, WEBP, UnusableImage
-from fluxgym.contract.image_headers import header_size
+from fluxgym.contract.images.formats import JXL, PNG, WEBP, UnusableImage
+from fluxgym.contract.images.headers import header_size
 
 SIZES = [
     (1, 1),

@@ -1,7 +1,8 @@
-"""The frame of a process that decodes images: it may run out of memory or time, or crash, without harm to the process that asks.
+"""The request loop and the resource limits of a worker process that decodes images.
 
-It reads requests from its standard input, one JSON object per line, and writes a JSON line and that many bytes for each. It ends with its input.
-What it does with an image is in the program's own actions.
+A worker that runs out of memory or time, or crashes, does not affect the calling process. It reads requests from standard input, one JSON
+object per line. For each it writes a JSON line with `num_bytes`, then that many bytes. It exits at the end of its input. What it does with an
+image is defined by the program's actions.
 """
 
 import json
@@ -17,15 +18,15 @@ from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from fluxgym.contract.image_formats import UnusableImage
-from fluxgym.contract.image_reader import DECODER_ERRORS, open_image, size_as_seen
+from fluxgym.contract.images.formats import UnusableImage
+from fluxgym.contract.images.reader import DECODER_ERRORS, open_image, size_as_seen
 
 MAX_CPUS = 4  # decoders start a thread per CPU, and each thread takes address space
 
 
 @dataclass(frozen=True, kw_only=True)
 class WorkerLimits:
-    """What one image may take: decode_bytes of address space on top of the idle process, and seconds of CPU time. niceness is 0 to 19."""
+    """Limits per image: decode_bytes of address space on top of the idle process, and cpu_s seconds of CPU time. niceness is 0 to 19."""
 
     decode_bytes: int
     cpu_s: int
@@ -34,7 +35,7 @@ class WorkerLimits:
 
 @dataclass(frozen=True, kw_only=True)
 class ImageReply:
-    """What the worker answers: the size as seen; or why the image is not read, with is_exhausted if memory ran out."""
+    """The reply of a worker: the size after EXIF rotation; or why the image is not read, with is_exhausted if memory ran out."""
 
     width: int = 0
     height: int = 0
@@ -43,8 +44,8 @@ class ImageReply:
     is_exhausted: bool = False
 
 
-Answer = tuple[ImageReply, bytes]
-Action = Callable[[Path, int], Answer]  # of a file, and of the side of a thumbnail
+Reply = tuple[ImageReply, bytes]
+Action = Callable[[Path, int], Reply]  # of a file, and of the side of a thumbnail
 
 
 def read_size(path: Path, pillow: Any) -> ImageReply:
@@ -54,7 +55,7 @@ def read_size(path: Path, pillow: Any) -> ImageReply:
         return ImageReply(width=width, height=height)
 
 
-def handle(action: Callable[[], Answer], decode_bytes: int) -> Answer:
+def handle(action: Callable[[], Reply], decode_bytes: int) -> Reply:
     """Return what an action returns, or why it failed."""
     try:
         return action()
@@ -91,7 +92,7 @@ def _limit_cpu_time(cpu_s: int) -> None:
 
 
 def serve(actions: Mapping[str, Action], limits: WorkerLimits, requests: BinaryIO, replies: BinaryIO) -> None:
-    """Answer requests until there are no more."""
+    """Reply requests until there are no more."""
     for line in requests:
         request = json.loads(line)
         _limit_cpu_time(limits.cpu_s)

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from fluxgym.contract.dataset_rules import EXIF_ORIENTATION, upright_size
-from fluxgym.contract.image_formats import (
+from fluxgym.contract.images.formats import (
     HEAD_BYTES,
     HEIF,
     JXL,
@@ -27,8 +27,8 @@ from fluxgym.contract.image_formats import (
     format_of,
     missing_plugin,
 )
-from fluxgym.contract.image_headers import header_size
-from fluxgym.contract.png_chunks import PngView, png_without_texts
+from fluxgym.contract.images.headers import header_size
+from fluxgym.contract.images.png_chunks import PngView, png_without_texts
 
 TIFF_TILE_SIZE = (322, 323)  # the tags of a tile's width and height
 # What decoders raise for damaged files, besides UnusableImage, which is a ValueError.
