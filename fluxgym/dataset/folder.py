@@ -26,7 +26,7 @@ from fluxgym.dataset.folder_index import (
     read_caption,
     scan,
 )
-from fluxgym.dataset.images import check_image
+from fluxgym.dataset.images import DecodedImages
 from fluxgym.errors import DatasetError
 from fluxgym.runs.atomic_files import remove_file, write_text
 from fluxgym.runs.disk_space import ensure_room
@@ -55,11 +55,12 @@ class ImageCounts(NamedTuple):
 
 
 class ImageFolder:
-    """The images and captions of one training. An index that many requests share reads the folder less often than one of its own."""
+    """The images and captions of one training. caches.py makes those that share what was read."""
 
-    def __init__(self, path: Path, index: FolderIndex | None = None) -> None:
+    def __init__(self, path: Path, index: FolderIndex | None = None, decoded: DecodedImages | None = None) -> None:
         self.path = path
         self._index = index or FolderIndex(path)
+        self._decoded = decoded or DecodedImages()
 
     def names(self) -> list[str]:
         """Return the images' names in order."""
@@ -178,7 +179,7 @@ class ImageFolder:
 
     def _check_image(self, source: Path, name: str) -> None:
         try:
-            check_image(source)
+            self._decoded.check(source)
         except DatasetError as error:
             raise DatasetError(str(error).replace(source.name, name), field="images") from None
 

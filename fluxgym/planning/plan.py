@@ -11,9 +11,9 @@ from typing import Any
 from fluxgym.app_settings import Settings
 from fluxgym.config.defaults import DEFAULTS
 from fluxgym.config.settings import TrainConfig, check_advanced
+from fluxgym.dataset.caches import DatasetCaches
 from fluxgym.dataset.dataset_spec import dataset_toml, expected_steps
 from fluxgym.dataset.folder import check_portable
-from fluxgym.dataset.folder_index import FolderIndexes
 from fluxgym.errors import BadName, ConfigError, FluxGymError, Level, Problem, error_of
 from fluxgym.models.catalog import FoundFiles, Model, apply_defaults, get_model
 from fluxgym.planning.named_checkpoint import check_named_checkpoint, verified_checkpoint
@@ -135,9 +135,9 @@ class TrainingPlan:
 
 @dataclass(frozen=True, kw_only=True)
 class PlanningCaches:
-    """What many plans read once: the folders of images, and what the trainer said about settings that only it can check."""
+    """What many plans read once: images and their folders, and the trainer's verdicts on settings that only it can check."""
 
-    folders: FolderIndexes = field(default_factory=FolderIndexes)
+    dataset: DatasetCaches = field(default_factory=DatasetCaches)
     verdicts: TrainerVerdicts = field(default_factory=TrainerVerdicts)
 
 
@@ -164,7 +164,7 @@ class Planner:
         The trainer needs seconds for the first answer about some settings, and decoding takes 5 to 20 ms per image of one megapixel. Both
         are done once: for the same settings, and for the same content.
         """
-        return _with_decoded_images(self._with_trainers_answer(planned, may_ask=may_wait), may_wait)
+        return self._with_decoded_images(self._with_trainers_answer(planned, may_ask=may_wait), may_decode=may_wait)
 
     def _with_trainers_answer(self, planned: TrainingPlan, *, may_ask: bool) -> TrainingPlan:
         if planned.is_trainer_asked:
@@ -178,6 +178,13 @@ class Planner:
         refused = backend_for(planned.trainer_dir).check_with_trainer(question, self._caches.verdicts, may_ask=may_ask)
         return planned if refused is None else replace(planned, problems=(*planned.problems, *refused), is_trainer_asked=True)
 
+    def _with_decoded_images(self, planned: TrainingPlan, *, may_decode: bool) -> TrainingPlan:
+        if planned.are_images_decoded:
+            return planned
+        findings = Findings()
+        are_decoded = check_pixels_of(planned.images, self._caches.dataset.decoded, findings, may_decode=may_decode)
+        return replace(planned, problems=(*planned.problems, *findings.problems), are_images_decoded=are_decoded)
+
     def plan_unchecked(
         self, state: Mapping[str, Any], images: Path, *, run: RunPaths | None = None, resume: Checkpoint | None = None
     ) -> TrainingPlan:
@@ -190,7 +197,7 @@ class Planner:
         files = check_model(model, settings.models, findings)
         report_tier(config, files, findings)
         report_sample_prompts(config, findings)
-        folders = TrainedFolders(images=images, models=settings.models, indexes=self._caches.folders)
+        folders = TrainedFolders(images=images, models=settings.models, indexes=self._caches.dataset.indexes)
         image_set = read_images(config, folders, findings)
         can_write = are_usable and image_set.is_complete
         toml = findings.attempt(lambda: dataset_toml(config, run.dataset, image_set.regularization)) if can_write else None
@@ -236,14 +243,6 @@ def plan(
 ) -> TrainingPlan:
     """Plan one training, as `Planner.plan` does."""
     return Planner(settings).plan(state, images, run=run, resume=resume)
-
-
-def _with_decoded_images(planned: TrainingPlan, may_wait: bool) -> TrainingPlan:
-    if planned.are_images_decoded:
-        return planned
-    findings = Findings()
-    is_known = check_pixels_of(planned.images, findings, may_decode=may_wait)
-    return replace(planned, problems=(*planned.problems, *findings.problems), are_images_decoded=is_known)
 
 
 def _named_code(planned: TrainingPlan) -> list[Problem]:

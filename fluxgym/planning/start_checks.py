@@ -22,7 +22,7 @@ from fluxgym.contract.wording import MAX_NAMED
 from fluxgym.dataset.dataset_spec import caption_rules
 from fluxgym.dataset.folder import ImageFolder, check_names, refusal_of
 from fluxgym.dataset.folder_index import FolderIndex, FolderIndexes
-from fluxgym.dataset.images import image_problems
+from fluxgym.dataset.images import DecodedImages
 from fluxgym.errors import ConfigError, DatasetError, FluxGymError, Level, Problem, StorageError, problem_of
 from fluxgym.models.caption_tokens import token_limit, too_long
 from fluxgym.models.catalog import FoundFiles, Model, find_files, regularization_folder
@@ -259,12 +259,12 @@ def check_formats(trainer: TrainerBackend, images: ImageSet, findings: Findings)
             findings.add(Level.ERROR, message, IMAGES)
 
 
-def check_pixels_of(images: ImageSet, findings: Findings, *, may_decode: bool) -> bool:
+def check_pixels_of(images: ImageSet, decoded: DecodedImages, findings: Findings, *, may_decode: bool) -> bool:
     """Decode the images completely and report the first damaged ones; return False if that has to be done and may not."""
     others = images.regularization
     regularization = findings.attempt(ImageFolder(others).names, "reg_data_dir") if others else None
     for folder, names, where in ((images.folder, images.captions, IMAGES), (others, regularization, "reg_data_dir")):
-        problems = image_problems([folder / name for name in names], may_decode=may_decode) if folder and names else []
+        problems = decoded.problems([folder / name for name in names], may_decode=may_decode) if folder and names else []
         if problems is None:
             return False
         for problem in problems[:MAX_NAMED]:

@@ -49,7 +49,7 @@ def make_server(settings: Settings) -> Guard:
     """Return the whole app with the guard outermost; a token is required if `settings.token` is set."""
     index = SessionIndex(settings.outputs)
     caches = PlanningCaches()
-    images = ImageRoutes(settings, caches.folders)
+    images = ImageRoutes(settings, caches.dataset)
     assets = read_assets()
     scripts = PageScripts(assets)
     app = api_app(settings, index, images)

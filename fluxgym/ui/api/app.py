@@ -28,6 +28,6 @@ def api_app(settings: Settings, index: SessionIndex, images: ImageRoutes) -> Fas
         SessionRoutes(settings, index),
         ActionRoutes(settings),
     )
-    for routes in (FileRoutes(settings), *lists, RunRoutes(settings), images, TemplateRoutes(settings)):
+    for routes in (FileRoutes(settings, images.caches), *lists, RunRoutes(settings), images, TemplateRoutes(settings)):
         app.include_router(routes.router)
     return app

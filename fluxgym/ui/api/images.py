@@ -4,16 +4,16 @@ A run's images are copied into the draft before the first edit.
 """
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Annotated, Literal
 from urllib.parse import quote
 
 from fastapi import APIRouter, Depends, Query
 
 from fluxgym.app_settings import Settings
+from fluxgym.dataset.caches import DatasetCaches
 from fluxgym.dataset.example import TRIGGER, write_example
 from fluxgym.dataset.folder import ImageFolder, check_caption
-from fluxgym.dataset.folder_index import Captions, FolderIndexes
+from fluxgym.dataset.folder_index import Captions
 from fluxgym.errors import DatasetError
 from fluxgym.runs.paths import OutputsPaths
 from fluxgym.sessions.draft_edits import DraftEdits
@@ -87,9 +87,9 @@ class Selection:
 class ImageRoutes:
     """Routes of the image grid. A request's source is the slug of the run whose images the form shows, "" for the draft's own."""
 
-    def __init__(self, settings: Settings, indexes: FolderIndexes | None = None) -> None:
+    def __init__(self, settings: Settings, caches: DatasetCaches | None = None) -> None:
         self._settings = settings
-        self._indexes = indexes or FolderIndexes()
+        self.caches = caches or DatasetCaches()
         self._outputs = OutputsPaths(settings.outputs)
 
     @property
@@ -112,10 +112,7 @@ class ImageRoutes:
 
     def folder(self, draft: str, source: str) -> ImageFolder:
         """Return the folder of the images that a form shows."""
-        return self._indexed(self._outputs.run(source).dataset if source else self._draft(draft).images.path)
-
-    def _indexed(self, path: Path) -> ImageFolder:
-        return ImageFolder(path, self._indexes.of(path))
+        return self.caches.folder(self._outputs.run(source).dataset if source else self._draft(draft).images.path)
 
     def images(
         self,
