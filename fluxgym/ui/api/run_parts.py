@@ -34,7 +34,7 @@ def run_summary(run: RunPaths, state: State, record: TrainingRecord, models: Pat
     started_at, queued_at = first_start(RunSnapshot(run, state)), session.started
     return RunSummary(
         model=model_title(str(state.get("base_model") or ""), models),
-        use=_use(state, models),
+        use=_programs(state, models),
         trigger=str(state.get("concept_sentence") or ""),
         num_images=_num_images(run),
         queued_at=queued_at if started_at is not None and started_at - queued_at > WAITED_S else None,
@@ -44,7 +44,7 @@ def run_summary(run: RunPaths, state: State, record: TrainingRecord, models: Pat
     )
 
 
-def _use(state: State, models: Path) -> str:
+def _programs(state: State, models: Path) -> str:
     try:
         return get_model(str(state.get("base_model") or ""), models).use
     except FluxGymError:
@@ -62,7 +62,7 @@ def lora_files(run: RunPaths, record: TrainingRecord, *, status: Status) -> Lora
     """Return the LoRA files, the trained model first, then from the latest to the earliest; of a completed run also the best one."""
     loras = saved_loras(run, record, status=status)
     best = best_lora(loras) if status is Status.COMPLETED else None
-    return LoraFiles(files=[_lora_file(run, lora) for lora in loras], best=best.path.name if best else None, why=_why(best))
+    return LoraFiles(files=[_lora_file(run, lora) for lora in loras], best=best.path.name if best else None, why=_reason_for_best(best))
 
 
 def _lora_file(run: RunPaths, lora: SavedLora) -> LoraFile:
@@ -85,7 +85,7 @@ def size_text(num_bytes: int) -> str:
     return f"{size:.0f} MB" if size >= 10 else f"{size:.1f} MB"
 
 
-def _why(best: SavedLora | None) -> str:
+def _reason_for_best(best: SavedLora | None) -> str:
     if best is None:
         return ""
     if best.val_loss is not None:
