@@ -369,7 +369,12 @@ def _decoded(signature: Signature | None, data: bytes) -> _Caption:
         return _Caption(signature, data.decode("utf-8", "replace").strip(), is_decodable=False)
 
 
-@functools.lru_cache(maxsize=MAX_FOLDERS)
-def index_of(path: Path, extension: str = CAPTION) -> FolderIndex:
-    """Return the index of a folder, the same one for all requests. Only the MAX_FOLDERS folders used last keep theirs."""
-    return FolderIndex(path, extension)
+class FolderIndexes:
+    """The indexes of the folders that requests and plans read; only the MAX_FOLDERS folders used last keep theirs. Thread-safe."""
+
+    def __init__(self) -> None:
+        self._index_of = functools.lru_cache(maxsize=MAX_FOLDERS)(FolderIndex)
+
+    def of(self, path: Path, extension: str = CAPTION) -> FolderIndex:
+        """Return the index of a folder with captions of an extension, the same one each time."""
+        return self._index_of(path, extension)

@@ -42,8 +42,8 @@ class SessionRows:
 
     def row_of(self, run: RunPaths) -> SessionRow | None:
         """Return the row of a run, None if its state was removed meanwhile."""
-        found = read_session(run)
-        return None if found is None else self.row(*found)
+        session_and_snapshot = read_session(run)
+        return None if session_and_snapshot is None else self.row(*session_and_snapshot)
 
     def row(self, session: Session, snapshot: RunSnapshot) -> SessionRow:
         """Return a session as a row, with what its buttons need; the snapshot is the one that the session was made from."""
@@ -131,7 +131,7 @@ def resume_button(snapshot: RunSnapshot) -> ResumeButton | None:
         return ResumeButton(
             label="Check the result", help="The trainer finished while no supervisor was running. Reads and checks the trained LoRA"
         )
-    found = resume_preview(snapshot)
-    if found is None:
+    preview = resume_preview(snapshot)
+    if preview is None:
         return None
-    return ResumeButton(label=f"Resume from step {found.step}", help=f"Continues {found.sentence()} ({found.checkpoint})")
+    return ResumeButton(label=f"Resume from step {preview.step}", help=f"Continues {preview.sentence()} ({preview.checkpoint})")

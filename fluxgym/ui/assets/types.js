@@ -499,20 +499,20 @@
  * @property {string} seen
  * @property {boolean} is_missing
  * @property {SessionRow | null} session
- * @property {RunFacts | null} facts
+ * @property {RunSummary | null} facts
  * @property {SampleMatrix | null} samples
  * @property {LoraFiles | null} files
  * @property {SettingRow[] | null} settings
  * @property {HistoryVersion[] | null} history
  * @property {MonitorState | null} monitor
- * @property {RunEnding | null} ending
+ * @property {RunOutcome | null} ending
  * @property {LogPart | null} log
  * @property {CurvePoints | null} curve
  */
 
 /**
  * Why a run ended before its last step, and what to do: the cause as a title, the reason as a sentence, lines of the log that show it.
- * @typedef {object} RunEnding
+ * @typedef {object} RunOutcome
  * @property {string} title
  * @property {string} reason
  * @property {string} exit
@@ -527,7 +527,7 @@
  *
  * queued_at is null if the run did not wait; parent is the run that it was made from, "" for none.
  * can_train_further is true if the run is completed and has a checkpoint to continue from with more epochs.
- * @typedef {object} RunFacts
+ * @typedef {object} RunSummary
  * @property {string} model
  * @property {string} use
  * @property {string} trigger

@@ -9,7 +9,7 @@ import pytest
 from fluxgym.runs.paths import OutputsPaths
 from fluxgym.sessions.drafts import open_draft
 from fluxgym.sessions.templates import list_templates
-from fluxgym.trainers.settings_check import CHECK_SCRIPT
+from fluxgym.trainers.trainer_verdicts import CHECK_SCRIPT
 from fluxgym.ui.api.answers import FormKind
 from fluxgym.ui.form import NAMES
 from fluxgym.ui.form_events import to_json

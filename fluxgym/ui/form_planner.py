@@ -12,8 +12,8 @@ from fluxgym.engines.base import Engine
 from fluxgym.engines.registry import engine_for
 from fluxgym.errors import Detail, FluxGymError, Level
 from fluxgym.models.catalog import get_model
-from fluxgym.planning.checks import trigger_of_captions
-from fluxgym.planning.plan import TrainingPlan, checked, plan_unchecked
+from fluxgym.planning.plan import Planner, PlanningCaches, TrainingPlan
+from fluxgym.planning.start_checks import trigger_of_captions
 from fluxgym.runs.paths import OutputsPaths
 from fluxgym.runs.state import State
 from fluxgym.sessions.index import SessionIndex
@@ -29,17 +29,18 @@ NO_GPU = " No GPU found: training runs on the CPU."
 
 @dataclass(frozen=True, kw_only=True)
 class PlannedForm:
-    """The plan of what the form holds, and what is shown beside its fields."""
+    """The plan of the form's training, and what is shown beside its fields."""
 
     plan: TrainingPlan
     checks: FormChecks
 
 
 class FormPlanner:
-    """Plans what the form holds and says what is wrong with it."""
+    """Plans the form's training and reports its errors."""
 
-    def __init__(self, settings: Settings, index: SessionIndex) -> None:
+    def __init__(self, settings: Settings, index: SessionIndex, caches: PlanningCaches | None = None) -> None:
         self._settings = settings
+        self._planner = Planner(settings, caches)
         outputs = OutputsPaths(settings.outputs)
         self._engine = engine_for(outputs)
         self._speeds = PastSpeeds(outputs, index)
@@ -48,10 +49,11 @@ class FormPlanner:
         """Return the plan and everything that is shown beside the fields. `pressed` is True after a click on Start; an empty name is then an error too.
 
         errors are those of fields whose content is not a value at all. With `pressed` or `ask`, the checks are made that take
-        seconds (see `checked`); otherwise the answer says that they are not made yet.
+        seconds (see `Planner.checked`); otherwise the answer says that they are not made yet.
         """
         errors = dict(errors)
-        plan = checked(plan_unchecked(form_values.usable(state, errors), images, self._settings), may_wait=pressed or ask)
+        unchecked = self._planner.plan_unchecked(form_values.usable(state, errors), images)
+        plan = self._planner.checked(unchecked, may_wait=pressed or ask)
         lines = _lines(plan, errors)
         is_whole = not set(errors) - {"lora_name"}  # what the plan has a default for is not shown as a number of steps
         if not pressed and not state["lora_name"].strip():
@@ -130,7 +132,7 @@ def _lines(plan: TrainingPlan, errors: Errors) -> list[FormLine]:
 
 
 def _details(plan: TrainingPlan, errors: Errors) -> dict[str, tuple[Detail, ...]]:
-    """Return the lists that belong to the errors shown beside fields, such as the files that the base model lacks."""
+    """Return the lists that belong to the errors shown beside fields, such as the files of the base model that are missing."""
     return {
         problem.field: problem.details
         for problem in plan.errors

@@ -10,7 +10,7 @@ import pytest
 from fluxgym.app_settings import Settings
 from fluxgym.config.vram_tiers import TIERS
 from fluxgym.errors import DatasetError, Level, StorageError
-from fluxgym.planning import checks
+from fluxgym.planning import start_checks
 from fluxgym.planning.plan import plan
 from fluxgym.runs import disk_space
 from fluxgym.sessions.start import StartRequest, start
@@ -63,8 +63,8 @@ def fixture_gpu(monkeypatch):
     """Return a function that gives this machine a GPU of some GiB, or none."""
 
     def have(memory_gib):
-        monkeypatch.setattr(checks, "has_gpu", lambda: memory_gib is not None)
-        monkeypatch.setattr(checks, "smallest_memory_gib", lambda: memory_gib)
+        monkeypatch.setattr(start_checks, "has_gpu", lambda: memory_gib is not None)
+        monkeypatch.setattr(start_checks, "smallest_memory_gib", lambda: memory_gib)
 
     return have
 
@@ -126,10 +126,10 @@ def test_a_tier_above_the_cards_memory_is_a_warning_with_the_one_that_fits(tier,
     assert better in message
 
 
-@pytest.mark.parametrize(("num_bytes", "level"), [(16, "ok"), (checks.LARGE_MODEL_BYTES + 1, "warning")])
+@pytest.mark.parametrize(("num_bytes", "level"), [(16, "ok"), (start_checks.LARGE_MODEL_BYTES + 1, "warning")])
 def test_without_a_gpu_the_checks_say_so(num_bytes, level, look, gpu, monkeypatch):
     gpu(None)
-    monkeypatch.setattr(checks, "_size", lambda path: num_bytes)
+    monkeypatch.setattr(start_checks, "_size", lambda path: num_bytes)
     found, message = tier_line(look())
     assert found == level
     assert message.startswith("No GPU was found: this training runs on the CPU.")
