@@ -11,7 +11,8 @@ from fluxgym.contract.regular_files import UnsafeFile, copy_regular, read_regula
 from fluxgym.dataset.folder import refusal_of
 from fluxgym.dataset.folder_index import scan
 from fluxgym.errors import DatasetError
-from fluxgym.runs.files import storage_error, write_text
+from fluxgym.runs.atomic_files import write_text
+from fluxgym.runs.storage_errors import storage_error
 
 
 @dataclass(frozen=True, kw_only=True)
