@@ -18,6 +18,7 @@ from fluxgym.contract.limits import MAX_CAPTION_BYTES
 from fluxgym.contract.regular_files import UnsafeFile, copy_regular, read_regular
 from fluxgym.dataset.folder_index import MAX_CAPTION, Captions, check_not_linked, images_among, index_of, pair_entries, read_caption, scan
 from fluxgym.dataset.images import ImageSize, check_image
+from fluxgym.dataset.natural_order import natural_key
 from fluxgym.errors import DatasetError
 from fluxgym.runs.files import ensure_room, file_lock, remove_file, storage_error, write_text
 
@@ -50,7 +51,7 @@ class ImageFolder:
 
     def names(self) -> list[str]:
         """Return the images' names in order."""
-        return sorted(self.images())
+        return sorted(self.images(), key=natural_key)
 
     def images(self) -> dict[str, os.DirEntry[str]]:
         """Return the directory entries of the images by name."""
