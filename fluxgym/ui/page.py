@@ -26,7 +26,9 @@ from fluxgym.ui.form_events import FormEvents
 from fluxgym.ui.form_request import FormRequest
 
 STYLES = (VENDOR / "uPlot.min.css", *(ASSETS / name for name in ("tokens.css", "components.css", "frame.css", "train.css")))
-ROOT = 'new URL(window.gradio_config?.root ?? ".", location.href).pathname.replace(/\\/$/, "")'
+# With the origin: Chromium resolves a relative address in Gradio's compiled scripts against the page that it compiled them for first,
+# which may be that of an app on another port.
+ROOT = 'location.origin + new URL(window.gradio_config?.root ?? ".", location.href).pathname.replace(/\\/$/, "")'
 MAX_SESSIONS = (
     8  # Gradio keeps a copy of all components, 120 kB, per page that was loaded; the form needs none of it, each event sends all fields
 )
