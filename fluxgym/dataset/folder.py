@@ -27,6 +27,7 @@ from fluxgym.dataset.folder_index import (
     scan,
 )
 from fluxgym.dataset.images import DecodedImages
+from fluxgym.dataset.natural_order import natural_key
 from fluxgym.errors import DatasetError
 from fluxgym.runs.atomic_files import remove_file, write_text
 from fluxgym.runs.disk_space import ensure_room
@@ -64,7 +65,7 @@ class ImageFolder:
 
     def names(self) -> list[str]:
         """Return the images' names in order."""
-        return sorted(self.images())
+        return sorted(self.images(), key=natural_key)
 
     def images(self) -> dict[str, os.DirEntry[str]]:
         """Return the directory entries of the images by name."""

@@ -91,7 +91,8 @@ class ProgressFigures(TypedDict, total=False):
 class SessionRow:
     """A run as a row of a list. began says what `started` is the time of; progress has the trainer's last known figures.
 
-    name is the one that is shown and tells the run from others. parent is the slug of the run that it was made from. duration_s is that of
+    step is the last one that was trained, and reason_names_step is true if the reason has it. name is the one that is shown and tells the run
+    from others. parent is the slug of the run that it was made from. duration_s is that of
     all attempts together; while it runs, it counts from
     duration_from: the start of the attempt, less the duration of the earlier ones. lora is the address of the trained LoRA. is_live is true
     while the run trains, starts or waits. stop_text says what a stop, or an immediate stop, does now, "" if its next step is another.
@@ -116,7 +117,9 @@ class SessionRow:
     checkpointing: bool
     monitoring: bool
     progress: ProgressFigures
+    step: int | None
     total_steps: int | None
+    reason_names_step: bool
     duration_s: float | None
     attempt: int
     duration_from: float | None

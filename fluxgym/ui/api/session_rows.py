@@ -17,6 +17,7 @@ from fluxgym.sessions.resume import needs_check, resume_preview
 from fluxgym.sessions.run_dates import date_of, ended_at
 from fluxgym.sessions.run_metrics import AttemptSpans, earlier_s, metrics_of
 from fluxgym.sessions.status_display import is_stopping, status_symbol, status_word
+from fluxgym.supervisor.outcome import at_step
 from fluxgym.trainers.base import backend_of_launch
 from fluxgym.ui.api.row_actions import ResumeButton, RunSituation, kill_text, menu_items, next_step, page_state, stop_text
 from fluxgym.ui.api.session_answers import SessionRow, Shape, StatusWord, StepAction
@@ -62,7 +63,9 @@ class SessionRows:
             origin=origin,
             parent=parent_of(snapshot.run, state) if origin is not Origin.TRAINED else "",
             model=self.model_title(str(state.get("base_model") or "")),
+            step=figures.step,
             total_steps=figures.total_steps,
+            reason_names_step=(where := at_step(figures.step, figures.total_steps)) != "" and where in session.reason,
             duration_s=None if is_live else figures.duration_s,
             attempt=attempt,
             duration_from=record.started_at - earlier_s(spans, attempt)
