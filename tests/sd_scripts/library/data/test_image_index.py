@@ -123,7 +123,7 @@ def test_what_is_left_out_or_used_twice_is_named(cats, capsys):
     assert (captions["cat 0.png"], captions["cat 1.png"], captions["twin.png"]) == ("sks cat, crop 0", "sks cat, crop 1", "zqx")
     err = capsys.readouterr().err
     for words in (
-        "1 file is left out (1 .heif2)", "images in subfolders are left out: 1 image in inner", "1 caption file is not used: alone.txt",
+        "1 file is left out (1 .heif2)", "Images in subfolders are left out: 1 image in inner", "1 caption file is not used: alone.txt",
         "same content: cat 0.png, twin.png", "10 captions do not contain the trigger word “zqx”",
     ):  # fmt: skip
         assert f"warning: {cats}: " in err
