@@ -29,9 +29,10 @@ from fluxgym.planning.checks import (
     report_small_images,
     report_tier,
 )
+from fluxgym.planning.learning import report_little_learning
 from fluxgym.planning.named_checkpoint import check_named_checkpoint, verified_checkpoint
 from fluxgym.planning.sample_prompts import sample_prompts
-from fluxgym.planning.sample_times import report_sample_times
+from fluxgym.planning.sample_times import report_sample_times, report_save_times
 from fluxgym.runs.checkpoints import Checkpoint
 from fluxgym.runs.launch_spec import LaunchSpec, TrainerOptions
 from fluxgym.runs.paths import OutputsPaths, RunPaths
@@ -188,6 +189,8 @@ def plan_unchecked(
     can_write = are_usable and image_set.is_complete
     toml = findings.attempt(lambda: dataset_toml(config, run.dataset, image_set.regularization)) if can_write else None
     steps = findings.attempt(lambda: expected_steps(config, image_set.sizes, image_set.regularization_sizes), IMAGES) if toml else None
+    report_little_learning(config, findings)
+    report_save_times(config, steps, findings)
     report_sample_times(config, steps, DEFAULTS | (dict(model.defaults) if model else {}), findings)
     report_small_images(config, image_set, findings)
     if files is not None:
