@@ -10,7 +10,7 @@ from library.config import NetworkConfig, SaveKeys
 from library.errors import TrainerError
 from library.network_options import LycorisOptions
 from library.number_parsing import finite
-from networks.network_args import RATIOS, check_rank, check_ratios, switch
+from networks.network_args import RATIOS, check_dropouts, check_rank, check_ratios, switch
 
 BYPASS = ("lora", "locon", "loha", "lokr", "glora")  # algorithms that support bypass_mode, also over quantized layers
 ALGORITHMS = (*BYPASS, "diag-oft", "boft", "ia3")  # "full" and "dylora" do not load as they were saved
@@ -86,6 +86,7 @@ def parse_lycoris_args(pairs: Iterable[str] | None) -> LycorisOptions:
     arguments = values | {"algo": values["algo"].lower()}
     options = LycorisOptions(algo=arguments["algo"], arguments=arguments, **{name: values[name] for name in RATIOS if name in values})
     check_ratios(options)
+    check_dropouts(arguments)
     return options
 
 

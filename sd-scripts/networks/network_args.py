@@ -1,11 +1,13 @@
 """Parses kohya's `--network_args key=value …` of networks.lora_flux into LoRAOptions."""
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import fields
 from typing import Any
 
 from fluxgym.contract.block_numbers import block_numbers
+from fluxgym.contract.learning import DROPOUTS, learns_little
+from fluxgym.contract.limits import MAX_DROPOUT
 from library.errors import TrainerError
 from library.limits import MAX_LEARNING_RATE, MAX_RATE_RATIO
 from library.network_options import LoRAOptions, RateOptions
@@ -51,24 +53,32 @@ def _check_options(options: LoRAOptions) -> None:
         raise _wrong("train_blocks", options.train_blocks, f"use one of {', '.join(TRAIN_BLOCKS)}")
     if options.in_dims and len(options.in_dims) != len(INPUTS):
         raise _wrong("in_dims", ",".join(map(str, options.in_dims)), f"it needs {len(INPUTS)} ranks, for {', '.join(INPUTS)}")
-    for name in ("rank_dropout", "module_dropout"):
-        if not 0 <= getattr(options, name) < 1:
-            raise _wrong(name, getattr(options, name), "it must be at least 0 and below 1")
+    check_dropouts({name: getattr(options, name) for name in ("rank_dropout", "module_dropout")})
     check_ratios(options)
 
 
 def check_ratios(options: RateOptions) -> None:
     """Raise TrainerError for a ratio of LoRA+ outside its range."""
     for name in RATIOS:
-        if (ratio := getattr(options, name)) is not None and not 0 < ratio <= MAX_RATE_RATIO:
-            raise _wrong(name, ratio, f"it must be above 0 and at most {MAX_RATE_RATIO:g}")
+        if (ratio := getattr(options, name)) is not None and not 1 / MAX_RATE_RATIO <= ratio <= MAX_RATE_RATIO:
+            raise _wrong(name, ratio, f"it must be at least {1 / MAX_RATE_RATIO:g} and at most {MAX_RATE_RATIO:g}")
 
 
-def warnings_about_args(pairs: Iterable[str] | None) -> list[str]:
-    """Return a warning for each of the `key=value` pairs that has no effect."""
-    keys = [pair.partition("=")[0] for pair in pairs or ()]
-    reason = "FLUX has no convolutions; kohya's FLUX network ignores it too"
-    return [f"--network_args {key} has no effect: {reason}" for key in keys if key in WITHOUT_EFFECT]
+def check_dropouts(values: Mapping[str, Any]) -> None:
+    """Raise TrainerError for a dropout among --network_args that is not a rate, or with which nothing would be learned."""
+    for name in (*DROPOUTS, "dropout"):
+        if not 0 <= values.get(name, 0) <= MAX_DROPOUT:
+            raise _wrong(name, values[name], f"it must be at least 0 and at most {MAX_DROPOUT}; above, nothing would be learned")
+
+
+def warnings_about_args(pairs: Iterable[str] | None) -> Iterator[str]:
+    """Yield a warning for each `key=value` pair that has no effect, or with which the training is likely to learn nothing."""
+    given = {key: value for key, _, value in (pair.partition("=") for pair in pairs or ())}
+    for name, value, why in learns_little({name: finite(given[name]) for name in DROPOUTS if name in given}):
+        yield f"--network_args {name}={value} {why}"
+    for key in given:
+        if key in WITHOUT_EFFECT:
+            yield f"--network_args {key} has no effect: FLUX has no convolutions; kohya's FLUX network ignores it too"
 
 
 def block_choice(name: str, text: str, num_blocks: int) -> set[int]:

@@ -14,7 +14,7 @@ from typing import Any, TypeVar, get_args, get_type_hints
 from fluxgym.contract.files import TRAIN_STATE
 from library import config
 from library.cli.config_file import words_of, write_settings
-from library.cli.flag_checks import check_flags, flags_without_effect
+from library.cli.flag_checks import check_flags, flags_that_teach_little, flags_without_effect
 from library.cli.flags import Support, all_flags, build_parser
 from library.cli.key_values import parse_key_values
 from library.config import NetworkModule, TrainerConfig
@@ -135,12 +135,13 @@ def to_config(args: Namespace) -> TrainerConfig:
 
 
 def _warnings(args: Namespace) -> Iterator[str]:
-    """Yield a warning for each given flag and each argument that has no effect."""
+    """Yield a warning for each given flag and argument that has no effect, or with which the training is likely to learn nothing."""
     for flag in all_flags().values():
         if flag.support == Support.IGNORED and getattr(args, flag.name) != flag.default:
             yield f"{flag.option} has no effect: {flag.reason}"
     for option, reason in flags_without_effect(args):
         yield f"{option} has no effect: {reason}"
+    yield from flags_that_teach_little(args)
     yield from warnings_about_args(args.network_args)
 
 

@@ -19,6 +19,7 @@ from library.data.schema import (
     WINDOWS_PATHS,
     Dataset,
     Subset,
+    captions_left_out,
     check_dataset,
     check_subset,
     check_subset_against_flags,
@@ -167,6 +168,7 @@ class _DatasetReader:
         subset = Subset(**values)
         check_subset(subset, source)
         check_subset_against_flags(subset, self.config, source)
+        self._warn(captions_left_out(subset, source))
         return subset
 
 
