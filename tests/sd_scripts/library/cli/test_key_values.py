@@ -14,7 +14,7 @@ def test_pairs_are_parsed_and_their_texts_kept():
 
 
 @pytest.mark.parametrize("pair", ["eps", "=1", "eps=__import__('os')", "eps=1e31", "betas=(0.9,1e400)"])
-def test_a_pair_that_is_no_literal_or_out_of_range_is_named(pair):
+def test_pair_that_cannot_be_parsed_or_is_out_of_range_is_named(pair):
     with pytest.raises(TrainerError, match=r"^--x ") as caught:
         parse_key_values("--x", [pair])
     assert pair in str(caught.value)
