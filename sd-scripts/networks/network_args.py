@@ -123,6 +123,8 @@ def switch(text: str) -> bool:
 def _rate(text: str) -> float:
     if not 0 < (value := finite(text)) <= MAX_LEARNING_RATE:
         raise ValueError(f"a learning rate must be above 0 and at most {MAX_LEARNING_RATE:g}")
+    if why := learns_nothing("learning_rate", value):
+        raise ValueError(f"the learning rate {why}")
     return value
 
 
