@@ -11,7 +11,7 @@ from fluxgym.app_settings import Settings
 from fluxgym.config.vram_tiers import TIERS
 from fluxgym.errors import DatasetError, Level, StorageError
 from fluxgym.planning import start_checks
-from fluxgym.planning.plan import plan
+from fluxgym.planning.plan import Planner, plan
 from fluxgym.runs import disk_space
 from fluxgym.sessions.start import StartRequest, start
 from fluxgym.ui.api.images import ImageRoutes, Selection
@@ -28,7 +28,8 @@ from tests.support.small_world import small_world, state, write_one_tensor
 @pytest.fixture(name="look")
 def fixture_look(tmp_path):
     world, images = small_world(tmp_path), write_cats(tmp_path / "images")
-    return lambda folder=images, **changes: plan(state(**changes), folder, world)
+    planner = Planner(world)
+    return lambda folder=images, **changes: planner.plan(state(**changes), folder)
 
 
 def test_all_green(look):

@@ -10,6 +10,7 @@ from fluxgym.runs.process_identity import identify
 from fluxgym.runs.state import update_state
 from fluxgym.sessions import delete, forget, preconditions
 from fluxgym.sessions.listing import list_sessions
+from fluxgym.ui.api.action_answers import Contents
 from fluxgym.ui.api.bulk import BulkRoutes
 from tests.support.api import error, router_client, value
 from tests.support.runs import make_run, record_processes
@@ -65,8 +66,8 @@ def test_contents_are_the_sum_and_delete_removes_the_folders(client, settings):
         run = make_run(settings.outputs, name, status="completed")
         run.lora.write_bytes(b"x" * 1000)
         folders.append(run.folder)
-    found = value(client.post("selection/contents", json=runs("cat", "dog")))
-    assert (found["num_loras"], found["num_files"], found["num_bytes"] > 2000) == (2, 4, True)
+    contents = Contents(**value(client.post("selection/contents", json=runs("cat", "dog"))))
+    assert (contents.num_loras, contents.num_files, contents.num_bytes > 2000) == (2, 4, True)
     assert value(client.post("selection/delete", json=runs("cat", "dog")))["slugs"] == ["cat", "dog"]
     assert not any(folder.exists() for folder in folders)
     assert "no run" in error(client.post("selection/contents", json=runs("cat")), 404)
