@@ -23,6 +23,7 @@ def test_a_change_gives_a_caption_of_the_length_that_it_names(change, before, af
 
 def test_only_captions_that_change_are_returned(tmp_path):
     folder = ImageFolder(write_cats(tmp_path, count=3, caption="a cat"))
+    folder.set_caption("cat 0.png", "a cat")
     folder.set_caption("cat 1.png", "a dog")
     names = ["cat 0.png", "cat 1.png", "gone.png"]
     assert changed_captions(folder, names, replaced_text("cat", "tabby")) == {"cat 0.png": "a tabby"}
