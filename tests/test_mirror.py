@@ -30,7 +30,7 @@ TESTED_BY = {
 }
 
 
-def test_tests_mirror_the_sources():
+def test_tests_mirror_sources():
     found = []
     for path in sources("tests"):
         if path.parts[1] not in ("fluxgym", "sd_scripts") or not path.name.startswith("test_"):
@@ -48,7 +48,7 @@ def dotted_name(path: Path) -> str:
     return ".".join(path.with_suffix("").parts[path.parts[0] == "sd-scripts" :])
 
 
-def test_every_source_has_a_test():
+def test_every_source_has_test():
     tests = [path for path in sources("tests") if path.name.startswith("test_")]
     imported = {name for path in tests for name in imports(path)}
     imported |= {name.rpartition(".")[0] for name in imported}

@@ -88,7 +88,7 @@ def replace_by(path: Path, kind: str, secret: Path) -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_every_file_of_a_run_may_be_hostile(kind, tmp_path):
+def test_every_file_of_run_may_be_hostile(kind, tmp_path):
     world, secret = small_world(tmp_path), tmp_path / "secret"
     secret.write_text(json.dumps({"lora_name": CANARY, "phase": CANARY, "reason": CANARY, "status": "failed", "run_id": CANARY}))
     for number, name in enumerate(FILES):
@@ -118,7 +118,7 @@ def test_hostile_caption_is_refused_alike_before_start_and_by_start(kind, tmp_pa
 
 
 @pytest.mark.parametrize("kind", ["link", "pipe", "device"])
-def test_hostile_files_of_an_adopted_folder_are_left_out(kind, tmp_path):
+def test_hostile_files_of_adopted_folder_are_left_out(kind, tmp_path):
     world, theirs = small_world(tmp_path), tmp_path / "theirs" / "outputs" / "cat"
     (tmp_path / "secret").write_text(CANARY)
     for name in (
@@ -152,7 +152,7 @@ def test_linked_folder_of_images_is_neither_shown_nor_exported(tmp_path):
     assert len(list(private.iterdir())) == 8
 
 
-def test_export_of_a_run_with_hostile_files_can_be_imported(tmp_path):
+def test_export_of_run_with_hostile_files_can_be_imported(tmp_path):
     world = small_world(tmp_path)
     run = make_trained_run(world.outputs, "cat", last_step=41, status="stopped")
     (tmp_path / "secret").write_text(CANARY)

@@ -97,7 +97,7 @@ def distances(run: RunPaths, gallery: Gallery, photos, folder: Path) -> list[flo
 
 
 @pytest.mark.parametrize("case", TRIED)
-def test_samples_get_closer_to_the_photos_over_the_epochs(case, gallery, photos, tmp_path):
+def test_samples_get_closer_to_photos_over_epochs(case, gallery, photos, tmp_path):
     if "lycoris.kohya" in CASES[case]:
         pytest.importorskip("lycoris")
     before, half, end = distances(trained(tmp_path, CASES[case]), gallery, photos, tmp_path / "stages")

@@ -14,7 +14,7 @@ def losses(folder, name, *extra, without=()):
     return [line["loss"] for line in progress_lines(folder / name) if "loss" in line]
 
 
-def test_losses_of_the_fast_settings_equal_those_in_float32(tmp_path):
+def test_losses_of_fast_settings_equal_those_in_float32(tmp_path):
     write_tiny_models(tmp_path / "models")
     write_dataset_toml(tmp_path / "dataset.toml", write_cats(tmp_path / "images", count=4))
     fast = losses(tmp_path, "fast")

@@ -20,12 +20,12 @@ ADAFACTOR = """--optimizer_type adafactor --optimizer_args relative_step=False s
         ("8G", f"{ADAFACTOR} --blocks_to_swap 28"),
     ],
 )
-def test_flags(tier, words):
+def test_tier_flags_equal_documented_ones(tier, words):
     assert list(to_words(TIERS[tier])) == words.split()
     assert tier not in WITHOUT
 
 
-def test_the_largest_tier_rounds_nothing():
+def test_largest_tier_does_not_quantize():
     assert WITHOUT == {"24G": ("--fp8_base",)}
     args = build_parser().parse_args(to_words(TIERS["24G"]))
     assert not (args.blocks_to_swap or args.split_mode)

@@ -16,7 +16,7 @@ def test_values_are_those_of_earlier_versions():
     ]  # fmt: skip
 
 
-def test_the_end_of_a_trainer_is_read_as_in_logs_of_earlier_versions():
+def test_end_of_trainer_is_read_as_in_logs_of_earlier_versions():
     assert (EXIT_STOPPED, ERROR_PREFIX) == (143, "error: ")
 
 

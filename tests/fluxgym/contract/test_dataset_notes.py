@@ -17,7 +17,7 @@ def sentences(found, trigger=""):
     return list(notes(found, extension=".txt", trigger=trigger))
 
 
-def test_a_plain_folder_needs_no_words():
+def test_folder_without_problems_gives_no_notes():
     assert sentences(summary({"a.png": "sks cat", "b.png": ""}), trigger="sks cat") == []
 
 
@@ -33,17 +33,17 @@ def test_a_plain_folder_needs_no_words():
         ({"equal": (("a.png", "b.png"),)}, "same content: a.png, b.png"),
     ],
 )  # fmt: skip
-def test_each_loss_is_named(found, words):
+def test_each_unused_file_is_reported(found, words):
     (sentence,) = sentences(summary({"a.png": "cat", "a.jpg": "cat"}, **found))
     assert words in sentence
 
 
-def test_captions_without_the_trigger_word_are_counted_and_named():
+def test_captions_without_trigger_word_are_counted_and_named():
     found = summary({"a.png": "a photo of SKS Cat", "b.png": "a cat", "c.png": ""})
     assert sentences(found, trigger="sks cat") == ["1 caption does not contain the trigger word “sks cat”: b.png."]
 
 
-def test_kohyas_folder_says_how_to_use_it():
+def test_kohya_subfolder_is_suggested_with_its_settings():
     sentence = no_images_sentence({"10_my cat": 2, "other": 1})
     assert "2 images in 10_my cat, 1 image in other" in sentence
     assert "choose 10_my cat with 10 repeats per image and the trigger word “my cat”" in sentence
@@ -56,7 +56,7 @@ def test_kohyas_folder_says_how_to_use_it():
     assert no_images_sentence({}) == ""
 
 
-def test_cut_captions_are_named_with_the_number_of_tokens():
+def test_cut_captions_are_reported_with_number_of_tokens():
     assert cut_captions_sentence({"a.png": 512}, 512) == ""
     assert cut_captions_sentence({"a.png": 900, "b.png": 12}, 512) == (
         "1 caption is longer than the 512 tokens that T5 reads; what is cut off: 388 tokens of a.png."

@@ -19,7 +19,7 @@ def test_names_are_those_of_earlier_versions():
     }  # fmt: skip
 
 
-def test_saved_files_have_kohyas_names():
+def test_saved_files_have_kohya_names():
     assert lora_name("cat") == "cat.safetensors"
     assert lora_name("cat", epoch_suffix(4)) == "cat-000004.safetensors"
     assert state_name("cat", step_suffix(120)) == "cat-step00000120-state"
@@ -27,7 +27,7 @@ def test_saved_files_have_kohyas_names():
     assert sample_name("cat", "000120", 0, stamp="20240102030405", seed=None) == "cat_000120_00_20240102030405.png"
 
 
-def test_state_folder_matches_the_three_kinds_of_names():
+def test_state_folder_matches_three_kinds_of_names():
     for name, epoch, step in (
         ("cat-000004-state", "000004", None), ("cat-step00000120-state", None, "00000120"), ("cat-state", None, None),
     ):  # fmt: skip

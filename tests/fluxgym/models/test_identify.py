@@ -48,14 +48,14 @@ def write(path, tensors, *, lost=0):
         ({"x": "U8"}, "an unknown model", set()),
     ],
 )
-def test_identify_names_the_model_and_its_roles(tensors, words, roles, tmp_path):
+def test_identify_names_model_and_its_roles(tensors, words, roles, tmp_path):
     identity = identify(write(tmp_path / "m.safetensors", tensors))
     assert (identity.words, identity.roles, identity.problem) == (words, roles, None)
     assert identity.version == next((version for version in ("dev", "schnell") if version in words), "")
     assert identity.sentence == f"This is {words}."
 
 
-def test_the_pocket_model_is_called_a_miniature():
+def test_pocket_model_is_called_miniature():
     words = identify(Path("models/pocket/flux.safetensors")).words
     assert words == "a miniature of 192 instead of 3072 channels with the layers of FLUX.1 dev in bf16"
 
@@ -83,7 +83,7 @@ def test_identify_names_models_of_other_families(name, tmp_path):
         (struct.pack("<Q", 5) + b"[1,2]", "damaged or not a .safetensors file"),
     ],
 )
-def test_identify_file_that_is_not_a_model_names_what_it_is(data, words, tmp_path):
+def test_identify_file_that_is_not_model_names_what_it_is(data, words, tmp_path):
     (tmp_path / "m.safetensors").write_bytes(data)
     assert words in identify(tmp_path / "m.safetensors").sentence
 
@@ -94,7 +94,7 @@ def test_identify_truncated_file_gives_its_size(tmp_path):
     assert "cannot be read" in identify(tmp_path / "nowhere.safetensors").sentence
 
 
-def test_identify_longer_file_says_it_is_damaged(tmp_path):
+def test_identify_longer_file_reports_it_is_damaged(tmp_path):
     path = write(tmp_path / "m.safetensors", DEV)
     size = path.stat().st_size
     path.write_bytes(path.read_bytes() + b"12")
@@ -116,14 +116,14 @@ def test_identify_diffusers_folder_names_its_model(tmp_path):
     assert "has no .safetensors file" in identify(tmp_path / "empty").sentence
 
 
-def test_an_index_with_a_byte_order_mark_is_read(tmp_path):
+def test_index_with_byte_order_mark_is_read(tmp_path):
     write(tmp_path / "a-00001-of-00001.safetensors", {"double_blocks.0.img_attn.qkv.weight": "BF16"})
     weight_map = {"double_blocks.0.img_attn.qkv.weight": "a-00001-of-00001.safetensors"}
     (tmp_path / "a.safetensors.index.json").write_text(json.dumps({"weight_map": weight_map}), encoding="utf-8-sig")
     assert identify(tmp_path).roles == {"transformer"}
 
 
-def test_identify_4_bit_weights_says_what_to_choose(tmp_path):
+def test_identify_4_bit_weights_reports_what_to_choose(tmp_path):
     name = "double_blocks.0.img_attn.qkv.weight"
     tensors = {name: "U8", f"{name}.absmax": "F32", f"{name}.quant_state.bitsandbytes__nf4": "U8"}
     sentence = identify(write(tmp_path / "nf4.safetensors", tensors)).sentence
@@ -131,6 +131,6 @@ def test_identify_4_bit_weights_says_what_to_choose(tmp_path):
 
 
 @pytest.mark.parametrize("wrap", ["_orig_mod.{}", "module.{}", "model.{}", "module._orig_mod.{}"])
-def test_identify_a_model_that_was_saved_wrapped_names_it(wrap, tmp_path):
+def test_identify_model_that_was_saved_wrapped_names_it(wrap, tmp_path):
     tensors = {wrap.format(name): dtype for name, dtype in DEV.items()}
     assert identify(write(tmp_path / "flux.safetensors", tensors)).words == "FLUX.1 dev in bf16"

@@ -11,7 +11,7 @@ from tests.support.small_world import small_world, state
 
 
 @pytest.mark.parametrize("name", ["nowhere-state", "cat-000004-state"])
-def test_a_checkpoint_that_is_missing_or_incomplete_is_refused_before_start(name, tmp_path):
+def test_checkpoint_that_is_missing_or_incomplete_is_refused_before_start(name, tmp_path):
     world, images = small_world(tmp_path), write_cats(tmp_path / "images")
     (world.outputs / "cat" / "cat-000004-state").mkdir(parents=True)
     changed = state(resume_from_checkpoint=name)
@@ -30,7 +30,7 @@ def test_checkpoint_of_another_run_is_found_by_each_form_of_its_name(named, tmp_
     assert planned.resume_from == folder.resolve()
 
 
-def test_checkpoint_that_is_damaged_is_refused_by_name(tmp_path):
+def test_checkpoint_that_is_damaged_is_refused_with_its_name(tmp_path):
     world, images = small_world(tmp_path), write_cats(tmp_path / "images")
     folder = write_checkpoint(make_run(world.outputs, "dog"), "dog-000004-state", 4)
     (folder / "model.safetensors").write_bytes(b"damaged")

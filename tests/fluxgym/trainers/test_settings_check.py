@@ -45,7 +45,7 @@ def fixture_ask(tmp_path):
         ({"general": "shuffle_caption = true", "cache_text_encoder_outputs": None}, "advanced", "shuffle_caption changes captions while training"),
     ],
 )  # fmt: skip
-def test_a_setting_that_the_trainer_refuses_is_an_error_of_its_field(ask, options, field, words):
+def test_setting_that_trainer_refuses_is_error_of_its_field(ask, options, field, words):
     (problem,) = ask(**options)
     assert (problem.level, problem.field, type(problem.error)) == (Level.ERROR, field, ConfigError)
     assert problem.message.startswith(words)
@@ -53,14 +53,14 @@ def test_a_setting_that_the_trainer_refuses_is_an_error_of_its_field(ask, option
     assert "dataset.toml" not in problem.message
 
 
-def test_the_trainer_is_told_the_steps_of_an_epoch_and_if_there_is_a_gpu(tmp_path, monkeypatch):
+def test_check_passes_steps_per_epoch_and_gpu_availability(tmp_path, monkeypatch):
     trainer = fake_trainer(tmp_path / "t", "print(json.dumps({'error': json.dumps(request), 'unchecked': []}))")
     monkeypatch.setattr(settings_check, "has_gpu", lambda: True)
     (problem,) = asked({"--seed": ("1",)}, "", trainer, steps_per_epoch=7)
     assert '"steps_per_epoch": 7, "has_gpu": true' in problem.message
 
 
-def test_another_number_of_steps_is_another_question(counted):
+def test_changed_number_of_steps_is_checked_again(counted):
     trainer, count = counted
     check = SettingsCheck()
     for steps in (1, 2):
@@ -69,12 +69,12 @@ def test_another_number_of_steps_is_another_question(counted):
 
 
 @pytest.mark.slow
-def test_what_the_trainer_accepts_gives_no_problem(ask):
+def test_accepted_settings_give_no_problem(ask):
     assert ask(optimizer_type=("AdamW",), optimizer_args=("weight_decay=0.01",), lr_scheduler=("cosine",)) == ()
 
 
 @pytest.mark.slow
-def test_a_class_of_the_users_own_is_not_imported(ask, tmp_path, monkeypatch):
+def test_class_of_users_own_is_not_imported(ask, tmp_path, monkeypatch):
     (tmp_path / "mine.py").write_text(f"open({str(tmp_path / 'executed')!r}, 'w')")
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     (problem,) = ask(optimizer_type=("mine.Optimizer",), optimizer_args=("any=1",))
@@ -99,7 +99,7 @@ def fixture_counted(tmp_path):
     return trainer, lambda: len(log.read_text()) if log.exists() else 0
 
 
-def test_the_trainer_is_asked_once_for_the_same_settings(counted):
+def test_equal_settings_are_checked_once(counted):
     trainer, count = counted
     check = SettingsCheck()
     for name in ("one", "two"):  # the run's own name does not matter
@@ -107,7 +107,7 @@ def test_the_trainer_is_asked_once_for_the_same_settings(counted):
     assert count() == 1
 
 
-def test_without_asking_only_what_was_answered_is_known(counted):
+def test_check_without_process_returns_only_cached_result(counted):
     trainer, count = counted
     check = SettingsCheck()
     assert check.problems({"--seed": ("1",)}, NO_DATA, trainer, may_ask=False) is None
@@ -118,7 +118,7 @@ def test_without_asking_only_what_was_answered_is_known(counted):
     assert count() == 1
 
 
-def test_two_requests_at_once_ask_the_trainer_once(counted):
+def test_concurrent_checks_run_trainer_once(counted):
     trainer, count = counted
     check = SettingsCheck()
     with ThreadPoolExecutor(4) as threads:
@@ -127,13 +127,13 @@ def test_two_requests_at_once_ask_the_trainer_once(counted):
 
 
 @pytest.mark.parametrize("body", ["sys.exit('it broke')", "print('no JSON')", "print(json.dumps({}))"])
-def test_a_check_that_fails_prevents_nothing(tmp_path, body):
+def test_failed_check_does_not_prevent_start(tmp_path, body):
     (problem,) = asked({}, json.dumps(str(tmp_path)), fake_trainer(tmp_path / "t", body))
     assert problem.level is Level.WARNING
     assert "could not check the advanced settings" in problem.message
 
 
-def test_a_trainer_without_the_check_is_not_asked(tmp_path):
+def test_trainer_without_check_is_not_run(tmp_path):
     assert asked({}, "", tmp_path) == ()
 
 
@@ -144,11 +144,11 @@ def test_a_trainer_without_the_check_is_not_asked(tmp_path):
         ({"optimizer_type": "AdamW"}, True), ({"shuffle_caption": True}, True),
     ],
 )  # fmt: skip
-def test_only_unusual_settings_need_the_trainer(advanced, is_needed):
+def test_only_unusual_settings_require_check(advanced, is_needed):
     assert needs_trainer(TrainConfig(lora_name="x", advanced=advanced)) is is_needed
 
 
-def test_no_models_defaults_need_the_trainer(tmp_path):
+def test_model_defaults_require_no_check(tmp_path):
     models = list_models(tmp_path)
     assert len(models) > 1
     assert [model.id for model in models if needs_trainer(TrainConfig(lora_name="x", advanced=model.defaults.get("advanced", {})))] == []

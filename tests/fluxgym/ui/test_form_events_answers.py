@@ -76,7 +76,7 @@ def _answers_about_runs(page: FormPage, draft: Draft) -> list[dict[str, Any]]:
     return [*answers, page.typed(**TRAINABLE), page.send("start")]
 
 
-def test_the_answers_to_each_kind_of_event_are_as_recorded(tmp_path):
+def test_answers_to_each_kind_of_event_are_as_recorded(tmp_path):
     answers = answers_of_each_kind(tmp_path)
     recorded = json.loads(RECORDED.read_text(encoding="utf-8"))
     for answer, expected in zip(answers, recorded, strict=True):

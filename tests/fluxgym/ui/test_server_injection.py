@@ -77,7 +77,7 @@ def test_hostile_text_is_json_text(client, address):
         f"{API}/{quote(HOSTILE)}",
     ],
 )
-def test_an_address_that_is_not_there_is_not_repeated(client, path):
+def test_address_that_does_not_exist_is_not_repeated(client, path):
     response = client.get(path.format(quote(HOSTILE)), headers={"accept": "text/html"})
     assert response.status_code == 404
     assert "<img" not in response.text
@@ -85,7 +85,7 @@ def test_an_address_that_is_not_there_is_not_repeated(client, path):
 
 
 @pytest.mark.parametrize("name", ["images/<b>.svg", "images/x.html", "import/x.html"])
-def test_no_upload_is_kept_as_a_page(client, name):
+def test_no_upload_is_kept_as_page(client, name):
     page = b"<!doctype html><script>alert(1)</script>"
     folder, _, file = name.partition("/")
     path = f"/fluxgym/drafts/{DRAFT}/images/{quote(file)}" if folder == "images" else f"/fluxgym/import/{quote(file)}"

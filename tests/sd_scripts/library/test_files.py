@@ -10,14 +10,14 @@ from library.files import OLD_ENDING, clear_leftovers, complete_folder, disk_err
 from library.weights.safetensors_file import save_tensors
 
 
-def test_a_folder_that_fails_vanishes(tmp_path):
+def test_failed_folder_write_removes_temporary_folder(tmp_path):
     with pytest.raises(ValueError, match="half"), complete_folder(tmp_path / "a-state") as staging:
         (staging / "x").touch()
         raise ValueError("half")
     assert not list(tmp_path.iterdir())
 
 
-def test_a_replaced_folder_comes_back_when_the_writer_died_between_two_renames(tmp_path):
+def test_replaced_folder_is_restored_when_writer_died_between_two_renames(tmp_path):
     (tmp_path / f"a-state{OLD_ENDING}").mkdir()
     (tmp_path / "a-000001-state.partial").mkdir()
     (tmp_path / "a-step00000004.safetensors.71.partial").touch()
@@ -28,14 +28,14 @@ def test_a_replaced_folder_comes_back_when_the_writer_died_between_two_renames(t
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted(["a-state", *others])
 
 
-def test_a_path_that_cannot_be_written_is_not_a_full_disk(tmp_path):
+def test_path_that_cannot_be_written_is_not_full_disk(tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(TrainerError, match="cannot be written") as caught, disk_errors(tmp_path / "file" / "x"):
         (tmp_path / "file" / "x").write_text("x")
     assert caught.value.reason_code == "storage"
 
 
-def test_a_full_disk_is_reported_in_one_sentence(tmp_path):
+def test_full_disk_raises_error_with_message(tmp_path):
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 16, limits[1]))
     try:

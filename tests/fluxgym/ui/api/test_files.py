@@ -24,7 +24,7 @@ def fixture_client(tmp_path):
 
 
 @pytest.mark.parametrize("name", ARCHIVES)
-def test_an_archive_holds_every_run_once(client, name):
+def test_archive_holds_every_run_once(client, name):
     answer = client.get(f"export/{name}", params={"slug": ["cat", "dog", "cat"]})
     with zipfile.ZipFile(io.BytesIO(answer.content)) as archive:
         names = archive.namelist()

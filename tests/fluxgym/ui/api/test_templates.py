@@ -31,7 +31,7 @@ def test_templates_are_listed_and_deleted(client, settings):
 
 
 @pytest.mark.parametrize("name", ["..", "..%2F..%2Fx", "%2Fetc", "a%00b", "a%0Ab", "x" * 5000, "%ff", "🐱"])
-def test_a_template_that_is_not_there_is_refused(client, settings, name):
+def test_template_that_does_not_exist_is_refused(client, settings, name):
     templates.save(OutputsPaths(settings.outputs), "Faces", state())
     response = client.delete(f"templates/{name}")
     assert response.status_code in (400, 404, 405)

@@ -38,13 +38,13 @@ def put(port: int, *, size: int = SIZE, token: str = "secret") -> Answer:
 
 
 @pytest.mark.parametrize("behavior", [PROXY, Behavior(passes_host=True, max_body=64 << 20, http_version="1.1")], ids=["1.0", "1.1"])
-def test_early_refusal_of_an_upload_arrives_through_a_proxy(behavior):
+def test_early_refusal_of_upload_arrives_through_proxy(behavior):
     with served(guard(refusing)) as app, nginx_like(app, behavior) as port:
         assert put(port).text == "x.zip is too large."
         assert "too large" in exchange(port, put_head(port, PATH, 0)[:-2] + b"authorization: Bearer secret\r\n\r\n").text
 
 
-def test_early_refusal_before_login_arrives_through_a_proxy():
+def test_early_refusal_before_login_arrives_through_proxy():
     with served(guard(reading)) as app, nginx_like(app, PROXY) as port:
         answer = put(port, token="wrong")
         assert (answer.status, "token is required" in answer.text) == (401, True)
@@ -56,14 +56,14 @@ def test_body_that_is_read_is_not_touched():
         assert put(app).text == str(SIZE)
 
 
-def test_client_that_waits_for_100_continue_gets_the_refusal_without_sending():
+def test_client_that_waits_for_100_continue_gets_refusal_without_sending():
     head = put_head(1, PATH, SIZE)[:-2] + b"authorization: Bearer secret\r\nexpect: 100-continue\r\n\r\n"
     with served(guard(refusing)) as app, connect(app) as connection:
         connection.sendall(head)
         assert read_answer(connection).status == 413
 
 
-def test_only_a_bounded_part_of_an_endless_body_is_discarded(monkeypatch):
+def test_only_bounded_part_of_endless_body_is_discarded(monkeypatch):
     monkeypatch.setattr(unread_body, "BEFORE_LOGIN", unread_body.DiscardLimits(num_bytes=1 << 20, total_s=60, idle_s=60))
     with served(guard(reading)) as app, connect(app) as connection:
         connection.sendall(put_head(app, PATH, 1 << 40))

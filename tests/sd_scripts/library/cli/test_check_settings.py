@@ -50,7 +50,7 @@ def test_settings_that_can_be_trained_are_accepted(argv):
         (["--lr_scheduler_type", "StepLR", "--lr_scheduler_args", "step_size=0"], "--lr_scheduler_args step_size=0 does not fit StepLR"),
     ],
 )
-def test_what_the_trainer_refuses_is_refused(argv, more, words):
+def test_settings_refused_by_trainer_are_refused(argv, more, words):
     assert words in check([*argv, *more])[0]
 
 
@@ -62,17 +62,17 @@ def test_what_the_trainer_refuses_is_refused(argv, more, words):
         (["--lr_scheduler", "cosine", "--lr_warmup_steps", "5"], "--lr_warmup_steps 5 gives the only step"),
     ],
 )
-def test_what_depends_on_the_number_of_steps_is_refused_where_it_is_known(argv, more, words):
+def test_settings_that_depend_on_steps_are_refused_if_steps_are_known(argv, more, words):
     given = [*argv, "--max_train_epochs", "1", *more]
     assert check(given, steps_per_epoch=1)[0].startswith(words)
     assert check(given) == (None, [])
 
 
-def test_an_optimizer_that_needs_a_gpu_is_refused_only_without_one(argv):
+def test_optimizer_that_needs_gpu_is_refused_only_without_one(argv):
     assert check([*argv, "--optimizer_args", "capturable=True"], has_gpu=True) == (None, [])
 
 
-def test_a_class_of_the_users_own_is_not_imported(argv, tmp_path, monkeypatch):
+def test_class_of_users_own_is_not_imported(argv, tmp_path, monkeypatch):
     (tmp_path / "mine.py").write_text("raise SystemExit('it was imported')")
     monkeypatch.syspath_prepend(str(tmp_path))
     assert check([*argv, "--optimizer_type", "mine.Class", "--optimizer_args", "a=1"]) == (None, ["optimizer_type"])
