@@ -36,6 +36,7 @@ OPENS_PLAINLY = {
     "fluxgym/ui/api/assets.py": "files of the app",
     "fluxgym/ui/api/uploads.py": "a temporary file of the app",
     "fluxgym/ui/page.py": "files of the app",
+    "fluxgym/ui/page_scripts.py": "files of the app",
 }  # fmt: skip
 # Files whose text has no byte order mark: the kernel writes it.
 KERNEL_TEXT = {

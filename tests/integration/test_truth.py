@@ -393,9 +393,6 @@ TestTruth.settings = settings(
     stateful_step_count=20,
     deadline=None,
     derandomize=True,
-    phases=(
-        Phase.explicit,
-        Phase.generate,
-    ),  # a failure is shown as it came: real processes do not repeat it exactly while it is made smaller
+    phases=(Phase.explicit, Phase.generate),  # real processes do not repeat a failure
     suppress_health_check=list(HealthCheck),
 )

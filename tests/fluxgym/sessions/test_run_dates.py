@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from fluxgym.__main__ import main
+from fluxgym.cli.main import main
 from fluxgym.runs.paths import OutputsPaths
 from fluxgym.sessions.history import save_version
 from fluxgym.sessions.index import SessionIndex
