@@ -45,7 +45,7 @@ class Settings:
 
     @classmethod
     def from_args(cls, argv: Sequence[str], environ: Mapping[str, str] = os.environ) -> Self:
-        """Read app.py's command line; flags win over FLUXGYM_* variables.
+        """Read app.py's command line; flags override FLUXGYM_* variables.
 
         Raises:
             SettingsError: If one of them cannot be used; the message names it.

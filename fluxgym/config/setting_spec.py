@@ -1,4 +1,4 @@
-"""What one row of the settings table says: a setting's type, texts, limits, and how it reaches the trainer."""
+"""One row of the settings table: a setting's type, texts, limits, and how it reaches the trainer."""
 
 from dataclasses import dataclass
 from enum import StrEnum

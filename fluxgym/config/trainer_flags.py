@@ -1,4 +1,4 @@
-"""The trainer's flags, read from flags.json, and which values each accepts. A test holds flags.json equal to the trainer's parser.
+"""The trainer's flags, read from flags.json, and which values each accepts. A test checks that flags.json equals the trainer's parser.
 
 Flags that have a form field of their own are rows of `settings`; this module does not know the form.
 """

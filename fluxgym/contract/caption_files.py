@@ -1,4 +1,4 @@
-"""Which caption file belongs to which image of a folder, and which part of its text is trained: the same for app and trainer."""
+"""Pairing of caption files with images, and the text of a caption that is trained. App and trainer share these rules."""
 
 import codecs
 import unicodedata

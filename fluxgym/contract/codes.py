@@ -1,4 +1,4 @@
-"""Closed sets of words that app, trainer, page and the files of a run share. The values are persisted and never change."""
+"""Enums of statuses, phases and reason codes that app, trainer, page and the files of a run share. The values are persisted and never change."""
 
 from enum import StrEnum
 
@@ -43,7 +43,7 @@ FINISHED = frozenset({Phase.DONE, Phase.VERIFYING})
 
 
 class ReasonCode(StrEnum):
-    """Why a run is in its status, for programs; a sentence for people is always beside it."""
+    """Why a run is in its status, for programs; a message for the user is always stored with it."""
 
     BAD_INPUT = "bad_input"
     BAD_MODEL = "bad_model"

@@ -11,7 +11,7 @@ from fluxgym.contract.wording import MAX_NAMED, counted, listed
 
 
 def undecodable_sentence(name: str) -> str:
-    """Return why a caption file cannot be read, and the way out."""
+    """Return the message for a caption file that cannot be read, with the remedy."""
     return (
         f"The caption {name} is not UTF-8 text, or holds control characters; save it as UTF-8, or convert all captions of its folder with "
         "“python -m fluxgym captions FOLDER --from cp1252”, or utf-16."
@@ -19,7 +19,7 @@ def undecodable_sentence(name: str) -> str:
 
 
 def notes(summary: FolderSummary, *, extension: str, trigger: str = "") -> Iterator[str]:
-    """Yield a sentence for each thing that is left out, used twice, or missing. trigger is the word that captions should contain."""
+    """Yield a message for each file that is left out or used twice, and for missing captions or trigger words."""
     pairing = summary.pairing
     if pairing.left_out:
         yield _left_out(pairing.left_out)
@@ -83,7 +83,7 @@ def no_images_sentence(subfolders: Mapping[str, int]) -> str:
 
 
 def _usable_settings(kohya: KohyaFolder) -> str:
-    """Return what a folder's name says that can be entered: repeats within the limits, and a trigger word."""
+    """Return the settings in a folder's name that can be entered: repeats within the limits, and a trigger word."""
     repeats = f"{counted(kohya.num_repeats, 'repeat')} per image" if 1 <= kohya.num_repeats <= MAX_REPEATS else ""
     trigger = f"the trigger word “{kohya.class_tokens.strip()}”" if kohya.class_tokens.strip() else ""
     return " and ".join(filter(None, (repeats, trigger)))

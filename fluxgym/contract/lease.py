@@ -1,4 +1,4 @@
-"""lease.json: which supervisor a run's folder belongs to. It keeps two hosts on shared storage from writing one folder.
+"""lease.json: which supervisor owns a run's folder. It prevents two hosts on shared storage from writing to one folder.
 
 Each supervisor that starts a run takes the lease with the next number and renews it. A trainer or supervisor that finds another holder in
 the lease has been replaced: it is fenced, and writes nothing more into the folder. docs/trust.md has the rules.

@@ -26,7 +26,7 @@ def read_prompt(line: str) -> tuple[str, dict[str, int | float | str]]:
     """Return the text of a line and its values by name.
 
     Raises:
-        ValueError: With a sentence for a flag or value that cannot be used.
+        ValueError: For a flag or value that cannot be used; the text is the error message.
     """
     prompt, *parts = re.split(r" --(?=\w)", f" {line.strip()}")
     values: dict[str, int | float | str] = {}

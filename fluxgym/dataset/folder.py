@@ -300,7 +300,7 @@ def _content(caption: Path) -> bytes:
     """Return what a caption file holds.
 
     Raises:
-        DatasetError: For a link, a pipe, a device or a giant.
+        DatasetError: For a link, a pipe, a device or a file that is too large.
     """
     try:
         return read_regular(caption, MAX_CAPTION_BYTES)
@@ -346,7 +346,7 @@ def _copy(source: Path, target: Path, extension: str, read: Callable[[Path], byt
 
 
 def refusal_of(caption: str, why: str) -> str:
-    """Return the sentence about a caption that is not read, because it is not a regular file or is too large."""
+    """Return the message about a caption that is not read because it is not a regular file or is too large."""
     return f"The caption {caption} is not read: {why}. Replace it by a text file, or remove it."
 
 

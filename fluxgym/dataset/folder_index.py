@@ -1,6 +1,6 @@
 """Index of a folder's images: names, captions and sizes, read once for many requests.
 
-A request accepts a read that began after the request came. It also accepts an earlier read if the folder has the same modification time as
+A request accepts a read that began after the request arrived. It also accepts an earlier read if the folder has the same modification time as
 at that read. Everything that FluxGym writes changes this time, but another program can write a file in place without changing it. Therefore
 captions and sizes are read again after RECHECK_S.
 """

@@ -93,7 +93,7 @@ class DispatcherProcess:
         write_json(self._identity, {"outputs": str(self._outputs.root), "process": process, "problems": dict(problems or {})})
 
     def show_life(self) -> None:
-        """Record this process as the dispatcher as far as the disk permits; the time of its lock shows that it is alive."""
+        """Record this process as the dispatcher as far as the disk permits; the modification time of its lock is the heartbeat."""
         try:
             os.utime(self.lock)
             self.record()
@@ -123,7 +123,7 @@ class DispatcherProcess:
         return recorded if is_alive(recorded) else lock_holder(self.lock, MODULE)
 
     def _answers(self, holder: ProcessIdentity) -> bool:
-        """Return True if a dispatcher is not frozen, and has recorded itself or, where that cannot be written, shows signs of life."""
+        """Return True if a dispatcher is not frozen, and has recorded itself or, where that cannot be written, renews its heartbeat."""
         if is_frozen(holder):
             return False
         recorded = _read_identity(self._identity)

@@ -1,4 +1,4 @@
-"""The runs that wait in the queue of an outputs folder: who starts each of them, and how its wait ends."""
+"""The runs that wait in the queue of an outputs folder: which process starts each of them, and how its wait ends."""
 
 import logging
 import os
@@ -178,7 +178,7 @@ def _starter_of_files(run: RunPaths, ticket: Ticket, spec: LaunchSpec | None, st
 
 
 def _signature(run: RunPaths, ticket: Ticket) -> Signature:
-    """Return a value that changes with every file that says who starts a waiting run."""
+    """Return a value that changes with every file that determines which process starts a waiting run."""
     paths = (run.ui_state, run.launch, run.process, run.lease, run.stop, run.stop_reserve)
     return (ticket, *(_state_of_file(path) for path in paths))
 

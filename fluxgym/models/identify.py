@@ -23,7 +23,7 @@ INPUT = re.compile(r"(^|\.)img_in\.weight$")
 
 @dataclass(frozen=True, kw_only=True)
 class Identity:
-    """What a file is: a description in words, the roles it can have, and a problem, the predicate of “The file …”, if it has none.
+    """What a file is: a description, the roles it can have, and a problem, the predicate of “The file …”, if it has none.
 
     version is "dev" or "schnell" for a FLUX.1 transformer, else "".
     """
@@ -35,7 +35,7 @@ class Identity:
 
     @property
     def sentence(self) -> str:
-        """Return it as one sentence about the file."""
+        """Return a message about the file."""
         text = self.problem or f"is {self.words}"
         return f"This {text}."
 

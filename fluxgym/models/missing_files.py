@@ -1,4 +1,4 @@
-"""What a base model lacks, and how to get it: which files are published where, their sizes, and if a page asks for an account."""
+"""What a base model lacks, and how to get it: which files are published where, their sizes, and if the download requires an account."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass

@@ -97,7 +97,7 @@ class Findings:
 
 
 def check_model(model: Model | None, models: Path, findings: Findings) -> FoundFiles | None:
-    """Return the files of a model if all of them are there, and report which transformer they have."""
+    """Return the files of a model if all of them exist, and report which transformer they have."""
     if model is None:
         return None
     files = findings.attempt(lambda: find_files(model.id, models), "base_model")
@@ -181,12 +181,12 @@ def trigger_of_captions(config: TrainConfig) -> str:
 
 
 def _around(config: TrainConfig) -> tuple[str, str]:
-    """Return the texts that are put before and behind each caption."""
+    """Return the texts that are added before and after each caption."""
     return config.flag("caption_prefix") or "", config.flag("caption_suffix") or ""
 
 
 def _report_unreadable(summary: FolderSummary, findings: Findings) -> None:
-    """Report captions that Start would refuse: links, pipes, devices, giants, and those in an unknown encoding."""
+    """Report captions that Start would refuse: links, pipes, devices, files that are too large, and those in an unknown encoding."""
     for name, why in summary.refused.items():
         findings.refuse(DatasetError(refusal_of(name, why)), IMAGES)
     for name in summary.undecodable[:MAX_NAMED]:
@@ -249,7 +249,7 @@ def check_formats(trainer: TrainerBackend, images: ImageSet, findings: Findings)
 
 
 def check_pixels_of(images: ImageSet, findings: Findings, *, may_decode: bool) -> bool:
-    """Decode the images completely and report the first damaged ones; return False if that has to be done and may not."""
+    """Decode the images completely and report the first damaged ones; return False if decoding is necessary and not allowed."""
     others = images.regularization
     regularization = findings.attempt(ImageFolder(others).names, "reg_data_dir") if others else None
     for folder, names, where in ((images.folder, images.captions, IMAGES), (others, regularization, "reg_data_dir")):

@@ -143,7 +143,7 @@ def plan(
 
 
 def checked(planned: TrainingPlan, *, may_wait: bool = True) -> TrainingPlan:
-    """Return a plan with what the checks that take seconds refuse; without those that have to be waited for if may_wait is False.
+    """Return a plan with the errors of the slow checks; if may_wait is False, only with those whose results are cached.
 
     The trainer needs seconds for the first answer about some settings, and decoding takes 5 to 20 ms per image of one megapixel. Both are
     done once: for the same settings, and for the same content.
@@ -175,7 +175,7 @@ def _with_decoded_images(planned: TrainingPlan, may_wait: bool) -> TrainingPlan:
 def plan_unchecked(
     state: Mapping[str, Any], images: Path, settings: Settings, *, run: RunPaths | None = None, resume: Checkpoint | None = None
 ) -> TrainingPlan:
-    """Plan as `plan` does, in milliseconds, without asking the trainer about settings that only it can check."""
+    """Plan as `plan` does, in milliseconds, without running the trainer for settings that only it can check."""
     findings = Findings()
     config = read_config(state, settings.models, findings, with_defaults=resume is None)
     are_usable = all(problem.field == "lora_name" for problem in findings.problems)

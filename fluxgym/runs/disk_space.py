@@ -52,7 +52,7 @@ def ensure_room(folder: Path, num_bytes: int) -> int:
     """Return the free bytes on the disk of a folder, which need not exist.
 
     Raises:
-        StorageError: If num_bytes more would leave less than MIN_FREE_BYTES for the trainings that run.
+        StorageError: If num_bytes more would leave less than MIN_FREE_BYTES for live trainings.
     """
     try:
         free = shutil.disk_usage(_existing(folder)).free

@@ -1,4 +1,4 @@
-"""The GPUs of this machine: whether there is one, and how much memory they have. No library of a vendor is loaded."""
+"""The GPUs of this machine: whether there is one, and how much memory they have. No vendor library is loaded."""
 
 import os
 import re
@@ -30,7 +30,7 @@ def smallest_memory_gib() -> float | None:
 
 @cache
 def _sizes_mib() -> tuple[int, ...]:
-    """Return the memory of each NVIDIA GPU in MiB, () if its driver's tool does not say."""
+    """Return the memory of each NVIDIA GPU in MiB, () if the driver's tool does not report it."""
     tool = shutil.which("nvidia-smi")
     if tool is None:
         return ()

@@ -1,4 +1,4 @@
-"""The status of a run, derived from its files and from what its engine observes; a stored status alone is never believed."""
+"""The status of a run, derived from its files and from what its engine observes, never from the stored status alone."""
 
 from dataclasses import dataclass, replace
 from enum import StrEnum

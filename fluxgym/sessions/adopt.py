@@ -111,7 +111,7 @@ def _copy(folder: Path, staging: RunPaths, slug: str) -> None:
     Links are not followed: in a folder from elsewhere they may lead to any file of this machine.
 
     Raises:
-        StorageError: If there is too little room.
+        StorageError: If there is not enough disk space.
     """
     copies = {model: _own_name(model.name, folder.name, slug) for model in folder.glob(f"*{LORA_ENDING}")}
     copies |= {sample: f"{SAMPLE_FOLDER}/{sample.name}" for sample in (folder / SAMPLE_FOLDER).glob("*")}
@@ -130,7 +130,7 @@ def _own_name(name: str, before: str, slug: str) -> str:
 def _take_images(sources: tuple[Path, ...], target: Path) -> str:
     """Copy the images and captions of the first folder that has some, unless the run has its own.
 
-    Return the reason, as a sentence, if they cannot be copied; "" otherwise.
+    Return the reason if they cannot be copied; "" otherwise.
     """
     source = next((source for source in sources if ImageFolder(source).count()), None)
     if source is None or ImageFolder(target).count():
@@ -161,7 +161,7 @@ def _state_of(folder: Path, missing: str) -> State:
 def _ending(model: Path, step: int, expected: int) -> tuple[Status, str]:
     """Return status and reason for a training whose end was not recorded as failed or stopped.
 
-    It is completed only if all steps were trained and its LoRA is whole.
+    It is completed only if all steps were trained and its LoRA is complete.
     """
     if not model.is_file():
         return Status.STOPPED, f"{ADOPTED} It has no {model.name}, so it did not reach its last step there."
@@ -191,7 +191,7 @@ def _from_state(folder: Path) -> dict[str, Any]:
 
 
 def _fault(model: Path, step: int, expected: int) -> str:
-    """Return why a LoRA file does not pass the check that a completed run passes, "" if it does."""
+    """Return why a LoRA file does not pass the verification of a completed run, "" if it does."""
     from fluxgym.supervisor.verify_lora import verify_lora  # needs numpy, which nothing else of this command does
 
     return str(verify_lora(model, 0.0, expected, step)["reason"])

@@ -83,7 +83,7 @@ def unpack(source: Path, staging: Path) -> list[Path]:
 
     Raises:
         ImportRefused: If the archive holds anything that is not part of an export; the message names it.
-        StorageError: If it does not fit on the disk beside the room that is reserved for trainings that run.
+        StorageError: If it does not fit on the disk beside the disk space that is reserved for live trainings.
     """
     with _opened(source) as archive:
         entries = archive.infolist()

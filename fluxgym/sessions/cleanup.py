@@ -1,4 +1,4 @@
-"""Remove files that nothing needs any more: those of deleted runs, abandoned drafts, and leftovers of interrupted starts and imports."""
+"""Remove unused files: those of deleted runs, abandoned drafts, and leftovers of interrupted starts and imports."""
 
 import logging
 import shutil

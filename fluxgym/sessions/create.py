@@ -1,4 +1,4 @@
-"""New run folders: made in a temporary folder and renamed to their name, so that a run appears complete or not at all."""
+"""New run folders: made in a temporary folder and renamed to their name, so that a run is created atomically."""
 
 import errno
 import secrets

@@ -28,7 +28,7 @@ MODELS_BY_NAME = {"schnell": "flux-schnell", "dev2pro": "flux-dev2pro", "dev": "
 
 
 def known_settings(folder: Path) -> State:
-    """Return the settings that a folder's LoRA file, dataset.toml, train.sh and sample prompts hold; later ones win.
+    """Return the settings that a folder's LoRA file, dataset.toml, train.sh and sample prompts contain; later sources override earlier ones.
 
     The base model and the VRAM tier are found by the model's path and the tier's options; other flags become advanced settings.
     """

@@ -118,7 +118,7 @@ class ResumePreview:
     notice: str = ""
 
     def sentence(self) -> str:
-        """Return it as the end of a sentence: "after epoch 4, at step 320 of 960, about 21 min left"; "in epoch 2, at step 9 of 32"."""
+        """Return the text that ends a message: "after epoch 4, at step 320 of 960, about 21 min left"; "in epoch 2, at step 9 of 32"."""
         left = "" if self.left_s is None else f", about {duration_text(self.left_s)} left"
         notice = f"; {self.notice}" if self.notice else ""
         return f"{_position(self.epoch, self.step, self.total_steps, is_epoch_end=self.is_epoch_end)}{left}{notice}"
@@ -131,7 +131,7 @@ def _position(epoch: int, step: int, total_steps: int, *, is_epoch_end: bool) ->
 
 
 def resumed_sentence(run: RunPaths) -> str:
-    """Return from which checkpoint a run has just been resumed, and which newer ones could not be used, as a sentence."""
+    """Return from which checkpoint a run has just been resumed, and which newer ones could not be used."""
     spec = read_launch_spec(run)
     if spec is None or spec.resume_from is None:
         return ""

@@ -1,4 +1,4 @@
-"""A run's settings as the form calls and shows them, and how they differ from other ones."""
+"""A run's settings with the labels and texts of the form, and how they differ from other ones."""
 
 import shlex
 from collections.abc import Iterable, Mapping
@@ -77,12 +77,12 @@ def changes(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[Setting
 
 
 def label_of(name: str) -> str:
-    """Return what the form calls a setting; a flag of the trainer without a field is called as on the command line."""
+    """Return the form's label of a setting; a trainer flag without a field is labeled as on the command line."""
     return SETTINGS[name].label if name in SETTINGS else f"--{name}"
 
 
 def shown_text(name: str, value: Any, models: Path) -> str:
-    """Return a setting's value in the words of the form: the label of a choice, the title of a model, "on" and "off" for a switch."""
+    """Return a setting's value as text, as in the form: the label of a choice, the title of a model, "on" and "off" for a switch."""
     if value in (None, ""):
         return NOT_SET
     setting = SETTINGS.get(name)

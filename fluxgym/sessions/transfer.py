@@ -56,7 +56,7 @@ def export_state(run: RunPaths, target: Path) -> None:
 def export_archive(runs: list[RunPaths], target: Path, what: Export) -> list[str]:
     """Write runs into a .zip, one folder each: ui_state.json, and on request dataset/ and the trained model.
 
-    A run whose state could not be imported again is skipped if there are others. Returns one sentence per skipped run.
+    A run whose state could not be imported again is skipped if there are others. Returns one message per skipped run.
 
     Raises:
         FluxGymError: If no run is left.
@@ -202,7 +202,7 @@ def _checked(data: bytes, name: str) -> State:
 
 
 def _json_problem(error: Exception) -> str:
-    """Return what is wrong with a file that should hold JSON, in the users' words."""
+    """Return an error message for a file that should contain JSON."""
     if isinstance(error, json.JSONDecodeError):
         return f"it is not valid JSON (line {error.lineno}, column {error.colno})"
     return "it is not text" if isinstance(error, UnicodeDecodeError) else "it is not valid JSON, or nested too deep"

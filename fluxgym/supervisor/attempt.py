@@ -139,7 +139,7 @@ class Attempt:
             kill_group(trainer)
 
     def _end_stalled(self, trainer: Trainer, stall: Stall) -> None:
-        """Log where the trainer is stuck, then end it, with SIGTERM first since it may still be able to save."""
+        """Log where the trainer hangs, then end it, with SIGTERM first since it may still be able to save."""
         log.warning("stalled: no progress in %s for %.0f s (limit %.0f s)", stall.phase, stall.idle_s, stall.limit_s)
         dump_stacks(trainer, self.run.training_log)
         request_termination(trainer)

@@ -1,4 +1,4 @@
-"""What FluxGym needs of a trainer, and the trainers that there are. No other module knows which one a run uses."""
+"""The interface of trainer backends, and the list of backends. No other module depends on which one a run uses."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -18,7 +18,7 @@ class ProgressFollower(Protocol):
     """Writes progress.jsonl from a trainer's output, for a trainer that does not write the file itself."""
 
     def poll(self) -> None:
-        """Read new output and append what it says; called a few times per second."""
+        """Read new output and append progress lines; called a few times per second."""
 
     def close(self) -> None:
         """Read the rest, after the trainer has ended."""
@@ -48,7 +48,7 @@ class TrainerBackend(Protocol):
     def check_settings(self, options: TrainerOptions, data: CheckedData, trainer_dir: Path, *, may_ask: bool) -> tuple[Problem, ...] | None:
         """Return what the trainer's own checks refuse of these options and this data set; with may_ask, this can take seconds.
 
-        Without may_ask, nothing is started: None means that the trainer has to be asked.
+        Without may_ask, no process is started; None means that the trainer has to be run.
         """
 
     def skipped_images(self, names: Sequence[str]) -> list[str]:
@@ -64,7 +64,7 @@ class TrainerBackend(Protocol):
         """Return what writes progress.jsonl during an attempt, None if the trainer writes it."""
 
     def resume_notice(self) -> str:
-        """Return what a user should know about a resume with this trainer, "" if it is exact."""
+        """Return a notice for the user about a resume with this trainer, "" if it is exact."""
 
 
 BACKENDS: tuple[TrainerBackend, ...] = (KohyaBackend(), BuiltinBackend())  # the built-in trainer matches every folder, so it is last

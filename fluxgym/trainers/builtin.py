@@ -30,11 +30,11 @@ class BuiltinBackend:
         self._settings_check = SettingsCheck()
 
     def matches(self, trainer_dir: Path) -> bool:
-        """Return True: every folder that no other backend recognizes is taken for the built-in trainer."""
+        """Return True: every folder that no other backend recognizes is treated as the built-in trainer."""
         return True
 
     def check(self, options: TrainerOptions, trainer_dir: Path) -> tuple[Problem, ...]:
-        """Return the problem that the script is missing; a test holds the options against the trainer's parser."""
+        """Return the problem that the script is missing; a test compares the options with the trainer's parser."""
         return missing_script(trainer_dir)
 
     def check_settings(self, options: TrainerOptions, data: CheckedData, trainer_dir: Path, *, may_ask: bool) -> tuple[Problem, ...] | None:
@@ -51,7 +51,7 @@ class BuiltinBackend:
         return script_command(sys.executable, Path(spec.trainer_dir), {**spec.options, **resume})
 
     def read_checkpoint(self, folder: Path, *, verify: bool) -> Checkpoint | None:
-        """Return a checkpoint if every file of its manifest is there and whole; with verify, the hashes are computed too."""
+        """Return a checkpoint if every file of its manifest exists and is complete; with verify, the hashes are computed too."""
         try:
             manifest = Manifest.from_json(read_json(folder / MANIFEST))
             if find_fault(folder, manifest, verify=verify) is not None or not _has_sound_state(folder, manifest):

@@ -1,6 +1,6 @@
-"""Check a training's settings before Start with the built-in trainer's own parser and checks, in a process of their own.
+"""Check a training's settings before Start with the built-in trainer's own parser and checks, in a separate process.
 
-The process takes seconds, so the answers are kept, and the form asks only when nothing is typed; Start and the terminal always ask.
+The process takes seconds, so its results are cached, and the form runs it only when nothing is typed; Start and the terminal always wait for it.
 """
 
 import json
@@ -37,7 +37,7 @@ class CheckedData:
 
 @dataclass(frozen=True, kw_only=True)
 class _Question:
-    """A command line and a data set that the trainer in a folder is asked about; has_gpu is True if it would train on a GPU."""
+    """A command line and a data set that the trainer in a folder has to check; has_gpu is True if it would train on a GPU."""
 
     trainer_dir: Path
     words: tuple[str, ...]
@@ -49,7 +49,7 @@ class _Question:
 class _Verdict:
     """The trainer's verdict.
 
-    refusal is a sentence, "" if it accepts the settings. unchecked are the flags that name a class which the check did not import.
+    refusal is an error message, "" if it accepts the settings. unchecked are the flags that name a class which the check did not import.
     """
 
     refusal: str
@@ -70,7 +70,7 @@ def needs_trainer(config: TrainConfig) -> bool:
 
 
 class SettingsCheck:
-    """The trainer's answers about settings. It is asked about one training at a time, and once about the same. Thread-safe."""
+    """The trainer's verdicts on settings. It checks one training at a time, and equal settings once. Thread-safe."""
 
     def __init__(self) -> None:
         self._asking = threading.Lock()
@@ -79,7 +79,7 @@ class SettingsCheck:
     def problems(self, options: TrainerOptions, data: CheckedData, trainer_dir: Path, *, may_ask: bool) -> tuple[Problem, ...] | None:
         """Return the trainer's refusal of these options and this data set, beside the field that it is about; () if it accepts them.
 
-        Returns None if the answer is not known and may_ask is False. A trainer without the check is not asked.
+        Returns None if the result is not cached and may_ask is False. A trainer without the check is not run.
         """
         if not (trainer_dir / CHECK_SCRIPT).is_file():
             return ()
@@ -138,7 +138,7 @@ def _own_class(name: str) -> Problem:
 
 
 def _refusal(sentence: str) -> Problem:
-    """Return a refusal in the words of the form: without the path of a file that is not written yet, with a field's label for its flag."""
+    """Return a refusal in the terms of the form: without the path of a file that is not written yet, with a field's label for its flag."""
     sentence = re.sub(r"^\S*dataset\.toml(, [^:]*)?: ", "", sentence)
     flag = re.match(r"--\w+", sentence)
     row = LABELS.get(flag[0]) if flag else None

@@ -121,7 +121,7 @@ class FormEvents:
         return self._saved(request, request.typed)
 
     def check(self, request: FormRequest) -> FormAnswer:
-        """Ask the trainer about settings that only it can check. The page sends this when nothing was typed for a moment."""
+        """Run the trainer's check of settings that only it can check. The page sends this when nothing was typed for a moment."""
         return replace(unchanged(request), checks=self._plan(request, request.source, request.typed, ask=True)[1].checks)
 
     def _saved(self, request: FormRequest, shown: FormValues) -> FormAnswer:
@@ -193,7 +193,7 @@ class FormEvents:
         return replace(self._saved(request, shown), notice=notice or None)
 
     def start(self, request: FormRequest) -> FormAnswer:
-        """Start the training that the form describes, or say beside the fields what prevents it."""
+        """Start the training that the form describes, or report beside the fields what prevents it."""
         state, planned = self._plan(request, request.source, request.typed, pressed=True)
         if slug := self._start.first_press(request, planned.plan):  # the page did not have the answer to it yet
             return started(slug, replace(unchanged(request), checks=planned.checks))

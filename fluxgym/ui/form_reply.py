@@ -1,4 +1,4 @@
-"""The reply of the form to what is typed: errors beside their fields, steps, checks, the command and dataset.toml. Starts nothing."""
+"""The reply of the form to an edit: errors beside their fields, steps, checks, the command and dataset.toml. Starts nothing."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -36,7 +36,7 @@ class PlannedForm:
 
 
 class FormPlanner:
-    """Plans what the form holds and says what is wrong with it."""
+    """Plans the content of the form and reports its errors."""
 
     def __init__(self, settings: Settings, index: SessionIndex) -> None:
         self._settings = settings

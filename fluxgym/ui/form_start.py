@@ -1,4 +1,4 @@
-"""Start: makes the run that the form describes, asks what to do about a taken name, and recognizes a second press."""
+"""Start: makes the run that the form describes, offers choices for an existing name, and recognizes a second click."""
 
 import time
 from dataclasses import replace
@@ -79,7 +79,7 @@ class FormStart:
 
 
 def _replace_help(run: RunPaths) -> str:
-    """Return what becomes of a run that is replaced, with what it holds."""
+    """Return what happens to a run that is replaced, with its content."""
     try:
         held = f" with all it holds ({contents(run).sentence()})"
     except FluxGymError:

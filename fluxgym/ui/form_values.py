@@ -21,7 +21,7 @@ ADVANCED_NAMES = tuple(setting.name for setting in IN_ADVANCED)
 
 
 def to_state(typed: FormValues) -> tuple[State, Errors]:
-    """Return ui_state.json's keys for what the fields hold, and a sentence for each field that cannot be read."""
+    """Return ui_state.json's keys for what the fields hold, and an error message for each field that cannot be parsed."""
     errors: Errors = {}
     state = {name: _plain(name, value, errors) for name, value in typed.items() if name in DEFAULTS}
     advanced = {name: value for name in ADVANCED_NAMES if (value := _advanced(name, typed[name], errors)) is not None}

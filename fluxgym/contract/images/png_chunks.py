@@ -1,4 +1,4 @@
-"""A view of a PNG file that has only what decoding needs: image generators put megabytes of text into it, which decoders refuse."""
+"""A view of a PNG file without texts and color profiles: image generators write megabytes of text, which decoders refuse."""
 
 import io
 import zlib
@@ -17,7 +17,7 @@ MAX_CHUNKS = 1_000_000
 
 
 class _Chunk(NamedTuple):
-    """Where a chunk is in the file: with its length, name and checksum."""
+    """A chunk: its name, start offset and total length including header and checksum."""
 
     name: bytes
     start: int
@@ -70,7 +70,7 @@ def _append(segments: list[tuple[int, int]], chunk: _Chunk) -> None:
 
 
 def _is_orientation(file: BinaryIO, chunk: _Chunk) -> bool:
-    """Return True if a chunk can say how the image is rotated, and is small also when unpacked."""
+    """Return True if a chunk can contain the EXIF orientation and is small, also after decompression."""
     if chunk.length > MAX_METADATA_BYTES or chunk.name not in TEXTS | {b"eXIf"}:
         return False
     file.seek(chunk.start + 8)

@@ -1,4 +1,4 @@
-"""The only way in which app and trainer open images: recognized by content, within bounds, with one decoder of Pillow, before any decoding.
+"""Open image files in app and trainer: detect the format by content, check the bounds, then let one decoder of Pillow read the file.
 
 This package uses the standard library only, so the caller passes Pillow's module `Image`. Texts, color profiles and other frames are not read.
 """
@@ -123,5 +123,5 @@ def rgb_on_white(image: Any, pillow: Any) -> Any:
 
 
 def size_as_seen(image: Any, pillow: Any) -> tuple[int, int]:
-    """Return (width, height) of an opened image after its EXIF rotation; a PNG is not decoded for it, unlike by its own getexif()."""
+    """Return (width, height) of an opened image after EXIF rotation. A PNG is not decoded for this, unlike with its own getexif()."""
     return upright_size(image.size, image.format, lambda: pillow.Image.getexif(image).get(EXIF_ORIENTATION))

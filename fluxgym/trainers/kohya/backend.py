@@ -51,7 +51,7 @@ class KohyaBackend:
         return (Problem(level=Level.ERROR, message=message, field="advanced"),)
 
     def check_settings(self, options: TrainerOptions, data: CheckedData, trainer_dir: Path, *, may_ask: bool) -> tuple[Problem, ...]:
-        """Return the blocks of --network_args that the model does not have. Nothing is asked: that would load kohya's whole trainer."""
+        """Return the blocks of --network_args that the model does not have. The trainer is not run: that would load all of kohya's trainer."""
         names = tensor_names(Path((options.get("--pretrained_model_name_or_path") or ("",))[0]))
         pairs = (pair.partition("=")[::2] for pair in options.get("--network_args") or ())
         return tuple(_refused_blocks(((key, text) for key, text in pairs if names and key in INDICES), names))

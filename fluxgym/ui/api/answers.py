@@ -174,7 +174,7 @@ class ChangedSetting:
 class TakenName:
     """What can be done about a LoRA name that a run has, each named by what it will do; null where it is not possible.
 
-    replace_help says what becomes of the run that is replaced.
+    replace_help describes what happens to the run that is replaced.
     """
 
     title: str

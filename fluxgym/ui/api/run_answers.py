@@ -104,7 +104,7 @@ class MonitorState:
 
 @dataclass(frozen=True, kw_only=True)
 class RunEnding:
-    """Why a run ended before its last step, and what to do: the cause as a title, the reason as a sentence, lines of the log that show it."""
+    """Why a run ended before its last step, and what to do: the cause as a title, the reason as a message, lines of the log that show it."""
 
     title: str
     reason: str

@@ -134,7 +134,7 @@ def versions(run: RunPaths, state: State, models: Path, *, status: Status) -> li
 
 
 def changed_values(before: State, after: State, models: Path) -> list[ChangedValue]:
-    """Return the settings in which two states differ, in the words of the form."""
+    """Return the settings in which two states differ, with the labels of the form."""
     return [
         ChangedValue(
             label=label_of(change.name),

@@ -49,7 +49,7 @@ class PageState(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class NextStep:
-    """The button of a run's next step, and one sentence about what it does. href is the address of a download."""
+    """The button of a run's next step, and its help text. href is the address of a download."""
 
     action: StepAction
     text: str
@@ -90,7 +90,7 @@ class ProgressFigures(TypedDict, total=False):
 
 @dataclass(frozen=True, kw_only=True)
 class SessionRow:
-    """A run as a row of a list. began says what `started` is the time of; progress has the trainer's last known figures.
+    """A run as a row of a list. began is the label of the time `started`; progress has the trainer's last known figures.
 
     name is the one that is shown and tells the run from others. parent is the slug of the run that it was made from. duration_s is that of
     all attempts together; while it runs, it counts from
@@ -218,7 +218,7 @@ class Banner:
 
 @dataclass(frozen=True, kw_only=True)
 class ActionResult:
-    """What an action on a run made: the slug of a copy, the settings that a restore changed, the name of a template, a sentence to show."""
+    """What an action on a run made: the slug of a copy, the settings that a restore changed, the name of a template, a message to show."""
 
     slug: str | None = None
     changed: list[str] = field(default_factory=list)

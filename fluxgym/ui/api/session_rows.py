@@ -84,7 +84,7 @@ class SessionRows:
 
 
 def _situation(snapshot: RunSnapshot, session: Session) -> RunSituation:
-    """Return what decides which actions a run has."""
+    """Return the values that determine which actions a run has."""
     run, is_live = snapshot.run, session.status in LIVE
     executing = not is_live and has_process(snapshot)
     return RunSituation(

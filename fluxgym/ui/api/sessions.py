@@ -151,7 +151,7 @@ class SessionRoutes:
         }[sort]
 
     def act(self, slug: str, action: str, request: ActionRequest) -> ActionResult:
-        """Do what a button of a run says."""
+        """Perform the action of a run's button."""
         run = self._existing(slug)
         if request.run_id and read_state(run).get("run_id") != request.run_id:
             raise SessionError(f"{run.slug} was started again after the page showed this button, so nothing was changed. Reload the page.")

@@ -1,4 +1,4 @@
-"""Limits of connections, for clients that have not given a token: how many, in all and per client, and how long each may be silent.
+"""Limits of connections, for clients that have not given a token: how many, in all and per client, and the time without data after which one is closed.
 
 Where a limit is reached, the oldest connection whose request the guard has not let pass gives way to the new one, so that half-sent requests never
 keep a visitor out, not even one with the same address, as behind a proxy.

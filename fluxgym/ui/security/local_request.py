@@ -25,7 +25,7 @@ HTTP_VERSIONS = ("1.1", "2")
 
 
 def refuse_unless_local(scope: Scope, headers: Headers, root_path: str) -> Response | None:
-    """Return None for a request of this machine that shows no sign of a proxy, else the refusal, which says how to set a token."""
+    """Return None for a request of this machine that has no header of a proxy, else the refusal, which explains how to set a token."""
     sign = proxy_sign(scope, headers)
     if sign is None and _is_of_another_host(headers.getlist("referer"), headers):
         sign = "a Referer of another host"
@@ -36,7 +36,7 @@ def refuse_unless_local(scope: Scope, headers: Headers, root_path: str) -> Respo
 
 
 def proxy_sign(scope: Scope, headers: Headers) -> str | None:
-    """Return what shows that a request did not come directly from this machine, None if nothing does."""
+    """Return the header or address that shows that a request did not come directly from this machine, None if there is none."""
     client = scope.get("client")
     if not client or not hosts.is_local(client[0].partition("%")[0].removeprefix("::ffff:")):
         return "an address of another machine"
@@ -46,7 +46,7 @@ def proxy_sign(scope: Scope, headers: Headers) -> str | None:
 
 
 def token_sentence(sign: str) -> str:
-    """Return the sentence that says how FluxGym can be used through a proxy."""
+    """Return the message that explains how FluxGym can be used through a proxy."""
     return (
         f"This request came through a proxy or from another site ({sign}), and FluxGym answers those only with a token: set the environment "
         "variable FLUXGYM_TOKEN to a long secret and restart FluxGym with --allow-host and the host name in the browser’s address bar."
@@ -69,7 +69,7 @@ def _origin_of(referer: str) -> str:
 
 
 def client_network(address: str) -> str:
-    """Return the address that limits count a client by: an IPv4 address, or the /64 network of an IPv6 address, which one client has whole."""
+    """Return the address that limits count a client by: an IPv4 address, or the /64 network of an IPv6 address, which belongs to one client."""
     try:
         parsed = ipaddress.ip_address(address.partition("%")[0])
     except ValueError:

@@ -50,7 +50,7 @@ def welcome_page(target: str, nonce: str) -> str:
 
 
 def reopen_page(target: str, sentence: str, nonce: str) -> str:
-    """Return the page for a click on another site's link: it opens target itself once; if that was refused too, the sentence says why."""
+    """Return the page for a click on another site's link: it opens target itself once; if that was refused too, the message says why."""
     body = f'<main><h1>FluxGym</h1><p><a href="{html.escape(target)}">Open FluxGym</a></p><p>{html.escape(sentence)}</p></main>'
     return page("FluxGym", body, nonce, RETRY)
 
