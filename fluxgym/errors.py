@@ -158,7 +158,7 @@ class NeedsConsent(SessionError):
 
 
 class NamesCode(NeedsConsent):
-    """The run names code of its own, and this installation did not start it."""
+    """The run names custom code, and this installation did not start it."""
 
 
 class TakesOver(NeedsConsent):

@@ -152,7 +152,7 @@ def _start(args: argparse.Namespace, settings: Settings) -> int:
 
 @contextmanager
 def _planned(args: argparse.Namespace, settings: Settings) -> Iterator[TrainingPlan]:
-    """Yield the plan for the settings and images that a command names, and print what the names of kohya's folders say about it."""
+    """Yield the plan for the settings and images that a command names, and print the settings that kohya's folder names give."""
     state = read_state_file(args.state)
     with flat_folder(image_folder(args.images)) as images:
         planned = plan(with_settings_of(images.kohya, state), images.path, settings)

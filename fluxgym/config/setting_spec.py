@@ -51,7 +51,7 @@ class Section(StrEnum):
 
 @dataclass(frozen=True)
 class Choice:
-    """One of the values that a setting can have, and what the form calls it."""
+    """One value that a setting can have, with its label in the form."""
 
     value: str
     label: str = ""

@@ -15,7 +15,7 @@ from fluxgym.config.vram_tiers import TITLES
 from fluxgym.contract.limits import MAX_RANK, MAX_REPEATS
 from fluxgym.errors import ConfigError
 
-OTHER_FLAGS = "other_flags"  # the form's field for all of `advanced` that has no row of its own
+OTHER_FLAGS = "other_flags"  # the form's field for all of `advanced` that has no row in the table
 MAX_COUNT, MAX_STEPS = 100_000, 10_000_000
 SCHEDULERS = ("constant", "constant_with_warmup", "linear", "cosine", "cosine_with_restarts", "polynomial")
 # In the order of the form; a test holds them equal to the choices in flags.json.
@@ -226,7 +226,7 @@ def _parse(name: str, value: Any) -> Any:
 
 
 def check_advanced(name: str, value: Any) -> None:
-    """Raise ConfigError if a trainer flag has a field of its own in the form, or cannot be set to this value."""
+    """Raise ConfigError if a trainer flag has a separate field in the form, or cannot be set to this value."""
     if name in SET_BY_FORM:
         raise ConfigError(f"The advanced setting “{name}” is set by the form's own {SET_BY_FORM[name]}; use that.", field="advanced")
     check_flag(name, value)

@@ -20,7 +20,7 @@ def block_numbers(text: str, num_blocks: int) -> set[int]:
     """Return the chosen numbers.
 
     Raises:
-        ValueError: For another form, or a block that the model does not have; its text says what to do.
+        ValueError: For another form, or a block that the model does not have; the message has the remedy.
     """
     if text == "all":
         return set(range(num_blocks))

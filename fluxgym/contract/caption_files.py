@@ -112,7 +112,7 @@ def control_character(text: str) -> str:
 
 
 def decode_caption(data: bytes) -> str:
-    """Return the text of a caption file, decoded as UTF-8 or as its byte order mark says.
+    """Return the text of a caption file, decoded as UTF-8 or by its byte order mark.
 
     Raises:
         UnicodeDecodeError: For any other encoding, and for control characters, such as the NULs of UTF-16 without a byte order mark.

@@ -3,9 +3,9 @@
 from enum import StrEnum
 
 EXIT_STOPPED = 143  # exit code of a trainer that saved its state after SIGTERM
-EXIT_REFUSED = 2  # exit code of a trainer that says in a sentence what the user can fix
+EXIT_REFUSED = 2  # exit code of a trainer after a user error, which it reports with one error message
 EXIT_FENCED = 144  # exit code of a trainer that ended itself because another start has taken over its folder
-ERROR_PREFIX = "error: "  # begins the line of a trainer's output that says in a sentence why it ended
+ERROR_PREFIX = "error: "  # prefix of the line of a trainer's output with its error message
 
 
 class Status(StrEnum):

@@ -32,7 +32,7 @@ def is_portable_name(name: str) -> bool:
 
 
 def upright_size(size: tuple[int, int], image_format: str | None, read_orientation: Callable[[], object]) -> tuple[int, int]:
-    """Return (width, height) as seen, from the stored size and Pillow's name of the file format.
+    """Return (width, height) after EXIF rotation, from the stored size and Pillow's name of the file format.
 
     read_orientation returns the EXIF orientation. It is not called for TIFF files, which Pillow rotates itself.
     """

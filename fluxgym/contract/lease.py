@@ -17,7 +17,7 @@ LEASE = "lease.json"  # in the run folder's private folder
 RUN_FOLDER_VARIABLE = "FLUXGYM_RUN_FOLDER"
 HOLDER_VARIABLE = "FLUXGYM_LEASE"  # the holder of the lease under which it was started
 MAX_BYTES = 4096
-RENEW_S = 10.0  # its holder shows a sign of life as often as this
+RENEW_S = 10.0  # heartbeat interval: how often its holder renews it
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -91,7 +91,7 @@ def _subfolders(folder: Path) -> Mapping[str, int]:
 
 
 def _gather(sources: Sequence[_Source], target: Path) -> None:
-    """Put links to all images and copies of their captions into an empty folder; each image gets a stem of its own."""
+    """Put links to all images and copies of their captions into an empty folder; each image gets a unique stem."""
     stems = [Path(name).stem for source in sources for name in source.images]
     has_equal_names = len(set(stems)) < len(stems)
     taken: set[str] = set()

@@ -127,7 +127,7 @@ def _run(pool: ImagePool, request: ImageRequest) -> ImageResult:
 
 
 class _DecodedImages:
-    """What this process knows of images that it decoded completely, at most MAX_SIZES. Thread-safe.
+    """Results of images that this process decoded completely, at most MAX_SIZES. Thread-safe.
 
     A refused image is decoded again when it is checked again: memory may have run out.
     """

@@ -119,4 +119,4 @@ class Engine(Protocol):
         """Return the state of each run, by slug. Writes nothing."""
 
     def orphans(self, runs: Sequence[RunPaths]) -> Mapping[str, str]:
-        """Return the processes that belong to a run's folder whatever its records say, as slug -> description."""
+        """Return the processes that belong to a run's folder, independent of its records, as slug -> description."""

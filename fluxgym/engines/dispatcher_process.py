@@ -53,7 +53,7 @@ class DispatcherProcess:
         return self.lock.with_suffix(".json")
 
     def problem(self, slug: str = "") -> str:
-        """Return why nothing starts waiting runs now, or only the run with this slug, as a sentence; "" if nothing is known."""
+        """Return why nothing starts waiting runs now, or only the run with this slug; "" if nothing is known."""
         process = self._holder()
         if process is None:
             return DISPATCHER_ENDED

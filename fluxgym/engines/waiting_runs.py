@@ -33,7 +33,7 @@ class Starter(StrEnum):
 
     DISPATCHER = "dispatcher"
     OWN_SUPERVISOR = "own supervisor"  # a process of it is alive: it was started a moment ago, or is of an earlier version and waits itself
-    OTHER_HOST = "other host"  # that of another host, which has shown a sign of life recently
+    OTHER_HOST = "other host"  # the dispatcher of another host, whose heartbeat is recent
     APP = "app"  # this installation did not sign its launch.json: an app that starts prepares it again
     NOTHING = "nothing"  # its launch.json is missing or damaged
     ENDED = "ended"  # it does not wait any more, and its ticket is left over

@@ -62,7 +62,7 @@ def tensor_names(path: Path) -> frozenset[str]:
 
 
 class _Problem(Exception):
-    """Why a file cannot be used, as the predicate of a sentence about it."""
+    """Why a file cannot be used, as the predicate of a message about it."""
 
 
 @lru_cache(maxsize=64)

@@ -44,7 +44,7 @@ class Tokenizer:
 
 @dataclass(frozen=True, kw_only=True)
 class MissingPart:
-    """A file or tokenizer that is missing: what it is, the path in the models folder, and what FluxGym knows of its source."""
+    """A file or tokenizer that is missing: what it is, the path in the models folder, and its known source."""
 
     title: str
     where: str

@@ -49,8 +49,8 @@ class TrainingPlan:
     """One training, ready to start if it has no errors.
 
     A setting that cannot be used has its default in config and an error in problems. dataset_toml is "", options are empty and steps is
-    None where they cannot be computed. problems also has the results of the checks that passed. is_trainer_asked is False while the trainer
-    has not been asked about settings that only it can check, are_images_decoded while images have not been decoded completely.
+    None where they cannot be computed. problems also has the results of the checks that passed. is_trainer_asked is False while
+    the trainer has not checked the settings that only it can check, are_images_decoded while images have not been decoded completely.
     """
 
     config: TrainConfig

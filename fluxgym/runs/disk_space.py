@@ -65,7 +65,7 @@ def ensure_room(folder: Path, num_bytes: int) -> int:
             f"Only {free >> 20} MB are free on the disk of {folder}; free at least {MIN_FREE_BYTES >> 20} MB, then start again."
         )
     raise StorageError(
-        f"There is not enough room on the disk of {folder}: {num_bytes / 1e6:,.0f} MB are needed, {free / 1e6:,.0f} MB are free, and "
+        f"The disk of {folder} does not have enough free space: {num_bytes / 1e6:,.0f} MB are needed, {free / 1e6:,.0f} MB are free, and "
         f"{MIN_FREE_BYTES / 1e6:,.0f} MB of these stay reserved for trainings that run. Free disk space, then try again."
     )
 

@@ -46,7 +46,7 @@ EXECUTING = frozenset({EnginePhase.PENDING, EnginePhase.ACTIVE, EnginePhase.FINI
 
 @dataclass(frozen=True, kw_only=True)
 class EngineState:
-    """One observation. reason is what the engine knows beyond the phase, node the other host; observed_at is in seconds since the epoch."""
+    """One observation. reason is what the engine reports beyond the phase, node the other host; observed_at is in seconds since the epoch."""
 
     phase: EnginePhase
     reason: str = ""

@@ -154,7 +154,9 @@ def _write(archive: zipfile.ZipFile, entry: zipfile.ZipInfo, target: Path, left:
     with target.open("xb") as file:
         for chunk in _chunks(archive, entry):
             if size // CHECK_BYTES != (size + len(chunk)) // CHECK_BYTES:
-                ensure_room(target.parent, len(chunk))  # the archive may hold more than it says, and others write meanwhile
+                ensure_room(
+                    target.parent, len(chunk)
+                )  # the archive may contain more than its headers declare, and other processes write meanwhile
             size += len(chunk)
             if size > limit:
                 raise ImportRefused(f"“{_shown(entry)}” in the archive is larger than {limit >> 20} MB when unpacked; it was not unpacked.")

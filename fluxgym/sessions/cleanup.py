@@ -51,7 +51,7 @@ def _remove(path: Path) -> None:
 
 
 def remove_in_background(outputs: OutputsPaths) -> None:
-    """Start `remove_deleted` in a process of its own.
+    """Start `remove_deleted` in a separate process.
 
     Raises:
         OSError: If it cannot be started.

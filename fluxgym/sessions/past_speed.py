@@ -56,7 +56,7 @@ class PastSpeed:
 
 @dataclass(frozen=True, kw_only=True)
 class TimeEstimate:
-    """How long the steps of a training take, as "about 21 min", "" if it is not known; note says what that is based on."""
+    """How long the steps of a training take, as "about 21 min", "" if unknown; note names the basis."""
 
     time: str
     note: str

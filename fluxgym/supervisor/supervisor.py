@@ -204,7 +204,7 @@ class Supervisor:
         return False
 
     def _write_next_attempt(self, checkpoint: Path | None) -> bool:
-        """Write the next attempt's launch.json; False if the disk is full, since nothing could tell the next trainer from the last one."""
+        """Write the next attempt's launch.json; False if the disk is full, since nothing could distinguish the next trainer from the last one."""
         spec = with_command(self.spec.next_attempt(checkpoint), self.run)
         try:
             write_launch_spec(self.run, spec, keep_stop=True)

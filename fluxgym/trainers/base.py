@@ -40,7 +40,7 @@ class TrainerBackend(Protocol):
     has_pickled_checkpoints: bool
 
     def matches(self, trainer_dir: Path) -> bool:
-        """Return True if the trainer in a folder is of this kind. Only looks at files."""
+        """Return True if the trainer in a folder is of this kind. Only reads files."""
 
     def check(self, options: TrainerOptions, trainer_dir: Path) -> tuple[Problem, ...]:
         """Return the reasons why the trainer cannot run with these options."""

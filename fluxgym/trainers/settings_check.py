@@ -22,7 +22,7 @@ CHECK_SCRIPT = Path("library", "cli", "check_settings.py")
 TIMEOUT_S = 120.0
 MAX_KEPT = 256
 LABELS = {row.flag: row for row in (*OWN_KEYS, *IN_ADVANCED) if row.flag.startswith("--")}
-# Their values are checked completely by the settings table, so that the trainer need not be asked.
+# Their values are checked completely by the settings table, so that the trainer need not check them.
 PLAIN = ("network_alpha", "train_batch_size", "save_every_n_steps", "reg_data_dir", "enable_bucket")
 SAVED_IN = ("--output_dir", "--output_name", "--dataset_config", "--sample_prompts", "--resume")
 

@@ -87,7 +87,7 @@ class FormEvents:
         return self._filled(request, state, run.slug)
 
     def _default_model(self) -> str:
-        """Return the model of an empty form, "" while models.yaml is damaged; the checks say so then."""
+        """Return the model of an empty form, "" while models.yaml is damaged, which the checks report."""
         try:
             return default_model(self._settings.models)
         except FluxGymError:
@@ -203,14 +203,14 @@ class FormEvents:
         return self._start.start(request, planned.plan, answer)
 
     def open(self, request: FormRequest) -> FormAnswer:
-        """Fill the form with a run's settings and images. What was typed or uploaded and not started is discarded only if the event says so."""
+        """Fill the form with a run's settings and images. What was typed or uploaded and not started is discarded only if the event allows it."""
         may_discard = request.details.replace
         if self._drafts.of(request).read_form() is not None and not may_discard:
             return replace(unchanged(request), draft=True)
         try:
             run = self._outputs.run(request.details.slug)
             state = read_state(run)
-        except FluxGymError:  # its page says what is wrong with it
+        except FluxGymError:  # its page shows the error
             return unchanged(request)
         message = self._drafts.clear(request, images=may_discard)
         answer = self._filled(request, state, run.slug)

@@ -23,7 +23,7 @@ from fluxgym.ui import form_values
 from fluxgym.ui.api.answers import ChangedSetting, FormChecks, FormLine
 from fluxgym.ui.form_values import Errors, FormValues
 
-ADVANCED = "advanced"  # the field of errors about flags without a row of their own
+ADVANCED = "advanced"  # the field of errors about flags without a row in the table
 NO_GPU = " No GPU found: training runs on the CPU."
 
 

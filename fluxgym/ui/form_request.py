@@ -81,7 +81,7 @@ class FormRequest:
         )
 
     def order(self, *, is_new: bool) -> FormOrder | None:
-        """Return the order of the form's content, None if the page did not say it; is_new if the event itself changes the content."""
+        """Return the order of the form's content, None if the page did not send it; is_new if the event itself changes the content."""
         if not self.page:
             return None
         return FormOrder(page=self.page[:100], number=self.number, edited_at=self.sent_at if is_new else self.edited_at)

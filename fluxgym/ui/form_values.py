@@ -16,7 +16,7 @@ from fluxgym.ui.api.answers import FieldValue
 
 NUMBERS = (Kind.INTEGER, Kind.NUMBER)
 FormValues = dict[str, FieldValue]  # by the name of the field
-Errors = dict[str, str]  # sentences by the name of the field
+Errors = dict[str, str]  # error messages by the name of the field
 ADVANCED_NAMES = tuple(setting.name for setting in IN_ADVANCED)
 
 

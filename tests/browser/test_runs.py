@@ -9,7 +9,7 @@ from playwright.sync_api import Page, expect
 from fluxgym.runs.state import update_state
 from tests.support.page import App
 from tests.support.runs import make_run
-from tests.support.trained_runs import pretend_to_run, record_end
+from tests.support.trained_runs import mark_as_running, record_end
 
 
 @pytest.fixture(name="runs")
@@ -118,7 +118,7 @@ def test_several_runs_are_deleted_after_one_question(app, page, runs):
 
 
 def test_selected_live_run_is_reported_as_skipped(app, page, runs):
-    pretend_to_run(live := make_run(app.outputs, "dog-2", lora_name="dog", status="running"))
+    mark_as_running(live := make_run(app.outputs, "dog-2", lora_name="dog", status="running"))
     open_runs(page, app)
     page.get_by_label("Select all runs of this page").check()
     bar = page.get_by_role("region", name="Selected runs")

@@ -18,7 +18,7 @@ from fluxgym.sessions.index import SessionIndex
 from fluxgym.sessions.listing import last_session
 from fluxgym.sessions.resume import resume
 from fluxgym.sessions.start import StartRequest, start
-from tests.support.guide_world import EPOCH_STEPS, ROOT, guide_world, kill, need
+from tests.support.guide_installation import EPOCH_STEPS, ROOT, guide_installation, kill, requires_programs
 from tests.support.runs import make_run, state_of, wait_for
 
 NETWORK = ("urllib.request", "http", "requests", "httpx", "aiohttp", "websockets", "huggingface_hub", "smtplib", "ftplib", "asyncio", "ssl")
@@ -52,14 +52,14 @@ with open('outputs/my-lora/ui_state.json', 'w') as f:
 
 @pytest.fixture(name="world")
 def fixture_world(tmp_path):
-    with guide_world(tmp_path) as world:
+    with guide_installation(tmp_path) as world:
         yield world
 
 
 # -- How It Works ------------------------------------------------------------------------------------------------------------------
 
 
-@need("jq")
+@requires_programs("jq")
 def test_start_saves_state_file_that_jq_reads(world):
     run = world.begin(held=True, max_train_epochs=16)
     kept = json.loads(world.sh("cat outputs/my-lora/ui_state.json | jq ."))
@@ -146,7 +146,7 @@ def test_resumed_run_is_counted_once(world):
     assert int(world.sh('find outputs -name "ui_state.json" | wc -l')) == 1
 
 
-@need("tar")
+@requires_programs("tar")
 def test_states_are_backed_up_and_restored(world):
     for name in ("cat", "dog"):
         world.begin(name)
@@ -160,7 +160,7 @@ def test_states_are_backed_up_and_restored(world):
     assert world.rows() == before
 
 
-@need("tar")
+@requires_programs("tar")
 def test_restored_state_with_status_running_does_not_show_run_as_running(world):
     run = world.begin(held=True)
     world.sh("tar -czf fluxgym-states-backup.tar.gz outputs/*/ui_state.json")
@@ -170,7 +170,7 @@ def test_restored_state_with_status_running_does_not_show_run_as_running(world):
     assert world.rows()["my-lora"].status is Status.COMPLETED
 
 
-@need("tar")
+@requires_programs("tar")
 def test_restored_state_without_its_folder_is_listed(world):
     run = world.begin()
     world.sh("tar -czf fluxgym-states-backup.tar.gz outputs/*/ui_state.json; rm -r outputs/my-lora; tar -xzf fluxgym-states-backup.tar.gz")
@@ -242,7 +242,7 @@ def test_python_example_leaves_live_training_unchanged(world):
     assert world.rows()["my-lora"].status is Status.COMPLETED
 
 
-@need("jq")
+@requires_programs("jq")
 def test_bash_examples_print_what_guide_shows(world):
     world.begin("short", max_train_epochs=12)
     world.begin("long", max_train_epochs=13)

@@ -13,20 +13,20 @@ from fluxgym.runs.exit_record import read_exit
 from fluxgym.runs.paths import RunPaths
 from fluxgym.runs.process_identity import read_record
 from fluxgym.sessions.resume import resume
-from tests.support.guide_world import World, guide_world, kill, need
+from tests.support.guide_installation import GuideInstallation, guide_installation, kill, requires_programs
 from tests.support.runs import make_run, state_of
 
 
 @pytest.fixture(name="world")
 def fixture_world(tmp_path):
-    with guide_world(tmp_path) as world:
+    with guide_installation(tmp_path) as world:
         yield world
 
 
 # -- State Detection Logic, and a wrong status -------------------------------------------------------------------------------------
 
 
-@need("ps")
+@requires_programs("ps")
 def test_status_running_needs_pid_file_and_live_process(world):
     run = world.begin(held=True)
     world.sh("ps -p $(cat outputs/my-lora/training.pid)")
@@ -53,7 +53,7 @@ def test_stale_pid_file_never_shows_run_as_running(world):
     assert world.rows()["my-lora"] == before
 
 
-def refuses_a_second_trainer(world: World, run: RunPaths) -> None:
+def refuses_a_second_trainer(world: GuideInstallation, run: RunPaths) -> None:
     """Assert that no way of starting leads to another trainer of this run."""
     for answer in (None, "resume", "replace"):
         with pytest.raises(FluxGymError):

@@ -25,14 +25,14 @@ from tests.support.curves import read_curve
 from tests.support.fake_kohya import write_checkout
 from tests.support.photos import write_cats
 from tests.support.runs import wait_for
-from tests.support.small_world import small_world, state
+from tests.support.small_installation import small_installation, state
 
 STEPS = 32  # 4 images, 2 repeats, 4 epochs
 
 
 @pytest.fixture(name="world")
 def fixture_world(tmp_path):
-    return replace(small_world(tmp_path / "world"), sd_scripts=write_checkout(tmp_path / "kohya"))
+    return replace(small_installation(tmp_path / "world"), sd_scripts=write_checkout(tmp_path / "kohya"))
 
 
 @pytest.fixture(name="begin")
@@ -125,7 +125,7 @@ def test_trainer_whose_supervisor_was_killed_continues_until_another_start_takes
 def test_checkpoint_of_another_trainer_is_not_used_for_resume(begin, world, tmp_path):
     run = begin(step_s=0.002)
     assert wait_until_ended(run).status == "completed"
-    ours = small_world(tmp_path / "ours")
+    ours = small_installation(tmp_path / "ours")
     with pytest.raises(NothingToResume, match="--sd-scripts"):
         resume(run, settings=replace(world, sd_scripts=ours.sd_scripts), epochs=6)
 

@@ -13,7 +13,7 @@ from fluxgym.runs.detached import PROJECT
 from tests.support.matrix import is_full_matrix
 from tests.support.photos import write_cats
 from tests.support.runs import wait_for
-from tests.support.small_world import small_world, state
+from tests.support.small_installation import small_installation, state
 from tests.support.stops import flags, write_dataset
 from tests.support.tiny_models import write_tiny_models
 from tests.support.trainer_process import run_trainer
@@ -53,7 +53,7 @@ def write_state(folder: Path, **changes: object) -> Path:
 
 @pytest.mark.parametrize("calls", [calls for size in SIZES for calls in combinations(ALL, size)], ids=" ".join)
 def test_run_is_started_trained_and_verified_on_volume_that_refuses_call(calls, volume, tmp_path):
-    world, images = small_world(volume), write_cats(volume / "images")
+    world, images = small_installation(volume), write_cats(volume / "images")
     env = refusing_environment(tmp_path, volume, calls=calls)
     done = fluxgym(world, "start", "--state", str(write_state(tmp_path)), "--images", str(images), "--wait", env=env)
     assert done.returncode == 0, done.stderr
@@ -62,7 +62,7 @@ def test_run_is_started_trained_and_verified_on_volume_that_refuses_call(calls, 
 
 
 def test_preflight_reports_missing_locks_between_machines(volume, tmp_path):
-    world, images = small_world(volume), write_cats(volume / "images")
+    world, images = small_installation(volume), write_cats(volume / "images")
     (world.outputs / ".fluxgym").mkdir(parents=True)
     checks = ("preflight", "--state", str(write_state(tmp_path)), "--images", str(images))
     without = fluxgym(world, *checks, env=refusing_environment(tmp_path, volume, calls=("flock",)))
@@ -84,7 +84,7 @@ def test_lock_of_volume_without_locks_keeps_processes_of_this_machine_apart(volu
 
 
 def test_volume_and_local_folder_without_locks_end_with_message_that_names_both_and_remedy(volume, tmp_path):
-    world, images = small_world(volume), write_cats(volume / "images")
+    world, images = small_installation(volume), write_cats(volume / "images")
     locks = Path(os.environ["FLUXGYM_LOCKS"])
     env = refusing_environment(tmp_path, volume, locks, calls=("flock",))
     start = ("start", "--state", str(write_state(tmp_path)), "--images", str(images), "--wait")

@@ -71,7 +71,7 @@ class _Bits:
         return value
 
     def side(self) -> int:
-        """Return a side of an image, whose first two bits say how many bits follow."""
+        """Return a side of an image, whose first two bits encode the number of bits that follow."""
         return self.take((9, 13, 18, 30)[self.take(2)]) + 1
 
 

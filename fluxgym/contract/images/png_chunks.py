@@ -11,7 +11,7 @@ from fluxgym.contract.images.formats import UnusableImage
 SIGNATURE_BYTES = 8
 PIXELS = {b"PLTE", b"tRNS", b"IDAT", b"IEND"}
 TEXTS = {b"tEXt", b"zTXt", b"iTXt"}
-ORIENTATION_TEXTS = (b"Raw profile type exif\0", b"XML:com.adobe.xmp\0")  # texts that can say how an image is rotated
+ORIENTATION_TEXTS = (b"Raw profile type exif\0", b"XML:com.adobe.xmp\0")  # texts that can contain the EXIF orientation
 MAX_METADATA_BYTES = 1 << 20
 MAX_CHUNKS = 1_000_000
 
@@ -25,7 +25,7 @@ class _Chunk(NamedTuple):
 
 
 def png_without_texts(file: BinaryIO) -> "PngView":
-    """Return a PNG file without its texts and color profiles, and with its orientation before the pixels, wherever it was.
+    """Return a PNG file without its texts and color profiles, and with its orientation before the pixels.
 
     Raises:
         UnusableImage: If the file has more than MAX_CHUNKS chunks.

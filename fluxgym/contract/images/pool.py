@@ -26,7 +26,7 @@ FEW_ARENAS = {"MALLOC_ARENA_MAX": "2"}  # glibc reserves address space for each 
 
 
 class NoWorker(Exception):
-    """No process can be started; error says why."""
+    """No process can be started; error is the cause."""
 
     def __init__(self, error: OSError) -> None:
         super().__init__(str(error))
@@ -57,7 +57,7 @@ class ImageRequest:
 
 @dataclass(frozen=True, kw_only=True)
 class ImageResult:
-    """An image's size as seen and the requested data; or why there is none, with is_usable False if the worker must end."""
+    """An image's size after EXIF rotation and the requested data; or the refusal, with is_usable False if the worker must end."""
 
     width: int = 0
     height: int = 0

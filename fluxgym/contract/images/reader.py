@@ -64,7 +64,7 @@ def open_image(path: Path, pillow: Any) -> Iterator[Any]:
         _load_plugin(image_format)
         source: BinaryIO | PngView = png_without_texts(file) if image_format is PNG else file
         source.seek(0)
-        pillow.MAX_IMAGE_PIXELS = None  # check_pixels is stricter, and says what to do
+        pillow.MAX_IMAGE_PIXELS = None  # check_pixels is stricter, and its message has the remedy
         with _open(source, image_format, pillow) as image:
             check_pixels(*image.size)
             if image_format is TIFF:

@@ -28,7 +28,7 @@ RUNNING = (Status.RUNNING, Status.STARTING)
 
 @dataclass(frozen=True, kw_only=True)
 class Summary:
-    """What follows from all runs, whichever page asks: running in the order of their start, queued and attention newest first.
+    """The part of the banner that is the same for all pages: running in the order of their start, queued and attention newest first.
 
     attention are those that need it until they were seen. ended is the run that ended last.
     """

@@ -135,7 +135,7 @@ class FileRoutes:
         return StreamingResponse(chunks, media_type="application/zip", headers=headers)
 
     def export_several(self, name: str, slug: Annotated[list[str], Query()]) -> Response:
-        """Send a ZIP archive of several runs: their settings, with images and models as the name says."""
+        """Send a ZIP archive of several runs: their settings, with images and models if the name of the archive says so."""
         if name not in ARCHIVES:
             return NOT_FOUND
         if len(set(slug)) > MAX_EXPORTED:

@@ -116,7 +116,7 @@ class Curve:
             self._token = secrets.token_hex(4)
 
     def record(self) -> TrainingRecord:
-        """Return what the file says about the whole training."""
+        """Return the file's record of the complete training."""
         validation = dict(zip(self._validation.steps, self._validation.values, strict=True))
         return TrainingRecord(validation=validation, epoch_ends=dict(self._epoch_ends), spans=dict(self._spans))
 
@@ -157,7 +157,7 @@ class Curves:
             return curve.changes(seen)
 
     def record(self, path: Path) -> TrainingRecord:
-        """Return what a progress.jsonl says about the whole training."""
+        """Return the record of the complete training in a progress.jsonl."""
         with self._lock:
             curve = self._read(path)
             return NO_RECORD if curve is None else curve.record()

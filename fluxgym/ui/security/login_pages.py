@@ -20,7 +20,7 @@ WITHOUT_QUERY = 'history.replaceState(null, "", location.pathname);'  # takes a 
 
 
 def page(title: str, body: str, nonce: str, script: str = "") -> str:
-    """Return a page of its own with this body; the caller escapes user input in it."""
+    """Return a complete page with this body; the caller escapes user input in it."""
     tail = f'<script nonce="{nonce}">{script}</script>' if script else ""
     return (
         '<!doctype html><html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width">'

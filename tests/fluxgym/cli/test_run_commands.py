@@ -25,12 +25,12 @@ from fluxgym.runs.process_identity import identify
 from fluxgym.sessions.control import wait_until_ended
 from tests.support.photos import write_cats
 from tests.support.runs import dead_process, make_run, record_processes, wait_for, write_checkpoint
-from tests.support.small_world import small_world, state
+from tests.support.small_installation import small_installation, state
 
 
 @pytest.fixture(name="run_cli")
 def fixture_run_cli(tmp_path, capsys):
-    world = small_world(tmp_path)
+    world = small_installation(tmp_path)
     write_cats(tmp_path / "images")
     folders = ["--outputs", str(world.outputs), "--models", str(world.models), "--sd-scripts", str(world.sd_scripts)]
 

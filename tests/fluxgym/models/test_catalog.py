@@ -8,12 +8,12 @@ import yaml
 from fluxgym.config.settings import TrainConfig
 from fluxgym.errors import ModelError
 from fluxgym.models.catalog import apply_defaults, default_model, find_files, list_models, regularization_folder
-from tests.support.small_world import small_world, write_one_tensor, write_safetensors
+from tests.support.small_installation import small_installation, write_one_tensor, write_safetensors
 
 
 @pytest.fixture(name="models")
 def fixture_models(tmp_path):
-    return small_world(tmp_path).models
+    return small_installation(tmp_path).models
 
 
 def test_default_model_is_pocket_until_flux_dev_is_complete(models):

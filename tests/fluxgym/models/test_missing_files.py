@@ -5,7 +5,7 @@ import pytest
 from fluxgym.errors import ModelError
 from fluxgym.models.catalog import find_files, list_models
 from fluxgym.models.missing_files import published_files, size_words, tokenizers
-from tests.support.small_world import write_safetensors
+from tests.support.small_installation import write_safetensors
 
 
 def lacks(model, models):

@@ -22,12 +22,12 @@ from tests.support.fake_kohya import write_checkout
 from tests.support.image_files import ENDLESS_POSTSCRIPT, HEIC, huge_png, png_chunk, png_with
 from tests.support.photos import write_cats
 from tests.support.runs import make_run
-from tests.support.small_world import small_world, state, write_one_tensor
+from tests.support.small_installation import small_installation, state, write_one_tensor
 
 
 @pytest.fixture(name="look")
 def fixture_look(tmp_path):
-    world, images = small_world(tmp_path), write_cats(tmp_path / "images")
+    world, images = small_installation(tmp_path), write_cats(tmp_path / "images")
     return lambda folder=images, **changes: plan(state(**changes), folder, world)
 
 
@@ -104,7 +104,7 @@ def test_png_with_long_texts_and_heic_are_counted_as_images(look, tmp_path):
 def test_images_that_kohya_checkout_leaves_out_prevent_start(tmp_path):
     images = write_cats(tmp_path / "images")
     (images / "x.heic").write_bytes(HEIC)
-    world = replace(small_world(tmp_path), sd_scripts=write_checkout(tmp_path / "kohya"))
+    world = replace(small_installation(tmp_path), sd_scripts=write_checkout(tmp_path / "kohya"))
     (message,) = [problem.message for problem in plan(state(), images, world).errors if problem.field == "images"]
     assert (
         message == "x.heic: a kohya checkout, set by --sd-scripts, does not read this format; save as .png, or train without --sd-scripts."
@@ -244,5 +244,5 @@ def test_checks_require_same_disk_space_as_start(look, tmp_path, monkeypatch):
     monkeypatch.setattr(shutil, "disk_usage", lambda path: usage._replace(free=disk_space.MIN_FREE_BYTES - 1))
     (line,) = [line.message for line in look().problems if line.level == "error"]
     with pytest.raises(StorageError) as refused:
-        start(StartRequest(state=state(), images=tmp_path / "images"), small_world(tmp_path / "again"))
+        start(StartRequest(state=state(), images=tmp_path / "images"), small_installation(tmp_path / "again"))
     assert str(refused.value).replace("again/", "") == line

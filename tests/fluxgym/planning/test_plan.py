@@ -14,13 +14,13 @@ from fluxgym.runs.launch_spec import to_words
 from fluxgym.runs.paths import OutputsPaths
 from tests.compatibility.record_plans import load
 from tests.support.photos import write_cats
-from tests.support.small_world import small_world, state
+from tests.support.small_installation import small_installation, state
 from tests.support.source_tree import ROOT
 
 
 @pytest.fixture(name="world")
 def fixture_world(tmp_path):
-    return small_world(tmp_path)
+    return small_installation(tmp_path)
 
 
 @pytest.fixture(name="images")

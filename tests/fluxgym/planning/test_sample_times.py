@@ -9,7 +9,7 @@ from fluxgym.planning.checks import Findings
 from fluxgym.planning.plan import plan
 from fluxgym.planning.sample_times import SampleInterval, report_sample_times
 from tests.support.photos import write_cats
-from tests.support.small_world import small_world, state
+from tests.support.small_installation import small_installation, state
 
 
 def warnings(steps, *, advanced=None, defaults=DEFAULTS, **changes):
@@ -91,6 +91,6 @@ def test_epoch_interval_has_precedence_and_invalid_values_are_ignored():
 
 
 def test_plan_with_warning_can_start(tmp_path):
-    planned = plan(state(sample_every_n_steps=9), write_cats(tmp_path / "images"), small_world(tmp_path))
+    planned = plan(state(sample_every_n_steps=9), write_cats(tmp_path / "images"), small_installation(tmp_path))
     assert planned.can_start
     assert ("sample_every_n_steps", Level.WARNING) in {(problem.field, problem.level) for problem in planned.problems}

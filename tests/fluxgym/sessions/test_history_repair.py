@@ -16,7 +16,7 @@ from fluxgym.sessions.listing import list_sessions
 from fluxgym.trainers.options import train_sh
 from tests.support.photos import write_cats
 from tests.support.runs import make_run, record_processes
-from tests.support.small_world import small_world, state
+from tests.support.small_installation import small_installation, state
 
 
 @pytest.fixture(name="run")
@@ -47,7 +47,7 @@ def test_without_history_settings_come_from_command(run):
 
 
 def test_run_that_never_trained_keeps_its_model_and_tier(tmp_path):
-    world = small_world(tmp_path)
+    world = small_installation(tmp_path)
     write_cats(tmp_path / "images", count=2, size=64)
     planned = plan(state(vram="16G", advanced={"network_alpha": 2}), tmp_path / "images", world)
     run = make_run(world.outputs, "queued", status="queued")

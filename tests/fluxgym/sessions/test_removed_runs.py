@@ -10,7 +10,7 @@ from fluxgym.sessions.listing import list_sessions
 from fluxgym.sessions.removed_runs import list_removed, put_back
 from tests.support.photos import write_cats
 from tests.support.runs import make_run, write_checkpoint
-from tests.support.small_world import small_world, start_run, stop_and_wait
+from tests.support.small_installation import small_installation, start_run, stop_and_wait
 
 
 def everything(folder):
@@ -29,7 +29,7 @@ def test_forgotten_run_is_put_back(tmp_path):
 
 
 def test_replaced_run_is_put_back_beside_one_that_replaced_it(tmp_path):
-    world, outputs = small_world(tmp_path), OutputsPaths(tmp_path / "outputs")
+    world, outputs = small_installation(tmp_path), OutputsPaths(tmp_path / "outputs")
     write_cats(tmp_path / "images")
     old = make_run(outputs.root, "my-cat", lora_name="My Cat", status="completed", seed=7)
     for name in ("my-cat.safetensors", "my-cat-000004.safetensors"):

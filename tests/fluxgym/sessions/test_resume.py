@@ -9,12 +9,12 @@ from fluxgym.sessions.resume import resume
 from fluxgym.sessions.start import StartRequest, start
 from tests.support.photos import write_cats
 from tests.support.runs import write_checkpoint
-from tests.support.small_world import small_world, start_run, state, stop_and_wait
+from tests.support.small_installation import small_installation, start_run, state, stop_and_wait
 
 
 @pytest.fixture(name="world")
 def fixture_world(tmp_path):
-    return small_world(tmp_path)
+    return small_installation(tmp_path)
 
 
 @pytest.fixture(name="images")

@@ -10,13 +10,13 @@ from fluxgym.sessions.history import save_version
 from fluxgym.sessions.index import SessionIndex
 from fluxgym.ui.api.session_rows import SessionRows
 from tests.support.runs import dead_process, make_run, record_processes, write_ticket
-from tests.support.small_world import small_world
+from tests.support.small_installation import small_installation
 
 
 @pytest.fixture
 def settings(tmp_path):
     """Return folders of this test."""
-    return small_world(tmp_path)
+    return small_installation(tmp_path)
 
 
 def write_progress(run, *times):

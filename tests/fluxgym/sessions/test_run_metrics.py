@@ -18,8 +18,8 @@ from fluxgym.ui.api.compare import CompareRoutes
 from fluxgym.ui.api.loss_curve import Curves
 from fluxgym.ui.api.session_rows import SessionRows
 from tests.support.api import router_client, value
-from tests.support.runs import make_run, order_of, record_processes
-from tests.support.small_world import small_world
+from tests.support.runs import make_run, record_processes, write_spec
+from tests.support.small_installation import small_installation
 
 
 def write_progress(run, step, loss):
@@ -38,7 +38,7 @@ def found(run, spans=None):
 
 
 def test_duration_of_resumed_run_is_that_of_all_its_attempts_wherever_it_is_shown(tmp_path):
-    world = small_world(tmp_path)
+    world = small_installation(tmp_path)
     run = make_run(world.outputs, status="stopped", base_model="pocket")
     lines = [(1, 1000.0), (1, 1060.0), (2, 5000.0), (2, 5010.0)]
     run.progress.write_text(
@@ -58,7 +58,7 @@ def test_duration_of_resumed_run_is_that_of_all_its_attempts_wherever_it_is_show
 
 
 def test_duration_of_resumed_run_that_trains_counts_from_sum_of_its_earlier_attempts(tmp_path):
-    world = small_world(tmp_path)
+    world = small_installation(tmp_path)
     run = make_run(world.outputs, status="running", base_model="pocket")
     me = identify(os.getpid(), "id-cat")
     record_processes(run, "id-cat", 2, me, me, started_at=5000.0)
@@ -84,7 +84,7 @@ def test_unknown_metric_returns_none(tmp_path):
     assert found(run) == RunMetrics()
     write_end(run, started_at=100.0, ended_at=40.0)  # a clock that was set back
     assert found(run).duration_s is None
-    order_of(run, "", expected_steps=12)
+    write_spec(run, "", expected_steps=12)
     assert found(run).total_steps == 12
 
 

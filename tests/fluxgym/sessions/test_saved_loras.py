@@ -9,7 +9,7 @@ from fluxgym.runs.exit_record import ExitRecord, write_exit_record
 from fluxgym.sessions.run_metrics import NO_RECORD, TrainingRecord
 from fluxgym.sessions.saved_loras import best_lora, saved_loras
 from tests.support.runs import make_run, write_checkpoint
-from tests.support.small_world import write_safetensors
+from tests.support.small_installation import write_safetensors
 
 RECORD = TrainingRecord(validation={20: 0.3, 40: 0.2, 60: 0.25}, epoch_ends={1: 20, 2: 40, 3: 60}, spans={})
 

@@ -34,7 +34,7 @@ from fluxgym.sessions.resume import resume
 from fluxgym.sessions.start import StartRequest, start
 from tests.support.curves import read_curve
 from tests.support.runs import state_of, wait_for, write_checkpoint
-from tests.support.small_world import start_run, state, stop_and_wait
+from tests.support.small_installation import start_run, state, stop_and_wait
 
 
 def test_run_completes_with_verified_lora(world, images):

@@ -11,7 +11,7 @@ from fluxgym.runs.paths import OutputsPaths
 from fluxgym.runs.state import read_state
 from fluxgym.sessions.control import wait_until_ended
 from fluxgym.sessions.removed_runs import list_removed, put_back
-from tests.support.small_world import start_run, stop_and_wait
+from tests.support.small_installation import start_run, stop_and_wait
 
 
 @pytest.fixture(name="old")

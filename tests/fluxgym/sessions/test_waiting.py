@@ -24,7 +24,7 @@ from fluxgym.sessions.control import cancel_waiting, wait_until_ended
 from fluxgym.sessions.resume import resume
 from fluxgym.sessions.waiting import keep_restarting_waiting, restart_waiting
 from tests.support.runs import record_processes, wait_for, write_checkpoint
-from tests.support.small_world import start_run, stop_and_wait
+from tests.support.small_installation import start_run, stop_and_wait
 
 
 @pytest.fixture(name="waits")

@@ -14,14 +14,14 @@ from fluxgym.ui.api.answers import ChangedSetting, FormLine
 from fluxgym.ui.form_reply import FormPlanner
 from tests.support.photos import write_cats
 from tests.support.runs import dead_process, make_run, record_processes
-from tests.support.small_world import small_world
+from tests.support.small_installation import small_installation
 from tests.support.trained_runs import write_line
 
 
 @pytest.fixture
 def settings(tmp_path):
     """Return folders of this test."""
-    return small_world(tmp_path)
+    return small_installation(tmp_path)
 
 
 @pytest.fixture

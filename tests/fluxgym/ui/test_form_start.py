@@ -16,7 +16,7 @@ from fluxgym.ui import form_start
 from fluxgym.ui.api.answers import TakenName
 from tests.support.photos import write_cats
 from tests.support.runs import make_run, record_processes, state_of, wait_for, write_checkpoint
-from tests.support.small_world import stop_and_wait
+from tests.support.small_installation import stop_and_wait
 
 TRAINABLE = {"lora_name": "cat", "num_repeats": "2", "max_train_epochs": "1", "train_batch_size": "1", "reg_data_dir": ""}
 

@@ -16,7 +16,7 @@ from fluxgym.ui.form import APPLY_PATCH, NAMES
 from fluxgym.ui.form_events import FormEvents
 from fluxgym.ui.page import ASSETS, IMAGES, build_page, sent_form
 from fluxgym.ui.page_scripts import STYLES, PageScripts
-from tests.support.small_world import small_world
+from tests.support.small_installation import small_installation
 
 SCRIPTS = {path.name: path.read_text() for path in sorted(ASSETS.glob("*.js"))}
 IMPORTS = re.compile(r'^import (?:\{ ([\w, ]+) \}|\* as (\w+)) from "\./([\w.]+)";', re.MULTILINE)
@@ -55,7 +55,7 @@ def scripts_of_page() -> list[str]:
 
 @pytest.fixture(name="page")
 def fixture_page(tmp_path):
-    settings = small_world(tmp_path)
+    settings = small_installation(tmp_path)
     events = FormEvents(settings, ImageRoutes(settings), SessionIndex(settings.outputs))
     return build_page(settings, events, PageScripts(read_assets()))
 

@@ -23,7 +23,7 @@ from tests.support.api import app_client, error
 from tests.support.drafts import new_draft_id
 from tests.support.photos import write_cats
 from tests.support.runs import make_run
-from tests.support.small_world import small_world, write_safetensors
+from tests.support.small_installation import small_installation, write_safetensors
 
 CANARY = "canary-6f3a"
 
@@ -31,7 +31,7 @@ CANARY = "canary-6f3a"
 @pytest.fixture
 def settings(tmp_path: Path) -> Settings:
     """Return folders with a canary wherever a route might lead to."""
-    settings = small_world(tmp_path)
+    settings = small_installation(tmp_path)
     settings.outputs.mkdir()
     for path in (tmp_path / "secret.png", settings.outputs / "secret.png", settings.models / "secret.safetensors"):
         path.write_text(CANARY)
@@ -282,5 +282,5 @@ def test_responses_are_sent_without_delay(tmp_path):
             await reader.read()
             writer.close()
 
-    asyncio.run(connect(listen(replace(small_world(tmp_path), port=0))))
+    asyncio.run(connect(listen(replace(small_installation(tmp_path), port=0))))
     assert found == [1]

@@ -9,7 +9,7 @@ from fluxgym.ui.api.responses import API
 from tests.support.api import app_client
 from tests.support.photos import write_cats
 from tests.support.runs import make_run
-from tests.support.small_world import small_world
+from tests.support.small_installation import small_installation
 
 HOSTILE = "<img src=x onerror=alert(1)>\"'`${alert(1)}&lt;"
 NAME = "<script>alert(1)<script> & cat"  # a name can have no slash
@@ -17,7 +17,7 @@ NAME = "<script>alert(1)<script> & cat"  # a name can have no slash
 
 @pytest.fixture(name="client", scope="module")
 def fixture_client(tmp_path_factory):
-    settings = small_world(tmp_path_factory.mktemp("world"))
+    settings = small_installation(tmp_path_factory.mktemp("world"))
     run = make_run(
         settings.outputs, "cat", lora_name=NAME, concept_sentence=HOSTILE, status="failed", reason=HOSTILE, reason_code="trainer_error",
         sample_prompts=HOSTILE, advanced={"optimizer_type": HOSTILE},

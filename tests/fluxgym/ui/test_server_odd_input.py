@@ -19,7 +19,7 @@ from tests.support.drafts import new_draft_id
 from tests.support.photos import write_cats
 from tests.support.routes import walk
 from tests.support.runs import make_run
-from tests.support.small_world import small_world, write_safetensors
+from tests.support.small_installation import small_installation, write_safetensors
 
 JSON = {"content-type": "application/json"}
 NAMES = (
@@ -58,7 +58,7 @@ STATES_SHOWN = (
 @pytest.fixture(scope="module")
 def world(tmp_path_factory):
     """Return settings with two runs, and a client of the whole app, which raises the app's errors."""
-    settings = small_world(tmp_path_factory.mktemp("world"))
+    settings = small_installation(tmp_path_factory.mktemp("world"))
     settings.outputs.mkdir()
     for name in ("cat", "dog"):
         write_cats(make_run(settings.outputs, name).dataset, count=1)
@@ -156,7 +156,7 @@ def test_run_with_unknown_vram_choice_opens_and_is_reported(world):
 
 @pytest.mark.parametrize("name", ["a.png", "a.txt", "x" * 300 + ".png", quote("ü" * 150) + ".png"])
 def test_image_before_its_draft_is_refused_or_creates_it(tmp_path, name):
-    settings = small_world(tmp_path)  # without outputs/
+    settings = small_installation(tmp_path)  # without outputs/
     client = app_client(settings)
     for method, path, content in (
         ("PATCH", f"{API}/drafts/{{}}/images/{name}", b'{"caption": "x"}'), ("DELETE", f"{API}/drafts/{{}}/images/{name}", b""),
@@ -167,7 +167,7 @@ def test_image_before_its_draft_is_refused_or_creates_it(tmp_path, name):
 
 
 def test_folder_that_cannot_be_written_is_reported_with_message(tmp_path):
-    settings = small_world(tmp_path)
+    settings = small_installation(tmp_path)
     settings.outputs.mkdir()
     make_run(settings.outputs, "cat")
     (settings.outputs / ".fluxgym").write_text("a file where the app's folder should be")
@@ -184,7 +184,7 @@ def test_folder_that_cannot_be_written_is_reported_with_message(tmp_path):
 
 
 def test_linked_sample_or_lora_is_neither_listed_nor_served(tmp_path):
-    settings = small_world(tmp_path)
+    settings = small_installation(tmp_path)
     run = make_run(settings.outputs, "cat")
     run.samples.mkdir()
     names = [f"cat_{step:06d}_00_20250101000000_42.png" for step in (10, 20, 30)]
@@ -202,7 +202,7 @@ def test_linked_sample_or_lora_is_neither_listed_nor_served(tmp_path):
 
 
 def test_sessions_of_page_are_bounded_and_old_ones_still_answer(tmp_path):
-    settings = small_world(tmp_path)
+    settings = small_installation(tmp_path)
     client = app_client(settings)
     for number in range(MAX_SESSIONS * 3):
         assert form_event(client, "restore", session=f"session-{number}").status_code == 200

@@ -10,12 +10,12 @@ from fluxgym.ui.api.responses import API
 from tests.support.api import error, router_client
 from tests.support.photos import write_cats
 from tests.support.runs import make_run
-from tests.support.small_world import small_world
+from tests.support.small_installation import small_installation
 
 
 @pytest.fixture(name="client")
 def fixture_client(tmp_path):
-    settings = small_world(tmp_path)
+    settings = small_installation(tmp_path)
     for name in ("cat", "dog"):
         write_cats(make_run(settings.outputs, name).dataset, count=1)
     client = router_client([FileRoutes(settings).router])

@@ -14,7 +14,7 @@ from fluxgym.sessions.run_metrics import NO_RECORD, TrainingRecord
 from fluxgym.ui.api import run_parts
 from tests.support.photos import write_cats
 from tests.support.runs import dead_process, make_run, record_processes, write_checkpoint
-from tests.support.small_world import small_world, write_safetensors
+from tests.support.small_installation import small_installation, write_safetensors
 from tests.support.trained_runs import record_end
 
 RECORD = TrainingRecord(validation={20: 0.3, 40: 0.2, 60: 0.25}, epoch_ends={1: 20, 2: 40, 3: 60}, spans={1: (1000.0, 1060.0)})
@@ -22,7 +22,7 @@ RECORD = TrainingRecord(validation={20: 0.3, 40: 0.2, 60: 0.25}, epoch_ends={1: 
 
 @pytest.fixture(name="settings")
 def fixture_settings(tmp_path):
-    return small_world(tmp_path)
+    return small_installation(tmp_path)
 
 
 @pytest.fixture(name="run")

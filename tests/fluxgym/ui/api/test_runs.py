@@ -17,7 +17,7 @@ from fluxgym.ui.api.runs import LOG_BYTES, RunRoutes
 from tests.support.api import router_client, value
 from tests.support.photos import write_cats
 from tests.support.runs import dead_process, make_run, record_processes
-from tests.support.small_world import small_world, state
+from tests.support.small_installation import small_installation, state
 
 CURVE = {"points": [], "rates": [], "last": None, "last_rate": None, "validation": [], "replace": False}
 
@@ -25,7 +25,7 @@ CURVE = {"points": [], "rates": [], "last": None, "last_rate": None, "validation
 @pytest.fixture
 def settings(tmp_path):
     """Return folders of this test."""
-    return small_world(tmp_path)
+    return small_installation(tmp_path)
 
 
 @pytest.fixture

@@ -6,13 +6,13 @@ from fluxgym.runs.paths import OutputsPaths
 from fluxgym.sessions import templates
 from fluxgym.ui.api.templates import TemplateRoutes
 from tests.support.api import error, router_client, value
-from tests.support.small_world import small_world, state
+from tests.support.small_installation import small_installation, state
 
 
 @pytest.fixture
 def settings(tmp_path):
     """Return folders of this test."""
-    return small_world(tmp_path)
+    return small_installation(tmp_path)
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ from fluxgym.ui.security.connections import MAX_CONNECTIONS, ConnectionLimits
 from fluxgym.ui.security.guard import Guard
 from fluxgym.ui.security.token_auth import TokenAuth
 from tests.support.runs import wait_for
-from tests.support.served import connect, get, is_closed, put_head, read_answer, served
+from tests.support.served import connect, get, is_closed, put_request_head, read_answer, served
 
 FEW = ConnectionLimits(total=12, per_client=8)
 PATIENT = ConnectionLimits(total=64, per_client=32)
@@ -108,7 +108,7 @@ def test_headers_that_trickle_do_not_extend_their_time(guard):
 
 
 def test_body_that_stops_is_closed(guard):
-    head = put_head(1, "/fluxgym/import/x.zip", 8)[:-2] + f"authorization: Bearer {TOKEN}\r\n\r\n".encode()
+    head = put_request_head(1, "/fluxgym/import/x.zip", 8)[:-2] + f"authorization: Bearer {TOKEN}\r\n\r\n".encode()
     with served(guard, replace(PATIENT, body_s=0.2)) as port, connect(port) as connection:
         connection.sendall(head + b"x")
         assert is_closed(connection)
