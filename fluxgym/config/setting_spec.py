@@ -8,8 +8,8 @@ from fluxgym.config.values import MAX_RATE, is_rate, is_text, number_hint, short
 from fluxgym.errors import ConfigError
 
 
-class Kind(StrEnum):
-    """The type of a setting's value, and with it the kind of its form field."""
+class SettingType(StrEnum):
+    """The type of a setting's value, which also determines the type of its form field."""
 
     TEXT = "text"
     LINES = "lines"
@@ -68,7 +68,7 @@ class Setting:
     """
 
     name: str
-    kind: Kind
+    type: SettingType
     label: str
     help: str
     default: Any = None
@@ -95,12 +95,12 @@ class Setting:
             ConfigError: If it cannot be converted.
         """
         try:
-            match self.kind:
-                case Kind.INTEGER:
+            match self.type:
+                case SettingType.INTEGER:
                     return to_integer(value)
-                case Kind.NUMBER:
+                case SettingType.NUMBER:
                     return to_number(value)
-                case Kind.SWITCH:
+                case SettingType.SWITCH:
                     return to_switch(value)
         except ValueError as error:
             raise self._error(str(error)) from None
@@ -108,22 +108,22 @@ class Setting:
 
     def check(self, value: Any) -> None:
         """Raise ConfigError if a value of this setting's type is outside its range or choices."""
-        match self.kind:
-            case Kind.INTEGER | Kind.NUMBER:
+        match self.type:
+            case SettingType.INTEGER | SettingType.NUMBER:
                 self._check_range(value)
-            case Kind.RATE:
+            case SettingType.RATE:
                 if not is_rate(value):
                     limits = f"must be a number above 0 and at most {MAX_RATE}, such as {self.default}"
                     raise self._error(f"{limits}, not “{short(value)}”.{number_hint(value)}")
-            case Kind.CHOICE if self.choices:
+            case SettingType.CHOICE if self.choices:
                 values = [choice.value for choice in self.choices]
                 if value not in values:
                     raise self._error(f"must be one of {', '.join(values)}, not “{short(value)}”.")
-            case Kind.TEXT | Kind.LINES | Kind.CHOICE if not is_text(value):
+            case SettingType.TEXT | SettingType.LINES | SettingType.CHOICE if not is_text(value):
                 raise self._error("is too long or holds a character that files cannot hold.")
 
     def _check_range(self, value: float) -> None:
-        whole = self.kind is Kind.INTEGER
+        whole = self.type is SettingType.INTEGER
         low, high = self.minimum or 0, self.maximum or 0
         if low <= value <= high and (isinstance(value, int) or not whole):
             return

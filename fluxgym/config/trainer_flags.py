@@ -119,11 +119,11 @@ def _hint(flag: Flag, item: Any) -> str:
 _KINDS = {"flag": "true or false", "int": "a whole number", "float": "a number", "int_or_float": "a number"}
 
 
-def _fits(kind: str, value: Any) -> bool:
-    if kind == "flag":
+def _fits(flag_type: str, value: Any) -> bool:
+    if flag_type == "flag":
         return isinstance(value, bool)
-    if kind == "int":
+    if flag_type == "int":
         return isinstance(value, int) and not isinstance(value, bool)
-    if kind in ("float", "int_or_float"):
+    if flag_type in ("float", "int_or_float"):
         return isinstance(value, (int, float)) and not isinstance(value, bool) and value == value and abs(value) != float("inf")
     return isinstance(value, str)

@@ -61,8 +61,8 @@ def not_files_sentence(names: Sequence[str]) -> str:
 
 def _left_out(names: tuple[str, ...]) -> str:
     endings = Counter(PurePath(name).suffix.lower() or "no ending" for name in names)
-    kinds = ", ".join(f"{number} {ending}" for ending, number in endings.most_common())
-    return f"{counted(len(names), 'file', 'is', 'are')} left out ({kinds}), because this format is not read: {listed(names)}."
+    numbers = ", ".join(f"{number} {ending}" for ending, number in endings.most_common())
+    return f"{counted(len(names), 'file', 'is', 'are')} left out ({numbers}), because this format is not read: {listed(names)}."
 
 
 def _folders(subfolders: Mapping[str, int]) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 
 from fluxgym.contract.images.formats import FORMATS
 
-IMAGE_EXTENSIONS = tuple(extension for each in FORMATS for extension in each.extensions)
+IMAGE_EXTENSIONS = tuple(extension for image_format in FORMATS for extension in image_format.extensions)
 _EXTENSIONS = frozenset(IMAGE_EXTENSIONS)
 MAX_NAME_BYTES = 255
 EXIF_ORIENTATION = 0x0112
@@ -64,7 +64,7 @@ def regularization_repeats(own_repeats: Sequence[int], total: int) -> list[int]:
     """
     repeats = []
     left = total if own_repeats else 0
-    for own in own_repeats:
-        repeats.append(min(own, left))
+    for wanted in own_repeats:
+        repeats.append(min(wanted, left))
         left -= repeats[-1]
     return [count + left // len(repeats) + (index < left % len(repeats)) for index, count in enumerate(repeats)]

@@ -26,17 +26,19 @@ def kohya_folder(name: str) -> KohyaFolder | None:
 def clear_folders(names: Iterable[str]) -> tuple[KohyaFolder, ...]:
     """Parse the names of all folders with images, sorted by name; return () if one of them does not clearly have kohya's form."""
     found = [kohya_folder(name) for name in sorted(names)]
-    clear = [each for each in found if each is not None and 1 <= each.num_repeats <= MAX_CLEAR_REPEATS and each.class_tokens.strip()]
+    clear = [
+        folder for folder in found if folder is not None and 1 <= folder.num_repeats <= MAX_CLEAR_REPEATS and folder.class_tokens.strip()
+    ]
     return tuple(clear) if len(clear) == len(found) else ()
 
 
 def common_repeats(folders: Iterable[KohyaFolder]) -> int | None:
     """Return the repeats that all folders have, None if they differ or there are no folders."""
-    found = {each.num_repeats for each in folders}
+    found = {folder.num_repeats for folder in folders}
     return found.pop() if len(found) == 1 else None
 
 
 def common_class(folders: Iterable[KohyaFolder]) -> str:
     """Return the class tokens that all folders have, "" if they differ."""
-    found = {each.class_tokens.strip() for each in folders}
+    found = {folder.class_tokens.strip() for folder in folders}
     return found.pop() if len(found) == 1 else ""

@@ -52,7 +52,7 @@ def flat_folder(folder: Path) -> Iterator[FlatFolder]:
         yield FlatFolder(path=folder)
         return
     with TemporaryDirectory(prefix="fluxgym-images-") as path:
-        sources = [_Source.of(folder / each.name) for each in kohya]
+        sources = [_Source.of(folder / subfolder.name) for subfolder in kohya]
         try:
             _gather(sources, Path(path))
         except OSError as error:
@@ -153,7 +153,7 @@ def repeats_sentence(kohya: Sequence[KohyaFolder], num_repeats: object) -> str:
     if not kohya:
         return ""
     label, common = SETTINGS[REPEATS].label, common_repeats(kohya)
-    names = listed(each.name for each in kohya)
+    names = listed(subfolder.name for subfolder in kohya)
     where = f"The images are in kohya's folder{'s' * (len(kohya) > 1)} {names}"
     if common is None:
         return (

@@ -180,8 +180,8 @@ class ImageFolder:
     def _free_caption(self, name: str) -> str:
         """Return the plain name of a caption file such as a.png.txt, or its own name if there is a caption of the plain one."""
         plain = caption_name(name)
-        own = Path(name).stem + CAPTION
-        return own if own != plain and (self.path / plain).exists() else plain
+        unchanged = Path(name).stem + CAPTION
+        return unchanged if unchanged != plain and (self.path / plain).exists() else plain
 
     def _move(self, source: Path, name: str) -> str:
         try:

@@ -71,7 +71,7 @@ def image_problems(paths: Sequence[Path], *, may_decode: bool) -> list[DatasetEr
     """
     if not may_decode:
         known = [_DECODED.known(path) for path in paths]
-        return None if None in known else [each for each in known if isinstance(each, DatasetError)]
+        return None if None in known else [result for result in known if isinstance(result, DatasetError)]
 
     def problem(path: Path) -> DatasetError | None:
         try:

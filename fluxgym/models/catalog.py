@@ -64,9 +64,9 @@ def list_models(models: Path) -> list[Model]:
         ModelError: If that file is invalid.
     """
     entries = dict(_built_in())
-    own = models / CATALOG
-    if own.is_file():
-        entries |= _parse(own)
+    user_catalog = models / CATALOG
+    if user_catalog.is_file():
+        entries |= _parse(user_catalog)
     return list(entries.values())
 
 

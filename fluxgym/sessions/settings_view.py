@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from fluxgym.config.defaults import DEFAULTS, shown_value, when_empty
-from fluxgym.config.setting_spec import Kind
+from fluxgym.config.setting_spec import SettingType
 from fluxgym.config.settings import IN_ADVANCED, SETTINGS
 from fluxgym.config.trainer_flags import all_flags
 from fluxgym.errors import ConfigError, FluxGymError
@@ -86,7 +86,7 @@ def shown_text(name: str, value: Any, models: Path) -> str:
     if value in (None, ""):
         return NOT_SET
     setting = SETTINGS.get(name)
-    if setting is not None and setting.kind is Kind.SWITCH:
+    if setting is not None and setting.type is SettingType.SWITCH:
         with suppress(ConfigError):
             value = setting.parse(value)
     if isinstance(value, bool):
@@ -95,7 +95,7 @@ def shown_text(name: str, value: Any, models: Path) -> str:
         return shlex.join(map(str, value))
     if name == "base_model":
         return model_title(str(value), models)
-    if setting is None or setting.kind is Kind.SWITCH:
+    if setting is None or setting.type is SettingType.SWITCH:
         return str(value)
     labels = {choice.value: choice.label or choice.value for choice in setting.choices}
     return labels.get(str(value)) or str(shown_value(setting, value))

@@ -63,9 +63,9 @@ def format_of(head: bytes) -> ImageFormat:
     if head[4:8] == b"ftyp" and (brand_format := _format_of_brands(head)):
         return brand_format
     text = head.lstrip(b"\xef\xbb\xbf \t\r\n").lower()
-    kind = next((words for start, words in _OTHERS.items() if head.startswith(start) or text.startswith(start.lower())), None)
+    other_format = next((words for start, words in _OTHERS.items() if head.startswith(start) or text.startswith(start.lower())), None)
     raise UnusableImage(
-        f"is {kind}, not an image; save it as .png or .jpg." if kind else "is not an image; save it as a real .png or .jpg."
+        f"is {other_format}, not an image; save it as .png or .jpg." if other_format else "is not an image; save it as a real .png or .jpg."
     )
 
 

@@ -77,7 +77,7 @@ def _is_orientation(file: BinaryIO, chunk: _Chunk) -> bool:
     data = file.read(chunk.length - 12)
     if chunk.name == b"eXIf":
         return True
-    keyword = next((each for each in ORIENTATION_TEXTS if data.startswith(each)), None)
+    keyword = next((text for text in ORIENTATION_TEXTS if data.startswith(text)), None)
     if keyword is None:
         return False
     packed = _packed_part(chunk.name, data[len(keyword) :])

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from fluxgym.config.setting_spec import Kind, Setting
+from fluxgym.config.setting_spec import Setting, SettingType
 from fluxgym.config.settings import SETTINGS
 from fluxgym.config.settings_docs import document
 
@@ -20,6 +20,8 @@ def test_every_setting_has_one_row():
 
 
 def test_hypothetical_row_is_documented_with_its_range_flag_and_default():
-    row = Setting(name="sharpness", kind=Kind.INTEGER, label="Sharpness", help="A test.", default=3, minimum=1, maximum=9, flag="--sharp")
+    row = Setting(
+        name="sharpness", type=SettingType.INTEGER, label="Sharpness", help="A test.", default=3, minimum=1, maximum=9, flag="--sharp"
+    )
     last = document([row]).splitlines()[-1]
     assert last == "| Sharpness | `sharpness` | `--sharp` | a whole number from 1 to 9 | `3` | A test. |"

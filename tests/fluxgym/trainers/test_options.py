@@ -7,7 +7,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from fluxgym.config.setting_spec import Emit, Kind, Setting
+from fluxgym.config.setting_spec import Emit, Setting, SettingType
 from fluxgym.config.settings import TrainConfig
 from fluxgym.config.vram_tiers import TIERS, WITHOUT
 from fluxgym.models.catalog import FoundFiles
@@ -98,7 +98,7 @@ def test_missing_trainer_is_reported(tmp_path):
 
 
 def test_hypothetical_row_becomes_option_and_is_left_out_while_it_is_zero():
-    row = Setting(name="sharpness", kind=Kind.INTEGER, label="Sharpness", help="A test.", flag="--sharp", emit=Emit.IF_TRUE)
+    row = Setting(name="sharpness", type=SettingType.INTEGER, label="Sharpness", help="A test.", flag="--sharp", emit=Emit.IF_TRUE)
     assert setting_options(SimpleNamespace(sharpness=3), [row]) == {"--sharp": ("3",)}
     assert setting_options(SimpleNamespace(sharpness=0), [row]) == {}
 

