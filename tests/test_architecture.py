@@ -253,14 +253,16 @@ def test_modules_have_docstring_and_at_most_400_lines():
 
 
 def names_errors_in_prose(docstring: str) -> bool:
-    """Return True if a docstring says in a sentence which errors are raised, instead of in a section `Raises:`."""
-    return re.search(r"(^|[.;] )[Rr]aises (as|what|`?[A-Z])", docstring.partition("Raises:\n")[0], re.MULTILINE) is not None
+    """Return True if a docstring says in a sentence which errors are raised, instead of in a section `Raises:`. Lines may be wrapped anywhere."""
+    paragraphs = re.split(r"\n\s*\n", docstring.partition("Raises:\n")[0])
+    return any(re.search(r"(^|[.;:] )[Rr]aises (as|what|an?|the|`?_?[A-Z])", " ".join(text.split())) for text in paragraphs)
 
 
 @pytest.mark.parametrize(
     ("docstring", "expected"),
     [
         ("Return x; raises ValueError if it is odd.", True), ("Return x. Raises as `f` does.", True), ("Return x.\n\nRaises ValueError if odd.", True),
+        ("Return x; raises\nValueError if it is odd.", True), ("Return x; raises _Problem if it is odd.", True), ("Return x.\n\nIt is even; raises an\nerror otherwise.", True),
         ("Return x.\n\nRaises:\n    ValueError: If it is odd.", False), ("Raise ValueError if x is odd.", False), ("Return x. Never raises.", False),
     ],
 )  # fmt: skip

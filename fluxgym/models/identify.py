@@ -101,7 +101,11 @@ def _files(folder: Path) -> list[Path]:
 
 
 def _tensors(path: Path) -> Mapping[str, TensorEntry]:
-    """Return the tensors of a file's header; raises _Problem if the file is damaged."""
+    """Return the tensors of a file's header.
+
+    Raises:
+        _Problem: If the file is damaged.
+    """
     size = path.stat().st_size
     with path.open("rb") as file:
         head = file.read(512)
