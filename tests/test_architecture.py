@@ -39,7 +39,7 @@ FLUX1_TOOLS = {
 # Files outside models/flux1/ and pocket/ that name FLUX.1's files and parts, and why. CONTRIBUTING.md lists them; this table may only shrink.
 FLUX1_NAMES = {
     "sd-scripts/flux_minimal_inference.py": "kohya's command for FLUX.1",
-    "sd-scripts/library/cli/checks.py": "kohya's flags",
+    "sd-scripts/library/cli/flag_checks.py": "kohya's flags",
     "sd-scripts/library/cli/flags.py": "kohya's flags",
     "sd-scripts/library/cli/flag_support.py": "kohya's flags",
     "sd-scripts/library/config.py": "kohya's flags",
@@ -262,7 +262,8 @@ def names_errors_in_prose(docstring: str) -> bool:
     ("docstring", "expected"),
     [
         ("Return x; raises ValueError if it is odd.", True), ("Return x. Raises as `f` does.", True), ("Return x.\n\nRaises ValueError if odd.", True),
-        ("Return x; raises\nValueError if it is odd.", True), ("Return x; raises _Problem if it is odd.", True), ("Return x.\n\nIt is even; raises an\nerror otherwise.", True),
+        ("Return x; raises\nValueError if it is odd.", True), ("Return x; raises _Problem if it is odd.", True),
+        ("Return x.\n\nIt is even; raises an\nerror otherwise.", True),
         ("Return x.\n\nRaises:\n    ValueError: If it is odd.", False), ("Raise ValueError if x is odd.", False), ("Return x. Never raises.", False),
     ],
 )  # fmt: skip

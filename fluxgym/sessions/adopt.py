@@ -18,6 +18,7 @@ from fluxgym.contract.files import (
     TRAIN_SH,
     UI_STATE,
     lora_name,
+    with_output_name,
 )
 from fluxgym.contract.regular_files import copy_regular
 from fluxgym.contract.safetensors import read_header
@@ -113,7 +114,7 @@ def _copy(folder: Path, staging: RunPaths, slug: str) -> None:
     Raises:
         StorageError: If there is not enough disk space.
     """
-    copies = {model: _own_name(model.name, folder.name, slug) for model in folder.glob(f"*{LORA_ENDING}")}
+    copies = {model: with_output_name(model.name, folder.name, slug) for model in folder.glob(f"*{LORA_ENDING}")}
     copies |= {sample: f"{SAMPLE_FOLDER}/{sample.name}" for sample in (folder / SAMPLE_FOLDER).glob("*")}
     copies |= {folder / name: name for name in COPIED}
     targets = {path: staging.folder / name for path, name in copies.items() if path.is_file() and not path.is_symlink()}
@@ -121,10 +122,6 @@ def _copy(folder: Path, staging: RunPaths, slug: str) -> None:
     for path, target in targets.items():
         target.parent.mkdir(parents=True, exist_ok=True)
         copy_regular(path, target)
-
-
-def _own_name(name: str, before: str, slug: str) -> str:
-    return slug + name[len(before) :] if name.startswith(before) else name
 
 
 def _take_images(sources: tuple[Path, ...], target: Path) -> str:

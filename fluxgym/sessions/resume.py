@@ -6,7 +6,7 @@ from pathlib import Path
 
 from fluxgym.app_settings import Settings
 from fluxgym.contract.codes import Status
-from fluxgym.contract.files import STATE_FOLDER
+from fluxgym.contract.files import parse_state_name
 from fluxgym.engines.base import Mode
 from fluxgym.engines.registry import engine_of
 from fluxgym.errors import DatasetError, NamesCode, NothingToResume, SessionNotFound
@@ -178,8 +178,8 @@ def resume_preview(snapshot: RunSnapshot) -> ResumePreview | None:
 
 def _is_epoch_end(latest: LaunchSpec | None, newest: Checkpoint) -> bool:
     """Return True if a checkpoint was saved at the end of an epoch: by its name, or by the steps per epoch if it is named after a step."""
-    named = STATE_FOLDER.search(newest.name)
-    if not newest.epoch or named is None or not named["step"]:
+    named = parse_state_name(newest.name)
+    if not newest.epoch or named is None or named.step is None:
         return bool(newest.epoch)
     epochs = latest.max_train_epochs if latest is not None else 0
     return bool(epochs) and newest.step * epochs == newest.epoch * newest.total_steps

@@ -1,4 +1,4 @@
-"""What a browser's draft holds of the form: written after each event, read when a page opens, cleared by Start."""
+"""The form in a browser's draft: written after each event, read when a page opens, cleared by Start."""
 
 import json
 import logging
@@ -35,7 +35,7 @@ class SavedForm:
 
 @dataclass(frozen=True, kw_only=True)
 class DraftWritten:
-    """What the page learns of a draft that was written: the number of the request whose content is saved, else why none is."""
+    """The result of writing a draft: the number of the request whose content is saved, else why it could not be saved."""
 
     kept: int | None = None
     message: str | None = None
@@ -64,7 +64,7 @@ class FormDrafts:
         return None if saved is None else _saved_form(saved)
 
     def write(self, request: FormRequest, state: State, typed: FormValues) -> DraftWritten:
-        """Write the draft, with the fields exactly as they are, unless newer content is saved already; return what the page learns of it.
+        """Write the draft, with the fields exactly as they are, unless newer content is saved already.
 
         If that fails, the browser keeps what was typed.
         """

@@ -17,6 +17,7 @@ from fluxgym.contract.kohya_folders import clear_folders
 from fluxgym.dataset.flat_folder import REPEATS, TRIGGER, repeats_sentence, settings_of
 from fluxgym.errors import FluxGymError, Level
 from fluxgym.models.catalog import default_model
+from fluxgym.planning.plan import PlanningCaches
 from fluxgym.runs.paths import OutputsPaths
 from fluxgym.runs.state import State, read_state
 from fluxgym.sessions import templates
@@ -28,7 +29,7 @@ from fluxgym.ui.api.images import ImageRoutes
 from fluxgym.ui.api.responses import UNKNOWN_REQUEST, JsonObject, storage_refusal
 from fluxgym.ui.form import NAMES
 from fluxgym.ui.form_draft import FormDrafts
-from fluxgym.ui.form_reply import FormPlanner, PlannedForm
+from fluxgym.ui.form_planner import FormPlanner, PlannedForm
 from fluxgym.ui.form_request import FormRequest
 from fluxgym.ui.form_start import FormStart, started
 from fluxgym.ui.form_values import FormValues
@@ -41,12 +42,12 @@ FORM_ANSWER = TypeAdapter(FormAnswer)
 class FormEvents:
     """Answers the form's events."""
 
-    def __init__(self, settings: Settings, images: ImageRoutes, index: SessionIndex) -> None:
+    def __init__(self, settings: Settings, images: ImageRoutes, index: SessionIndex, caches: PlanningCaches | None = None) -> None:
         self._settings = settings
         self._outputs = OutputsPaths(settings.outputs)
         self._images = images
         self._index = index
-        self._planner = FormPlanner(settings, index)
+        self._planner = FormPlanner(settings, index, caches)
         self._drafts = FormDrafts(settings.outputs)
         self._start = FormStart(settings, self._drafts)
         self._handlers: Mapping[FormKind, Handler] = {
@@ -87,7 +88,7 @@ class FormEvents:
         return self._filled(request, state, run.slug)
 
     def _default_model(self) -> str:
-        """Return the model of an empty form, "" while models.yaml is damaged, which the checks report."""
+        """Return the model of an empty form, "" while models.yaml is damaged; the checks report that."""
         try:
             return default_model(self._settings.models)
         except FluxGymError:
@@ -179,7 +180,7 @@ class FormEvents:
     def images_changed(self, request: FormRequest) -> FormAnswer:
         """Answer images that were added, removed or captioned.
 
-        The example's name and trigger fill these fields if they are empty; so does the trigger of kohya's folders, whose repeats are taken over.
+        The example's name and trigger fill these fields if they are empty; so does the trigger of kohya's folders. Their repeats replace those of the form.
         """
         kohya = clear_folders(request.details.folders)
         settings = settings_of(kohya)
@@ -210,7 +211,7 @@ class FormEvents:
         try:
             run = self._outputs.run(request.details.slug)
             state = read_state(run)
-        except FluxGymError:  # its page shows the error
+        except FluxGymError:  # the run's page reports what is wrong
             return unchanged(request)
         message = self._drafts.clear(request, images=may_discard)
         answer = self._filled(request, state, run.slug)

@@ -1,4 +1,4 @@
-"""Start: makes the run that the form describes, offers choices for an existing name, and recognizes a second click."""
+"""Start: makes the form's run, offers the choices about a taken name, and recognizes a second click."""
 
 import time
 from dataclasses import replace
@@ -79,12 +79,12 @@ class FormStart:
 
 
 def _replace_help(run: RunPaths) -> str:
-    """Return what happens to a run that is replaced, with its content."""
+    """Return a sentence about a run that is replaced, and its content."""
     try:
-        held = f" with all it holds ({contents(run).sentence()})"
+        content = f" with all it holds ({contents(run).sentence()})"
     except FluxGymError:
-        held = ""
-    return f"Moves the existing run to the archive{held}. “Removed runs…” in the menu of Active Training Sessions puts it back"
+        content = ""
+    return f"Moves the existing run to the archive{content}. “Removed runs…” in the menu of Active Training Sessions puts it back"
 
 
 def started(slug: str, answer: FormAnswer) -> FormAnswer:

@@ -1,4 +1,4 @@
-"""Between the form and ui_state.json: what the fields hold as a state, a state as what the fields hold, and what is wrong beside which field."""
+"""Between the form and ui_state.json: the fields' values as a state, a state as the fields' values, and the errors by field."""
 
 import json
 import math
@@ -33,7 +33,7 @@ def to_state(typed: FormValues) -> tuple[State, Errors]:
 
 
 def _plain(name: str, value: FieldValue, errors: Errors) -> Any:
-    """Return what a field of ui_state.json's own keys holds; a number field that is empty is named."""
+    """Return the value of a field of ui_state.json's own keys; a number field that is empty is an error."""
     setting = SETTINGS[name]
     if setting.type not in NUMBERS:
         return "" if value is None else value
@@ -110,7 +110,7 @@ def _parsed(name: str, text: str) -> Any:
 
 
 def from_state(state: Mapping[str, Any]) -> dict[str, str | bool]:
-    """Return what the fields show for a state; what it lacks is shown with its default."""
+    """Return what the fields show for a state; a setting that is missing is shown with its default."""
     advanced = state.get("advanced")
     advanced = dict(advanced) if isinstance(advanced, Mapping) else {}
     shown = {name: _shown(name, state.get(name)) for name in SETTINGS if name in DEFAULTS}

@@ -10,7 +10,9 @@ from fluxgym.ui.api.assets import ASSETS, VENDOR, PageAssets
 from fluxgym.ui.form import NAMES
 
 STYLES = (VENDOR / "uPlot.min.css", *(ASSETS / name for name in ("tokens.css", "components.css", "frame.css", "train.css")))
-ROOT = 'new URL(window.gradio_config?.root ?? ".", location.href).pathname.replace(/\\/$/, "")'
+# With the origin: Chromium resolves a relative address in Gradio's compiled scripts against the page that it compiled them for first,
+# which may be that of an app on another port.
+ROOT = 'location.origin + new URL(window.gradio_config?.root ?? ".", location.href).pathname.replace(/\\/$/, "")'
 
 
 class PageScripts:

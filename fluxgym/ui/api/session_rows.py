@@ -17,6 +17,7 @@ from fluxgym.sessions.resume import needs_check, resume_preview
 from fluxgym.sessions.run_dates import date_of, ended_at
 from fluxgym.sessions.run_metrics import AttemptSpans, earlier_s, metrics_of
 from fluxgym.sessions.status_display import is_stopping, status_symbol, status_word
+from fluxgym.supervisor.outcome import at_step
 from fluxgym.trainers.base import backend_of_launch
 from fluxgym.ui.api.row_actions import ResumeButton, RunSituation, kill_text, menu_items, next_step, page_state, stop_text
 from fluxgym.ui.api.session_answers import SessionRow, Shape, StatusWord, StepAction
@@ -42,8 +43,8 @@ class SessionRows:
 
     def row_of(self, run: RunPaths) -> SessionRow | None:
         """Return the row of a run, None if its state was removed meanwhile."""
-        found = read_session(run)
-        return None if found is None else self.row(*found)
+        session_and_snapshot = read_session(run)
+        return None if session_and_snapshot is None else self.row(*session_and_snapshot)
 
     def row(self, session: Session, snapshot: RunSnapshot) -> SessionRow:
         """Return a session as a row, with what its buttons need; the snapshot is the one that the session was made from."""
@@ -62,7 +63,9 @@ class SessionRows:
             origin=origin,
             parent=parent_of(snapshot.run, state) if origin is not Origin.TRAINED else "",
             model=self.model_title(str(state.get("base_model") or "")),
+            step=figures.step,
             total_steps=figures.total_steps,
+            reason_names_step=(where := at_step(figures.step, figures.total_steps)) != "" and where in session.reason,
             duration_s=None if is_live else figures.duration_s,
             attempt=attempt,
             duration_from=record.started_at - earlier_s(spans, attempt)
@@ -131,7 +134,7 @@ def resume_button(snapshot: RunSnapshot) -> ResumeButton | None:
         return ResumeButton(
             label="Check the result", help="The trainer finished while no supervisor was running. Reads and checks the trained LoRA"
         )
-    found = resume_preview(snapshot)
-    if found is None:
+    preview = resume_preview(snapshot)
+    if preview is None:
         return None
-    return ResumeButton(label=f"Resume from step {found.step}", help=f"Continues {found.sentence()} ({found.checkpoint})")
+    return ResumeButton(label=f"Resume from step {preview.step}", help=f"Continues {preview.sentence()} ({preview.checkpoint})")

@@ -499,20 +499,20 @@
  * @property {string} seen
  * @property {boolean} is_missing
  * @property {SessionRow | null} session
- * @property {RunFacts | null} facts
+ * @property {RunSummary | null} facts
  * @property {SampleMatrix | null} samples
  * @property {LoraFiles | null} files
  * @property {SettingRow[] | null} settings
  * @property {HistoryVersion[] | null} history
  * @property {MonitorState | null} monitor
- * @property {RunEnding | null} ending
+ * @property {RunOutcome | null} ending
  * @property {LogPart | null} log
  * @property {CurvePoints | null} curve
  */
 
 /**
  * Why a run ended before its last step, and what to do: the cause as a title, the reason as a message, lines of the log that show it.
- * @typedef {object} RunEnding
+ * @typedef {object} RunOutcome
  * @property {string} title
  * @property {string} reason
  * @property {string} exit
@@ -527,7 +527,7 @@
  *
  * queued_at is null if the run did not wait; parent is the run that it was made from, "" for none.
  * can_train_further is true if the run is completed and has a checkpoint to continue from with more epochs.
- * @typedef {object} RunFacts
+ * @typedef {object} RunSummary
  * @property {string} model
  * @property {string} use
  * @property {string} trigger
@@ -608,7 +608,8 @@
 /**
  * A run as a row of a list. began is the label of the time `started`; progress has the trainer's last known figures.
  *
- * name is the one that is shown and tells the run from others. parent is the slug of the run that it was made from. duration_s is that of
+ * step is the last one that was trained, and reason_names_step is true if the reason has it. name is the one that is shown and tells the run
+ * from others. parent is the slug of the run that it was made from. duration_s is that of
  * all attempts together; while it runs, it counts from
  * duration_from: the start of the attempt, less the duration of the earlier ones. lora is the address of the trained LoRA. is_live is true
  * while the run trains, starts or waits. stop_text says what a stop, or an immediate stop, does now, "" if its next step is another.
@@ -632,7 +633,9 @@
  * @property {boolean} checkpointing
  * @property {boolean} monitoring
  * @property {ProgressFigures} progress
+ * @property {number | null} step
  * @property {number | null} total_steps
+ * @property {boolean} reason_names_step
  * @property {number | null} duration_s
  * @property {number} attempt
  * @property {number | null} duration_from

@@ -11,7 +11,7 @@ from fluxgym.runs.paths import RunPaths
 from fluxgym.runs.state import update_state
 
 
-def test_lock_has_one_holder_at_a_time(tmp_path):
+def test_lock_has_one_holder_at_time(tmp_path):
     path = tmp_path / "a" / "lock"
     with file_lock(path, timeout_s=0, busy="busy"):
         assert try_lock(path) is None

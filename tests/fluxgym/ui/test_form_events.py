@@ -9,7 +9,7 @@ import pytest
 from fluxgym.runs.paths import OutputsPaths
 from fluxgym.sessions.drafts import open_draft
 from fluxgym.sessions.templates import list_templates
-from fluxgym.trainers.settings_check import CHECK_SCRIPT
+from fluxgym.trainers.trainer_verdicts import CHECK_SCRIPT
 from fluxgym.ui.api.answers import FormKind
 from fluxgym.ui.form import NAMES
 from fluxgym.ui.form_events import to_json
@@ -337,7 +337,7 @@ def test_event_that_page_never_sends_gets_message(page, data):
 
 
 @pytest.mark.parametrize("kind", [kind for kind in get_args(FormKind) if kind])
-def test_every_response_type_belongs_to_an_event(page, kind):
+def test_every_response_type_belongs_to_event(page, kind):
     answer = page.send(kind)
     assert (answer["kind"], "unknown request" in answer.get("message", "")) == (kind, False)
 

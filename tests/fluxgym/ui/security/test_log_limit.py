@@ -27,7 +27,7 @@ def raised(line: int) -> ValueError:
         return error
 
 
-def test_first_line_of_category_is_logged_and_next_after_a_minute_with_count():
+def test_first_line_of_category_is_logged_and_next_after_minute_with_count():
     clock = Clock()
     limit = OncePerMinute(clock)
     assert limit.filter(record("closed %s", "a"))

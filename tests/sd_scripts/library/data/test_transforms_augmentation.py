@@ -16,7 +16,7 @@ def random(seed):
     return torch.Generator().manual_seed(seed)
 
 
-def test_color_augmentation_changes_a_third_and_half_of_them_in_hue():
+def test_color_augmentation_changes_third_and_half_of_them_in_hue():
     photo = Image.fromarray(data.chelsea()).resize((30, 20))
     changed = [image for seed in range(400) if (image := change_colors(photo, random(seed))) != photo]
     assert 0.25 < len(changed) / 400 < 0.41

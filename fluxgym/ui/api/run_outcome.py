@@ -11,7 +11,7 @@ from fluxgym.runs.state import read_state_or_empty
 from fluxgym.sessions.advice import EDIT_LABEL, advice_for
 from fluxgym.sessions.listing import Session
 from fluxgym.sessions.origin import IMPORTED, Origin, is_unstarted
-from fluxgym.ui.api.run_answers import RunEnding
+from fluxgym.ui.api.run_answers import RunOutcome
 
 NOT_TRAINED_HERE = "It was not trained here."  # below the title “Imported”
 LOG_LINES = 60
@@ -20,12 +20,12 @@ MAX_LINE = 400
 CAUSE = re.compile(r"(?:\b|_)(?:\w*Error|\w*Exception|error|Killed|Traceback)\b|out of memory|No space left|NaN\b", re.IGNORECASE)
 
 
-def ending(run: RunPaths, session: Session, origin: Origin) -> RunEnding | None:
+def run_outcome(run: RunPaths, session: Session, origin: Origin) -> RunOutcome | None:
     """Return why a run ended early, None for one that is alive or completed."""
     if session.status not in (Status.STOPPED, Status.FAILED, Status.UNREADABLE):
         return None
     if is_unstarted(session.status, origin):
-        return RunEnding(
+        return RunOutcome(
             title="Not started yet" if origin is Origin.COPY else "Imported", exit="", evidence=[],
             reason=NOT_TRAINED_HERE if session.reason == IMPORTED else session.reason,
             advice=[f"“{EDIT_LABEL}” fills the form with these settings{_images_text(run)}. Change what you like, and start it."],
@@ -35,7 +35,7 @@ def ending(run: RunPaths, session: Session, origin: Origin) -> RunEnding | None:
     advice = advice_for(session.reason_code) if session.reason_code or is_failed else None
     title = advice.title if advice else "It has stopped"
     step = record.last_step if record else None
-    return RunEnding(
+    return RunOutcome(
         title=f"{title} after step {step}" if advice and advice.names_step and step else title,
         reason=session.reason,
         exit=_exit_text(record) if is_failed else "",

@@ -5,7 +5,7 @@ import pytest
 from fluxgym.runs.exit_record import ExitRecord, write_exit_record
 from fluxgym.sessions.listing import session_of
 from fluxgym.sessions.origin import IMPORTED, Origin
-from fluxgym.ui.api.run_ending import EVIDENCE_LINES, MAX_LINE, ending, evidence
+from fluxgym.ui.api.run_outcome import EVIDENCE_LINES, MAX_LINE, evidence, run_outcome
 from tests.support.photos import write_cats
 from tests.support.runs import make_run
 
@@ -24,7 +24,7 @@ def failed(tmp_path, code="cuda_oom", **record):
 
 
 def explain(run, origin=Origin.TRAINED):
-    return ending(run, session_of(run), origin)
+    return run_outcome(run, session_of(run), origin)
 
 
 def test_failure_has_cause_evidence_exit_code_and_advice(tmp_path):

@@ -8,9 +8,9 @@ from dataclasses import replace
 import pytest
 
 from fluxgym.app_settings import Settings
-from fluxgym.config.vram_tiers import DESCRIPTIONS, TIERS
+from fluxgym.config.vram_tiers import TIERS
 from fluxgym.errors import DatasetError, Level, StorageError
-from fluxgym.planning import checks
+from fluxgym.planning import start_checks
 from fluxgym.planning.plan import plan
 from fluxgym.runs import disk_space
 from fluxgym.sessions.start import StartRequest, start
@@ -63,8 +63,8 @@ def fixture_gpu(monkeypatch):
     """Return a function that gives this machine a GPU of some GiB, or none."""
 
     def have(memory_gib):
-        monkeypatch.setattr(checks, "has_gpu", lambda: memory_gib is not None)
-        monkeypatch.setattr(checks, "smallest_memory_gib", lambda: memory_gib)
+        monkeypatch.setattr(start_checks, "has_gpu", lambda: memory_gib is not None)
+        monkeypatch.setattr(start_checks, "smallest_memory_gib", lambda: memory_gib)
 
     return have
 
@@ -114,7 +114,7 @@ def test_images_that_kohya_checkout_leaves_out_prevent_start(tmp_path):
 @pytest.mark.parametrize("tier", TIERS)
 def test_tier_options_are_reported(tier, look, gpu):
     gpu(48.0)
-    assert tier_line(look(vram=tier)) == ("ok", f"GPU memory {tier}: {DESCRIPTIONS[tier]}.")
+    assert tier_line(look(vram=tier)) == ("ok", f"GPU memory {tier}: {TIERS[tier].description}.")
 
 
 @pytest.mark.parametrize(("tier", "memory", "better"), [("24G", 23.99, "20G"), ("20G", 15.99, "16G"), ("8G", 6.0, "no choice")])
@@ -126,10 +126,10 @@ def test_tier_above_gpu_memory_gives_warning_with_fitting_tier(tier, memory, bet
     assert better in message
 
 
-@pytest.mark.parametrize(("num_bytes", "level"), [(16, "ok"), (checks.LARGE_MODEL_BYTES + 1, "warning")])
+@pytest.mark.parametrize(("num_bytes", "level"), [(16, "ok"), (start_checks.LARGE_MODEL_BYTES + 1, "warning")])
 def test_missing_gpu_is_reported(num_bytes, level, look, gpu, monkeypatch):
     gpu(None)
-    monkeypatch.setattr(checks, "_size", lambda path: num_bytes)
+    monkeypatch.setattr(start_checks, "_size", lambda path: num_bytes)
     found, message = tier_line(look())
     assert found == level
     assert message.startswith("No GPU was found: this training runs on the CPU.")

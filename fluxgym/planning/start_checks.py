@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from fluxgym.config.settings import TrainConfig
-from fluxgym.config.vram_tiers import DESCRIPTIONS, TITLES, best_tier, is_above
+from fluxgym.config.vram_tiers import TIERS, best_tier, is_above
 from fluxgym.contract.buckets import Size
 from fluxgym.contract.caption_files import CAPTION, trained_text
 from fluxgym.contract.dataset_notes import (
@@ -20,9 +20,9 @@ from fluxgym.contract.dataset_notes import (
 from fluxgym.contract.folder_summary import FolderSummary, required_trigger, without_trigger
 from fluxgym.contract.wording import MAX_NAMED
 from fluxgym.dataset.dataset_spec import caption_rules
-from fluxgym.dataset.folder import ImageFolder, check_names, refusal_of, sizes
-from fluxgym.dataset.folder_index import index_of
-from fluxgym.dataset.images import image_problems
+from fluxgym.dataset.folder import ImageFolder, check_names, refusal_of
+from fluxgym.dataset.folder_index import FolderIndex, FolderIndexes
+from fluxgym.dataset.images import DecodedImages
 from fluxgym.errors import ConfigError, DatasetError, FluxGymError, Level, Problem, StorageError, problem_of
 from fluxgym.models.caption_tokens import token_limit, too_long
 from fluxgym.models.catalog import FoundFiles, Model, find_files, regularization_folder
@@ -55,6 +55,15 @@ class ImageSet:
     regularization_sizes: tuple[Size, ...] = ()
     is_complete: bool = True
     captions: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainedFolders:
+    """Where the images of a training are: its own, and models, in which its regularization images may be; indexes reads them."""
+
+    images: Path
+    models: Path
+    indexes: FolderIndexes
 
 
 class Findings:
@@ -110,7 +119,7 @@ def check_model(model: Model | None, models: Path, findings: Findings) -> FoundF
 
 def report_tier(config: TrainConfig, files: FoundFiles | None, findings: Findings) -> None:
     """Report what the VRAM tier switches, and if there is no GPU, or one with less memory than the tier is for."""
-    tier, switches = config.vram, DESCRIPTIONS[config.vram]
+    tier, switches = config.vram, TIERS[config.vram].description
     if not has_gpu():
         is_large = files is not None and _size(files.transformer) > LARGE_MODEL_BYTES
         slow = " A model of this size needs days there." if is_large else ""
@@ -122,7 +131,7 @@ def report_tier(config: TrainConfig, files: FoundFiles | None, findings: Finding
         findings.add(Level.OK, f"GPU memory {tier}: {switches}.", "vram")
         return
     better = best_tier(memory)
-    remedy = f"choose {TITLES[better]}" if better else "no choice is for so small a card"
+    remedy = f"choose {TIERS[better].title}" if better else "no choice is for so small a card"
     message = f"This GPU has {memory:.0f} GiB of memory, and GPU memory {tier} is for larger cards: it may run out of memory; {remedy}."
     findings.add(Level.WARNING, message, "vram")
 
@@ -134,18 +143,20 @@ def _size(path: Path) -> int:
         return 0
 
 
-def read_images(config: TrainConfig, folder: Path, models: Path, findings: Findings) -> ImageSet:
+def read_images(config: TrainConfig, folders: TrainedFolders, findings: Findings) -> ImageSet:
     """Return the images and regularization images, and report which files would not be trained or would be misread."""
     rules = findings.attempt(lambda: caption_rules(config), "advanced")
     extension = CAPTION if rules is None else rules.extension
-    summary = findings.attempt(lambda: index_of(folder, extension).summary(), IMAGES)
+    folder, indexes = folders.images, folders.indexes
+    summary = findings.attempt(lambda: indexes.of(folder, extension).summary(), IMAGES)
     if summary is not None:
         _report_summary(config, summary, extension, findings)
     num_problems = len(findings.problems)
-    regularization = findings.attempt(lambda: regularization_folder(config, models), IMAGES)
+    regularization = findings.attempt(lambda: regularization_folder(config, folders.models), IMAGES)
     if regularization is not None:
-        _report_regularization(regularization, extension, findings)
-    own, others = _sizes(folder, findings), _sizes(regularization, findings) if regularization else ()
+        index = indexes.of(regularization, extension)
+        _report_regularization(regularization, index, extension, findings)
+    own, others = _sizes(indexes.of(folder), findings), _sizes(indexes.of(regularization), findings) if regularization else ()
     return ImageSet(
         folder=folder,
         count=len(summary.captions) if summary else 0,
@@ -193,8 +204,8 @@ def _report_unreadable(summary: FolderSummary, findings: Findings) -> None:
         findings.refuse(DatasetError(undecodable_sentence(name)), IMAGES)
 
 
-def _report_regularization(folder: Path, extension: str, findings: Findings) -> None:
-    summary = findings.attempt(lambda: index_of(folder, extension).summary(), "reg_data_dir")
+def _report_regularization(folder: Path, index: FolderIndex, extension: str, findings: Findings) -> None:
+    summary = findings.attempt(index.summary, "reg_data_dir")
     if summary is not None and not summary.captions:
         sentence = no_images_sentence(summary.subfolders) or "Choose a folder with images, or leave it empty."
         findings.refuse(DatasetError(f"There are no regularization images in {folder}. {sentence}"), "reg_data_dir")
@@ -204,8 +215,8 @@ def _report_regularization(folder: Path, extension: str, findings: Findings) -> 
             findings.add(Level.WARNING, f"Regularization images: {sentence}", "reg_data_dir")
 
 
-def _sizes(folder: Path, findings: Findings) -> tuple[Size, ...]:
-    return findings.attempt(lambda: tuple(sizes(folder)), IMAGES) or ()
+def _sizes(index: FolderIndex, findings: Findings) -> tuple[Size, ...]:
+    return findings.attempt(index.sizes, IMAGES) or ()
 
 
 def _report_counts(config: TrainConfig, images: int, captioned: int, findings: Findings) -> None:
@@ -248,12 +259,12 @@ def check_formats(trainer: TrainerBackend, images: ImageSet, findings: Findings)
             findings.add(Level.ERROR, message, IMAGES)
 
 
-def check_pixels_of(images: ImageSet, findings: Findings, *, may_decode: bool) -> bool:
+def check_pixels_of(images: ImageSet, decoded: DecodedImages, findings: Findings, *, may_decode: bool) -> bool:
     """Decode the images completely and report the first damaged ones; return False if decoding is necessary and not allowed."""
     others = images.regularization
     regularization = findings.attempt(ImageFolder(others).names, "reg_data_dir") if others else None
     for folder, names, where in ((images.folder, images.captions, IMAGES), (others, regularization, "reg_data_dir")):
-        problems = image_problems([folder / name for name in names], may_decode=may_decode) if folder and names else []
+        problems = decoded.problems([folder / name for name in names], may_decode=may_decode) if folder and names else []
         if problems is None:
             return False
         for problem in problems[:MAX_NAMED]:

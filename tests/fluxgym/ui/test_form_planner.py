@@ -9,9 +9,9 @@ from fluxgym.errors import Level
 from fluxgym.runs.launch_spec import DeviceRequest, LaunchSpec, write_launch_spec
 from fluxgym.sessions.index import SessionIndex
 from fluxgym.sessions.past_speed import UNKNOWN
-from fluxgym.trainers.settings_check import CHECK_SCRIPT
+from fluxgym.trainers.trainer_verdicts import CHECK_SCRIPT
 from fluxgym.ui.api.answers import ChangedSetting, FormLine
-from fluxgym.ui.form_reply import FormPlanner
+from fluxgym.ui.form_planner import FormPlanner
 from tests.support.photos import write_cats
 from tests.support.runs import dead_process, make_run, record_processes
 from tests.support.small_installation import small_installation

@@ -12,16 +12,16 @@ from library.errors import TrainerError
 from library.sample_prompts import read_prompts
 from library.training.trackers import check_trackers
 from library.weights.header import read_weight_header
-from networks import network_checks
+from networks.network_checks import check_network
 
 
-def check_settings(config: TrainerConfig) -> None:
+def check_without_torch(config: TrainerConfig) -> None:
     """Refuse network, sample prompts, data sets, trackers, log folders and output that cannot be used; takes milliseconds.
 
     Raises:
         TrainerError: Naming the flag or the file.
     """
-    network_checks.check(config)
+    check_network(config)
     _check_weight_files(config.network)
     _check_target(config.save)
     check_trackers(config.log)

@@ -1,6 +1,6 @@
-"""Check a training's settings before Start with the built-in trainer's own parser and checks, in a separate process.
+"""The built-in trainer's verdicts on a training's settings before Start, from its own parser and checks, in a separate process.
 
-The process takes seconds, so its results are cached, and the form runs it only when nothing is typed; Start and the terminal always wait for it.
+The process takes seconds, so the verdicts are cached, and the form asks only when nothing is typed; Start and the terminal always ask.
 """
 
 import json
@@ -12,6 +12,7 @@ import tempfile
 import threading
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple, Self
 
 from fluxgym.config.settings import IN_ADVANCED, OWN_KEYS, SCHEDULERS, TrainConfig
 from fluxgym.errors import ConfigError, Level, Problem, problem_of
@@ -20,7 +21,7 @@ from fluxgym.runs.launch_spec import TrainerOptions, to_words
 
 CHECK_SCRIPT = Path("library", "cli", "check_settings.py")
 TIMEOUT_S = 120.0
-MAX_KEPT = 256
+MAX_VERDICTS = 256
 LABELS = {row.flag: row for row in (*OWN_KEYS, *IN_ADVANCED) if row.flag.startswith("--")}
 # Their values are checked completely by the settings table, so that the trainer need not check them.
 PLAIN = ("network_alpha", "train_batch_size", "save_every_n_steps", "reg_data_dir", "enable_bucket")
@@ -28,21 +29,29 @@ SAVED_IN = ("--output_dir", "--output_name", "--dataset_config", "--sample_promp
 
 
 @dataclass(frozen=True, kw_only=True)
-class CheckedData:
-    """A data set as the trainer's check needs it: dataset.toml, and the optimizer steps of an epoch, None if they are not known."""
+class TrainerQuestion:
+    """What the trainer in a folder is asked about: options, dataset.toml, and the optimizer steps of an epoch, None if they are not known."""
 
+    options: TrainerOptions
     toml: str
-    steps_per_epoch: int | None = None
+    steps_per_epoch: int | None
+    trainer_dir: Path
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Question:
-    """A command line and a data set that the trainer in a folder has to check; has_gpu is True if it would train on a GPU."""
+class _Key(NamedTuple):
+    """What decides the verdict on a question: its command line, and whether it would train on a GPU."""
 
     trainer_dir: Path
     words: tuple[str, ...]
-    data: CheckedData
+    toml: str
+    steps_per_epoch: int | None
     has_gpu: bool
+
+    @classmethod
+    def of(cls, question: TrainerQuestion) -> Self:
+        """Return the key of a question, without the flags that name where files are saved."""
+        options = {flag: values for flag, values in question.options.items() if flag not in SAVED_IN}
+        return cls(question.trainer_dir, tuple(to_words(options)), question.toml, question.steps_per_epoch, has_gpu())
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,36 +78,34 @@ def needs_trainer(config: TrainConfig) -> bool:
     return bool(unusual)
 
 
-class SettingsCheck:
-    """The trainer's verdicts on settings. It checks one training at a time, and equal settings once. Thread-safe."""
+class TrainerVerdicts:
+    """The trainer's verdicts on settings. It is asked about one training at a time, and once about the same. Thread-safe."""
 
     def __init__(self) -> None:
         self._asking = threading.Lock()
-        self._answers: dict[_Question, _Verdict] = {}
+        self._verdicts: dict[_Key, _Verdict] = {}
 
-    def problems(self, options: TrainerOptions, data: CheckedData, trainer_dir: Path, *, may_ask: bool) -> tuple[Problem, ...] | None:
-        """Return the trainer's refusal of these options and this data set, beside the field that it is about; () if it accepts them.
+    def problems(self, question: TrainerQuestion, *, may_ask: bool) -> tuple[Problem, ...] | None:
+        """Return what the trainer refuses of a training, beside the field that it is about; () if it accepts it.
 
-        Returns None if the result is not cached and may_ask is False. A trainer without the check is not run.
+        Returns None if the verdict is not known and may_ask is False. A trainer without the check is not asked.
         """
-        if not (trainer_dir / CHECK_SCRIPT).is_file():
+        if not (question.trainer_dir / CHECK_SCRIPT).is_file():
             return ()
-        asked = {flag: values for flag, values in options.items() if flag not in SAVED_IN}
-        words = tuple(to_words(asked))
-        question = _Question(trainer_dir=trainer_dir, words=words, data=data, has_gpu=has_gpu())
+        key = _Key.of(question)
         try:
-            verdict = self._ask(question) if may_ask else self._answers.get(question)
+            verdict = self._ask(key) if may_ask else self._verdicts.get(key)
         except _CheckFailed as error:
             message = f"The trainer could not check the advanced settings ({error}); it checks them when it starts."
             return (Problem(level=Level.WARNING, message=message, field="advanced"),)
         return None if verdict is None else _problems(verdict)
 
-    def _ask(self, question: _Question) -> _Verdict:
+    def _ask(self, key: _Key) -> _Verdict:
         with self._asking:
-            verdict = self._answers.get(question) or _ask(question)
-            if len(self._answers) >= MAX_KEPT:
-                self._answers.pop(next(iter(self._answers)), None)
-            self._answers[question] = verdict
+            verdict = self._verdicts.get(key) or _ask(key)
+            if len(self._verdicts) >= MAX_VERDICTS:
+                self._verdicts.pop(next(iter(self._verdicts)), None)
+            self._verdicts[key] = verdict
             return verdict
 
 
@@ -107,15 +114,15 @@ def _problems(verdict: _Verdict) -> tuple[Problem, ...]:
     return (*problems, _refusal(verdict.refusal)) if verdict.refusal else tuple(problems)
 
 
-def _ask(question: _Question) -> _Verdict:
+def _ask(key: _Key) -> _Verdict:
     with tempfile.TemporaryDirectory(prefix="fluxgym-check-") as folder:
         toml = Path(folder) / "dataset.toml"
-        toml.write_text(question.data.toml, encoding="utf-8")
-        argv = [*question.words, "--output_dir", folder, "--output_name", "x", "--dataset_config", str(toml)]
+        toml.write_text(key.toml, encoding="utf-8")
+        argv = [*key.words, "--output_dir", folder, "--output_name", "x", "--dataset_config", str(toml)]
         try:
             done = subprocess.run(
-                [sys.executable, str(question.trainer_dir / CHECK_SCRIPT)],
-                input=json.dumps({"argv": argv, "steps_per_epoch": question.data.steps_per_epoch, "has_gpu": question.has_gpu}),
+                [sys.executable, str(key.trainer_dir / CHECK_SCRIPT)],
+                input=json.dumps({"argv": argv, "steps_per_epoch": key.steps_per_epoch, "has_gpu": key.has_gpu}),
                 capture_output=True,
                 text=True,
                 timeout=TIMEOUT_S,

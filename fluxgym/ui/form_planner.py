@@ -7,13 +7,13 @@ from pathlib import Path
 from fluxgym.app_settings import Settings
 from fluxgym.config.defaults import DEFAULTS, when_empty
 from fluxgym.config.settings import OTHER_FLAGS, SETTINGS
-from fluxgym.config.vram_tiers import DESCRIPTIONS
+from fluxgym.config.vram_tiers import TIERS
 from fluxgym.engines.base import Engine
 from fluxgym.engines.registry import engine_for
 from fluxgym.errors import Detail, FluxGymError, Level
 from fluxgym.models.catalog import get_model
-from fluxgym.planning.checks import trigger_of_captions
-from fluxgym.planning.plan import TrainingPlan, checked, plan_unchecked
+from fluxgym.planning.plan import Planner, PlanningCaches, TrainingPlan
+from fluxgym.planning.start_checks import trigger_of_captions
 from fluxgym.runs.paths import OutputsPaths
 from fluxgym.runs.state import State
 from fluxgym.sessions.index import SessionIndex
@@ -29,17 +29,18 @@ NO_GPU = " No GPU found: training runs on the CPU."
 
 @dataclass(frozen=True, kw_only=True)
 class PlannedForm:
-    """The plan of what the form holds, and what is shown beside its fields."""
+    """The plan of the form's training, and what is shown beside its fields."""
 
     plan: TrainingPlan
     checks: FormChecks
 
 
 class FormPlanner:
-    """Plans the content of the form and reports its errors."""
+    """Plans the form's training and reports its errors."""
 
-    def __init__(self, settings: Settings, index: SessionIndex) -> None:
+    def __init__(self, settings: Settings, index: SessionIndex, caches: PlanningCaches | None = None) -> None:
         self._settings = settings
+        self._planner = Planner(settings, caches)
         outputs = OutputsPaths(settings.outputs)
         self._engine = engine_for(outputs)
         self._speeds = PastSpeeds(outputs, index)
@@ -48,10 +49,11 @@ class FormPlanner:
         """Return the plan and everything that is shown beside the fields. `pressed` is True after a click on Start; an empty name is then an error too.
 
         errors are those of fields whose content is not a value at all. With `pressed` or `ask`, the checks are made that take
-        seconds (see `checked`); otherwise the answer says that they are not made yet.
+        seconds (see `Planner.checked`); otherwise the answer says that they are not made yet.
         """
         errors = dict(errors)
-        plan = checked(plan_unchecked(form_values.usable(state, errors), images, self._settings), may_wait=pressed or ask)
+        unchecked = self._planner.plan_unchecked(form_values.usable(state, errors), images)
+        plan = self._planner.checked(unchecked, may_wait=pressed or ask)
         lines = _lines(plan, errors)
         is_whole = not set(errors) - {"lora_name"}  # what the plan has a default for is not shown as a number of steps
         if not pressed and not state["lora_name"].strip():
@@ -130,7 +132,7 @@ def _lines(plan: TrainingPlan, errors: Errors) -> list[FormLine]:
 
 
 def _details(plan: TrainingPlan, errors: Errors) -> dict[str, tuple[Detail, ...]]:
-    """Return the lists that belong to the errors shown beside fields, such as the files that the base model lacks."""
+    """Return the lists that belong to the errors shown beside fields, such as the files of the base model that are missing."""
     return {
         problem.field: problem.details
         for problem in plan.errors
@@ -140,7 +142,7 @@ def _details(plan: TrainingPlan, errors: Errors) -> dict[str, tuple[Detail, ...]
 
 def _notes(plan: TrainingPlan, engine: Engine) -> dict[str, str]:
     """Return what is known about the model's files and the GPU memory, to be shown below these fields."""
-    notes = {"vram": f"{DESCRIPTIONS[plan.config.vram]}.{NO_GPU if engine.devices.names() == ('cpu',) else ''}"}
+    notes = {"vram": f"{TIERS[plan.config.vram].description}.{NO_GPU if engine.devices.names() == ('cpu',) else ''}"}
     if plan.model is not None and plan.files is not None:
         notes["base_model"] = f"All files are on disk. License: {plan.model.license or 'unknown'}."
     return notes

@@ -8,8 +8,8 @@ import pytest
 from fluxgym.config.settings import TrainConfig
 from fluxgym.errors import ConfigError, Level
 from fluxgym.models.catalog import list_models
-from fluxgym.trainers import settings_check
-from fluxgym.trainers.settings_check import CheckedData, SettingsCheck, needs_trainer
+from fluxgym.trainers import trainer_verdicts
+from fluxgym.trainers.trainer_verdicts import TrainerQuestion, TrainerVerdicts, needs_trainer
 from tests.support.photos import write_cats
 from tests.support.source_tree import ROOT
 
@@ -17,12 +17,14 @@ TRAINER = ROOT / "sd-scripts"
 MODELS = {f"--{name}": ("x",) for name in ("pretrained_model_name_or_path", "ae", "clip_l", "t5xxl")}
 
 
-NO_DATA = CheckedData(toml="")
+def question(options, trainer, toml="", steps_per_epoch=None):
+    """Return a question to the trainer in a folder."""
+    return TrainerQuestion(options=options, toml=toml, steps_per_epoch=steps_per_epoch, trainer_dir=trainer)
 
 
 def asked(options, toml, trainer, steps_per_epoch=None):
     """Return what the trainer says about settings that it was never asked about."""
-    return SettingsCheck().problems(options, CheckedData(toml=toml, steps_per_epoch=steps_per_epoch), trainer, may_ask=True)
+    return TrainerVerdicts().problems(question(options, trainer, toml, steps_per_epoch), may_ask=True)
 
 
 @pytest.fixture(name="ask")
@@ -55,16 +57,16 @@ def test_setting_that_trainer_refuses_is_error_of_its_field(ask, options, field,
 
 def test_check_passes_steps_per_epoch_and_gpu_availability(tmp_path, monkeypatch):
     trainer = fake_trainer(tmp_path / "t", "print(json.dumps({'error': json.dumps(request), 'unchecked': []}))")
-    monkeypatch.setattr(settings_check, "has_gpu", lambda: True)
+    monkeypatch.setattr(trainer_verdicts, "has_gpu", lambda: True)
     (problem,) = asked({"--seed": ("1",)}, "", trainer, steps_per_epoch=7)
     assert '"steps_per_epoch": 7, "has_gpu": true' in problem.message
 
 
 def test_changed_number_of_steps_is_checked_again(counted):
     trainer, count = counted
-    check = SettingsCheck()
+    verdicts = TrainerVerdicts()
     for steps in (1, 2):
-        check.problems({"--seed": ("1",)}, CheckedData(toml="", steps_per_epoch=steps), trainer, may_ask=True)
+        verdicts.problems(question({"--seed": ("1",)}, trainer, steps_per_epoch=steps), may_ask=True)
     assert count() == 2
 
 
@@ -84,7 +86,7 @@ def test_class_of_users_own_is_not_imported(ask, tmp_path, monkeypatch):
 
 
 def fake_trainer(folder, body):
-    script = folder / settings_check.CHECK_SCRIPT
+    script = folder / trainer_verdicts.CHECK_SCRIPT
     script.parent.mkdir(parents=True)
     script.write_text(f"import json, sys\nrequest = json.load(sys.stdin)\n{body}\n")
     return folder
@@ -101,28 +103,28 @@ def fixture_counted(tmp_path):
 
 def test_equal_settings_are_checked_once(counted):
     trainer, count = counted
-    check = SettingsCheck()
+    verdicts = TrainerVerdicts()
     for name in ("one", "two"):  # the run's own name does not matter
-        assert check.problems({"--output_name": (name,), "--seed": ("1",)}, NO_DATA, trainer, may_ask=True) == ()
+        assert verdicts.problems(question({"--output_name": (name,), "--seed": ("1",)}, trainer), may_ask=True) == ()
     assert count() == 1
 
 
 def test_check_without_process_returns_only_cached_result(counted):
     trainer, count = counted
-    check = SettingsCheck()
-    assert check.problems({"--seed": ("1",)}, NO_DATA, trainer, may_ask=False) is None
+    verdicts = TrainerVerdicts()
+    assert verdicts.problems(question({"--seed": ("1",)}, trainer), may_ask=False) is None
     assert count() == 0
-    check.problems({"--seed": ("1",)}, NO_DATA, trainer, may_ask=True)
-    assert check.problems({"--seed": ("1",)}, NO_DATA, trainer, may_ask=False) == ()
-    assert check.problems({"--seed": ("2",)}, NO_DATA, trainer, may_ask=False) is None
+    verdicts.problems(question({"--seed": ("1",)}, trainer), may_ask=True)
+    assert verdicts.problems(question({"--seed": ("1",)}, trainer), may_ask=False) == ()
+    assert verdicts.problems(question({"--seed": ("2",)}, trainer), may_ask=False) is None
     assert count() == 1
 
 
 def test_concurrent_checks_run_trainer_once(counted):
     trainer, count = counted
-    check = SettingsCheck()
+    verdicts = TrainerVerdicts()
     with ThreadPoolExecutor(4) as threads:
-        found = list(threads.map(lambda _: check.problems({"--seed": ("1",)}, NO_DATA, trainer, may_ask=True), range(4)))
+        found = list(threads.map(lambda _: verdicts.problems(question({"--seed": ("1",)}, trainer), may_ask=True), range(4)))
     assert (found, count()) == ([()] * 4, 1)
 
 
