@@ -1,4 +1,4 @@
-"""Files are opened in one way: neither links, pipes nor giants, images by one reader, text without a byte order mark. Each exception has a reason."""
+"""Files are opened in one way: no links, pipes or files above a limit, images by one reader, text without a byte order mark. Each exception has a reason."""
 
 import ast
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""The language rules: no word of the project's former private dialect in code or texts, except those that wording_allowed.toml names with a reason."""
+"""The language rules: no listed non-standard word in code or texts, except those that wording_allowed.toml names with a reason."""
 
 import re
 import subprocess

@@ -1,4 +1,4 @@
-"""Dialogs that only come up in rare situations: consent before a resume, removed runs, and a name that is taken."""
+"""Dialogs that only come up in rare situations: consent before a resume, removed runs, and an existing name."""
 
 import os
 import time

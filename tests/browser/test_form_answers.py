@@ -1,4 +1,4 @@
-"""What the form says before Start: warnings beside their field, the time, and nothing about images while an upload is not answered."""
+"""What the form shows before Start: warnings at their field, the duration, and no image problems during an upload."""
 
 import re
 

@@ -1,4 +1,4 @@
-"""No answer overwrites what is typed: every kind of field, at several latencies, in two tabs, and while the app is down."""
+"""No answer overwrites what is typed: every field type, at several latencies, in two tabs, and while the app is down."""
 
 import re
 

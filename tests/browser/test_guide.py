@@ -1,4 +1,4 @@
-"""The guide's sentences about the page, in a real browser: the position of the banner, its examples, and what a refresh restores."""
+"""The guide's statements about the page, in a real browser: the position of the banner, its examples, and what a refresh restores."""
 
 import json
 import re

@@ -1,4 +1,4 @@
-"""The page in a real browser: it makes no request to other hosts, fits every width, shows errors at their fields, and loses nothing that was typed."""
+"""The page in a real browser: it makes no request to other hosts, fits every width, shows errors at their fields, and keeps typed values."""
 
 import re
 from urllib.parse import urlsplit

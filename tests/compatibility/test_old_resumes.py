@@ -1,4 +1,4 @@
-"""Runs of the old code go on in the current code: to their end, from the step they had reached, with the caches that exist.
+"""Runs of the old code continue in the current code: to their end, from the step they had reached, with the caches that exist.
 
 Only the command line is used, so that no move of a module changes this file. These are real trainings; the quick tests are in test_old_outputs.py.
 """

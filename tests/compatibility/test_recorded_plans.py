@@ -1,6 +1,6 @@
 """200 generated states give the plans, errors and form fields that the code before the restructuring gave; see record_plans.py.
 
-What decides and what is only worded are separate tests: a change of words must fail `..._labels` and `..._messages` alone.
+What decides and what is only worded are separate tests: a change of texts must fail `..._labels` and `..._messages` alone.
 """
 
 import re

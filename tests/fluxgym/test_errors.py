@@ -1,4 +1,4 @@
-"""The tree of exceptions in the docstring is the tree in the code, and there is no other."""
+"""The tree of exceptions in the docstring equals that in the code."""
 
 import ast
 import re

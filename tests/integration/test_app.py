@@ -1,4 +1,4 @@
-"""app.py as people start it: its greeting, its token, and one plain sentence for what goes wrong."""
+"""app.py as users start it: its output, its token, and one message for each error."""
 
 import contextlib
 import os

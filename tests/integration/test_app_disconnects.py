@@ -1,4 +1,4 @@
-"""Clients of the running app that close their connection in the middle: no traceback in the log, and the app goes on."""
+"""Clients of the running app that close their connection in the middle: no traceback in the log, and the app continues."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""A training that was stopped and resumed, any number of times, in any way, leaves the very file that the uninterrupted one leaves."""
+"""A training that was stopped and resumed, any number of times, in any way, writes the same file as the uninterrupted one."""
 
 import signal
 

@@ -1,4 +1,4 @@
-"""Whole trainings with held-out images and masks: validation leaves no trace, also over a stop; a mask decides what is learned from."""
+"""Whole trainings with held-out images and masks: validation does not affect training, also after a resume; masked pixels are not learned."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""A run whose files are links, pipes, devices or giants: the list, the page, export, repair and delete answer quickly, in little memory, and leak nothing."""
+"""A run with files that are links, pipes, devices or too large: the list, the page, export, repair and delete answer quickly and leak nothing."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""A checkout of kohya's under the real launcher: progress from its output, a verified end, a stop that says what is lost, a resume."""
+"""A checkout of kohya's under the real launcher: progress from its output, a verified end, a stop that reports what is lost, a resume."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""The learning is real: over its epochs each kind of network and each optimizer brings samples of the trigger nearer to the training photos.
+"""Training works: over its epochs each kind of network and each optimizer brings samples of the trigger nearer to the training photos.
 
 Measured on the trainer's own samples with fixed seeds: the distance of their latents to the nearest training photo's, beside that of the base's
 samples; an untrained network leaves it where it was. FLUXGYM_TEST_LEARNING=all tries every case and, with -s, prints a table.

@@ -1,4 +1,4 @@
-"""What is done for speed costs nothing: the loss of every step is that of the plain float32 training over the same draws."""
+"""Optimizations for speed do not change the loss: the loss of every step is that of the plain float32 training over the same draws."""
 
 import statistics
 

@@ -1,4 +1,4 @@
-"""The trainer finds fluxgym.contract from wherever it is called, never hides a package of its own, and is refused without it."""
+"""The trainer finds fluxgym.contract from any working directory, never hides a package of its own, and is refused without it."""
 
 import os
 import shutil

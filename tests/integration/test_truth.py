@@ -1,4 +1,4 @@
-"""A small model of the truth beside real processes: whatever is done to runs in whatever order, the list says what the model says.
+"""A small model of the truth beside real processes: after any actions in any order, the list equals the model.
 
 Two runs share one device. Hypothesis draws the order of starts, stops, kills, freezes (also of the dispatcher), resumes, damage, renames, reboots
 and clock jumps;

@@ -1,4 +1,4 @@
-"""One outputs folder under odd conditions: two apps on it, a file system without locks, a read-only and a full one."""
+"""One outputs folder under unusual conditions: two apps on it, a file system without locks, a read-only and a full one."""
 
 import errno
 import fcntl

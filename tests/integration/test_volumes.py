@@ -1,4 +1,4 @@
-"""Volumes of pods, WSL2 and network storage, which refuse flock, chmod, fsync of a folder, mmap and hard links: everything works, or one sentence."""
+"""Volumes of pods, WSL2 and network storage, which refuse flock, chmod, fsync of a folder, mmap and hard links: everything works, or one error message."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""The terminal draws what the trainer draws from the same model, LoRA and seed; a LoRA changes the image as much as its strength says."""
+"""The terminal generates the same image as the trainer from the same model, LoRA and seed; a LoRA changes the image in proportion to its strength."""
 
 import subprocess
 import sys

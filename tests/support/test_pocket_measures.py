@@ -1,4 +1,4 @@
-"""The measures give the known values of test images, and distinguish color from noise."""
+"""The measures return the known values of test images, and distinguish color from noise."""
 
 import numpy as np
 import pytest

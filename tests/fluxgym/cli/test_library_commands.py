@@ -1,4 +1,4 @@
-"""The terminal commands for history, templates, transfer and cleanup: each does its work, and each mistake is reported in one sentence."""
+"""The terminal commands for history, templates, transfer and cleanup: each does its work, and each user error is reported with one error message."""
 
 import io
 import json

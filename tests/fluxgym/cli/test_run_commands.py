@@ -1,4 +1,4 @@
-"""The terminal commands for runs: the same status as on the page, and one sentence for a mistake, never a traceback."""
+"""The terminal commands for runs: the same status as on the page, and one error message for a user error, never a traceback."""
 
 import argparse
 import json

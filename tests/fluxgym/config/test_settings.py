@@ -1,4 +1,4 @@
-"""The settings table and TrainConfig agree; FluxGym's defaults, the guide's keys, and one sentence for every value that cannot be used."""
+"""The settings table and TrainConfig agree; FluxGym's defaults, the guide's keys, and one error message for every invalid value."""
 
 from dataclasses import fields
 

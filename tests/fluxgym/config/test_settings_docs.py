@@ -1,4 +1,4 @@
-"""docs/settings.md is what the settings table says."""
+"""docs/settings.md is derived from the settings table."""
 
 from pathlib import Path
 

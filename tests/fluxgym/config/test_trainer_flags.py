@@ -1,4 +1,4 @@
-"""The page's knowledge of the flags equals the trainer's own parser; what cannot be used is refused by name."""
+"""The page's list of flags equals the trainer's parser; unusable flags are refused with their names."""
 
 import json
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""FluxGym's three tiers are FluxGym's, flag for flag; the others follow kohya's advice; every tier says what it switches."""
+"""FluxGym's three tiers are FluxGym's, flag for flag; the others follow kohya's advice; every tier describes what it changes."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Captions belong to images by name, as people and their systems write the names; nothing in a folder is passed over silently."""
+"""Captions are paired with images by name, as users and operating systems write the names; unused files are reported."""
 
 import pytest
 

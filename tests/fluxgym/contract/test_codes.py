@@ -1,4 +1,4 @@
-"""The codes have the values that are on disks; that the page has words for each is tested in tests/fluxgym/ui/api/test_session_rows.py."""
+"""The codes have the values that are on disks; that the page has a text for each is tested in tests/fluxgym/ui/api/test_session_rows.py."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""Each thing that a user would lose without knowing is one sentence that names the files."""
+"""Each unused or missing file of a dataset gives one message with its name."""
 
 import pytest
 

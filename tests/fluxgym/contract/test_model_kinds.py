@@ -1,4 +1,4 @@
-"""Files of another format and other models are called by their names."""
+"""Files of another format and other models are identified by name."""
 
 import pytest
 

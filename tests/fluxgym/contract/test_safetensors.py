@@ -1,4 +1,4 @@
-"""Headers are read as the safetensors library reads them; damaged ones are refused with their kind of damage."""
+"""Headers are read as the safetensors library reads them; damaged ones are refused with the type of damage."""
 
 import json
 import struct

@@ -1,4 +1,4 @@
-"""A folder of images and captions: matched by name, every edit on disk at once, odd names and files reported."""
+"""A folder of images and captions: matched by name, every edit on disk at once, invalid names and files reported."""
 
 import contextlib
 import os

@@ -1,4 +1,4 @@
-"""Models: where they are looked for, what is wrong with a file, what fills untouched fields."""
+"""Models: search paths, errors of files, and defaults of unchanged fields."""
 
 import struct
 

@@ -1,4 +1,4 @@
-"""Files are what their headers say."""
+"""Model files are identified by their headers."""
 
 import json
 import struct

@@ -1,4 +1,4 @@
-"""What a model lacks is a list: each part with its path, its size, and where it is published."""
+"""Missing model files are listed with path, size and source."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""The checkpoint that settings name to start from: found by each form of its name; checks and Start refuse it with the same sentence."""
+"""The checkpoint that settings name to start from: found by each form of its name; checks and Start refuse it with the same message."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Sample prompts: what kohya would choose itself is written out."""
+"""Sample prompts: values with other kohya defaults are written explicitly."""
 
 from fluxgym.config.settings import TrainConfig
 from fluxgym.planning.sample_prompts import check_sample_prompts, sample_prompts

@@ -1,4 +1,4 @@
-"""Files are whole or as they were before; a disk error is reported in a sentence."""
+"""Writes are atomic; disk errors are reported with a message."""
 
 import os
 import resource

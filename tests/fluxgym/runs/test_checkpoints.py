@@ -1,4 +1,4 @@
-"""Only complete checkpoints are offered, the furthest first; people may use the guide's short names."""
+"""Only complete checkpoints are offered, the latest first; the guide's short names are accepted."""
 
 import hashlib
 import json

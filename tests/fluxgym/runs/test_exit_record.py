@@ -1,4 +1,4 @@
-"""exit.json: it is written even when the disk has filled up meanwhile."""
+"""exit.json: it is written even on a full disk."""
 
 import os
 from pathlib import Path

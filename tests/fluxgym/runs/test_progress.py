@@ -1,4 +1,4 @@
-"""The tail of progress.jsonl, however large or torn; the curve, thinned."""
+"""The tail of progress.jsonl, also of large and truncated files; the curve, thinned."""
 
 import json
 import os

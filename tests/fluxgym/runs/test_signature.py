@@ -1,4 +1,4 @@
-"""Signatures of launch.json: only this installation can make them, and each change is seen."""
+"""Signatures of launch.json: only this installation can make them, and each change is detected."""
 
 import json
 import os

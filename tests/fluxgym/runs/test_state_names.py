@@ -1,4 +1,4 @@
-"""LoRA names in any script become folder names, or are refused in one sentence."""
+"""LoRA names in any script become folder names, or are refused with one error message."""
 
 import pytest
 from hypothesis import given

@@ -1,4 +1,4 @@
-"""ui_state.json: read tolerantly, written whole, unknown keys kept, deleted ones left deleted."""
+"""ui_state.json: tolerant reading, atomic writes, unknown keys kept, deleted files not written again."""
 
 import json
 import threading

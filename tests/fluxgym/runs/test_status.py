@@ -1,4 +1,4 @@
-"""What is shown is derived: a stored `running` without its process is stopped, with the reason."""
+"""The shown status is derived: a stored `running` without its process is stopped, with the reason."""
 
 import os
 import time

@@ -1,4 +1,4 @@
-"""Errors of the operating system become sentences that say what to do, and reason codes."""
+"""Errors of the operating system become error messages with a remedy, and reason codes."""
 
 import errno
 import os

@@ -1,4 +1,4 @@
-"""Unpacking: whatever an archive's headers claim, only a run is extracted, and little is held in memory."""
+"""Unpacking: independent of the archive's headers, only a run is extracted, with little memory."""
 
 import json
 import re

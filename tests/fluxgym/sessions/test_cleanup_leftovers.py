@@ -1,4 +1,4 @@
-"""Leftovers that no process uses are removed at the app's start; what may still be wanted stays."""
+"""Leftovers that no process uses are removed at the app's start; what may still be used is kept."""
 
 import os
 import time

@@ -1,4 +1,4 @@
-"""Too many open files: nothing is called damaged, stopped or missing, since nothing is known; a sentence says what to do."""
+"""Too many open files: nothing is reported as damaged, stopped or missing; a message has the remedy."""
 
 import os
 import resource

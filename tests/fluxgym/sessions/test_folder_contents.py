@@ -1,4 +1,4 @@
-"""The confirmation of a delete names what would be lost."""
+"""The confirmation of a delete lists what would be deleted."""
 
 from fluxgym.sessions.folder_contents import contents
 

@@ -1,4 +1,4 @@
-"""Forget and sweep: only what has ended, and the files stay. What holds for a delete as well is here, too."""
+"""Forget and sweep: only what has ended, and the files stay. Rules that also apply to delete are tested here."""
 
 import os
 import threading

@@ -1,4 +1,4 @@
-"""Repair: a damaged state is written again from what is known, and kept beside it; a good one is left alone."""
+"""Repair: a damaged state is rebuilt from known values and kept as a copy; a valid one is not changed."""
 
 import os
 from dataclasses import replace

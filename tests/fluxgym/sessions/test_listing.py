@@ -1,4 +1,4 @@
-"""The list: newest first, one bad folder never hides the others, the guide's examples are sessions."""
+"""The list: newest first, one damaged folder does not hide the others, the guide's examples are sessions."""
 
 import json
 import os

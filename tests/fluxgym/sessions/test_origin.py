@@ -1,4 +1,4 @@
-"""A copy and an import are what they are until they are started here."""
+"""A copy or an import has this origin until it is started here."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""The time of a training is estimated from completed runs under the same conditions on this machine, and from nothing else."""
+"""The time of a training is estimated from completed runs under the same conditions on this machine, only."""
 
 import json
 import os

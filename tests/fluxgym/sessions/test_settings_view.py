@@ -1,4 +1,4 @@
-"""A run's settings in the words of the form, and how they differ from the defaults, from the parent, and from other versions."""
+"""A run's settings with the labels of the form, and how they differ from the defaults, from the parent, and from other versions."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Start, stop and resume over a real supervisor and a little trainer: files as the contract says, names never overwritten."""
+"""Start, stop and resume over a real supervisor and a small trainer: files as in the contract, names never overwritten."""
 
 import contextlib
 import json

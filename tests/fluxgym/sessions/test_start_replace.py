@@ -1,4 +1,4 @@
-"""Replace: the new run is complete before the old one moves, and after a failure of any step the old run is where it was."""
+"""Replace: the new run is complete before the old one moves, and after a failure of any step the old run is unchanged."""
 
 from contextlib import contextmanager
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Export and import: a round trip changes nothing that matters, and nothing hostile comes in."""
+"""Export and import: a round trip keeps all relevant data, and hostile content is refused."""
 
 import gzip
 import json

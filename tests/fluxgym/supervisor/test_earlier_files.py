@@ -1,4 +1,4 @@
-"""What a folder held before an attempt: files of the attempt are known whatever the clock says."""
+"""What a folder held before an attempt: files of the attempt are recognized independent of the clock."""
 
 import os
 

@@ -1,4 +1,4 @@
-"""How long a phase may be silent: its own limit at first, then what this run has shown; unwatched time does not count."""
+"""Limits of idle time per phase: a default at first, then derived from this run; time without checks does not count."""
 
 import os
 from types import SimpleNamespace

@@ -1,4 +1,4 @@
-"""The verdict on a LoRA: written by the safetensors library as the reference, or damaged by hand."""
+"""The verification of a LoRA: files written by the safetensors library as the reference, or damaged by hand."""
 
 import json
 import os

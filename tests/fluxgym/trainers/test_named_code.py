@@ -1,4 +1,4 @@
-"""What a training names that could execute code or write elsewhere."""
+"""Settings of a training that could execute code or write outside the run."""
 
 import pytest
 

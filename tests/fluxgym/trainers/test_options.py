@@ -1,4 +1,4 @@
-"""The command is FluxGym's, flag for flag, and the trainer's own parser takes it."""
+"""The command is FluxGym's, flag for flag, and the trainer's parser accepts it."""
 
 import shlex
 import sys

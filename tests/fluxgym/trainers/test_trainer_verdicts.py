@@ -1,4 +1,4 @@
-"""What the trainer refuses is refused before Start, beside its field, by the trainer's own checks."""
+"""Settings that the trainer refuses are reported before Start at their field, by the trainer's checks."""
 
 import json
 from concurrent.futures import ThreadPoolExecutor

@@ -1,4 +1,4 @@
-"""The form's events: what a page shows when it opens, what is kept of what was typed, and what Start answers."""
+"""The form's events: what a page shows when it opens, which typed values are kept, and the response to Start."""
 
 import json
 from concurrent.futures import ThreadPoolExecutor

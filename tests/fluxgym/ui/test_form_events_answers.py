@@ -1,4 +1,4 @@
-"""The JSON of the form's answers, one event of each kind after the other, as it was recorded in form_answers.json, without sentences.
+"""The JSON of the form's answers, one event of each kind after the other, as it was recorded in form_answers.json, without messages.
 
 python -m tests.fluxgym.ui.test_form_events_answers > tests/fluxgym/ui/form_answers.json
 """

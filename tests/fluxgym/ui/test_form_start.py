@@ -1,4 +1,4 @@
-"""Start in the form's events: the run it makes, a taken name, a second press, and what prevents it."""
+"""Start in the form's events: the run it makes, an existing name, a second click, and errors."""
 
 import os
 from dataclasses import fields

@@ -1,4 +1,4 @@
-"""Between the fields and ui_state.json: exact round trips, and one sentence beside each field that cannot be used."""
+"""Between the fields and ui_state.json: exact round trips, and one message at each field with an invalid value."""
 
 import json
 from pathlib import Path

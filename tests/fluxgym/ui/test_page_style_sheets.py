@@ -1,4 +1,4 @@
-"""The style sheets have no rules for what does not exist: each class in a selector is given to some element of the page."""
+"""The style sheets have no unused rules: each class in a selector is given to some element of the page."""
 
 import re
 

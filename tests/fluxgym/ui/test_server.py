@@ -1,4 +1,4 @@
-"""The routes for files: what a run's page needs is served, and nothing else on the disk is."""
+"""The routes for files: only the files that a run's page needs are served."""
 
 import asyncio
 import io

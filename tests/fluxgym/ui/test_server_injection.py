@@ -1,4 +1,4 @@
-"""HTML and scripts in names, captions, reasons and templates come back as JSON text that no browser reads as a page."""
+"""HTML and scripts in names, captions, reasons and templates are returned as JSON text that no browser renders."""
 
 import json
 from urllib.parse import quote

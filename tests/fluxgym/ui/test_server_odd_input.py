@@ -1,4 +1,4 @@
-"""Odd input to every route of the route table, and odd states: never a server error, never a raw system message."""
+"""Invalid input to every route of the route table, and invalid states: never a server error, never a raw system message."""
 
 import json
 import re

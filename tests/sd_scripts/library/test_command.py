@@ -1,4 +1,4 @@
-"""Known failures of memory and disk become one sentence with a reason code."""
+"""Known failures of memory and disk become one error message with a reason code."""
 
 import errno
 

@@ -1,4 +1,4 @@
-"""Files are whole or absent, and a killed writer's leftovers are put right."""
+"""Files are complete or absent, and leftovers of a killed writer are repaired."""
 
 import resource
 

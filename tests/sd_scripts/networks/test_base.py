@@ -1,4 +1,4 @@
-"""What is saved comes back, norms stay below their limit, and a resume with dropout is the uninterrupted training bit for bit."""
+"""Saved tensors are loaded again, norms stay below their limit, and a resume with dropout is the uninterrupted training bit for bit."""
 
 from dataclasses import replace
 

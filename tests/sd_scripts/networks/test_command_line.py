@@ -1,4 +1,4 @@
-"""The LoRA commands: a user's mistake gives one error line and exit code 2, and no file is written."""
+"""The LoRA commands: a user error gives one error line and exit code 2, and no file is written."""
 
 import pytest
 import torch

@@ -1,4 +1,4 @@
-"""A merged model draws what model + LoRA draw; LoRAs merged into one add up; what is not touched stays byte for byte."""
+"""A merged model gives the same images as model + LoRA; LoRAs merged into one add up; what is not touched stays byte for byte."""
 
 import hashlib
 

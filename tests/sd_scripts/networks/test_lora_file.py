@@ -1,4 +1,4 @@
-"""A LoRA file is whole, finite and of shapes that fit, or it is named with what is wrong."""
+"""A LoRA file is complete, finite and of matching shapes, or it is reported with the reason."""
 
 import pytest
 import torch

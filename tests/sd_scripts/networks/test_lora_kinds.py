@@ -1,4 +1,4 @@
-"""Files other than plain LoRAs for FLUX are called by their names."""
+"""Files other than plain LoRAs for FLUX are identified by name."""
 
 import pytest
 import torch

@@ -1,4 +1,4 @@
-"""A base with LoRAs merged into it draws what base and LoRAs draw; what does not fit is named."""
+"""A base with LoRAs merged into it gives the same images as base and LoRAs; mismatches are reported."""
 
 import pytest
 import torch

@@ -1,4 +1,4 @@
-"""LyCORIS over our FLUX: trained, saved under its own names, loaded again; what it cannot do here is named."""
+"""LyCORIS over our FLUX: trained, saved under its own names, loaded again; unsupported settings are reported."""
 
 import importlib.util
 

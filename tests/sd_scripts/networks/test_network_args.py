@@ -1,4 +1,4 @@
-"""kohya's --network_args are read, or refused by name."""
+"""kohya's --network_args are parsed, or refused with their names."""
 
 import re
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Scenes are repeatable, and their words say what is drawn."""
+"""Scenes are repeatable, and their captions describe them."""
 
 import numpy as np
 

@@ -1,4 +1,4 @@
-"""Files are recognized by their content, and what is not an image is named for what it is."""
+"""Files are recognized by their content, and other files are refused with the name of their format."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""A worker decodes within its limits, and answers with one sentence where it cannot."""
+"""A worker decodes within its limits, and otherwise replies with one error message."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""progress.jsonl follows training.log: only what is new is read, and torn, odd or huge output does no harm."""
+"""progress.jsonl follows training.log: only new output is read; truncated, invalid or huge output is handled."""
 
 import json
 import time

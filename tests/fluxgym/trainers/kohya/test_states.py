@@ -1,4 +1,4 @@
-"""States of kohya's trainer: one is offered only when all of it was written; an invented position is ignored."""
+"""States of kohya's trainer: only complete ones are offered; an invalid position is ignored."""
 
 import os
 import zipfile

@@ -1,4 +1,4 @@
-"""The banner: at most three rows, in the order of what matters now, and attention only for what the user has not opened."""
+"""The banner: at most three rows, by urgency, and attention only for what the user has not opened."""
 
 import json
 import os

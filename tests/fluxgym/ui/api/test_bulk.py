@@ -1,4 +1,4 @@
-"""Actions on several runs: each is done or refused on its own, nothing is lost that was not counted, and Forget can be undone."""
+"""Actions on several runs: each run is handled or refused separately, everything deleted is counted first, and Forget can be undone."""
 
 import os
 import shutil

@@ -1,4 +1,4 @@
-"""The types of the page's scripts are those of the API, and the API's description says what each route does and answers."""
+"""The types of the page's scripts are those of the API, and the API's description has a summary and a response for each route."""
 
 from pathlib import Path
 

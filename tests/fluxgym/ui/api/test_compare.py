@@ -1,4 +1,4 @@
-"""Two runs side by side: settings as the form names them, results, and both curves."""
+"""Two runs side by side: settings with the labels of the form, results, and both curves."""
 
 import json
 

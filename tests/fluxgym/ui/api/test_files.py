@@ -1,4 +1,4 @@
-"""Several runs are exported as one archive: all that are there, within the limit, and under known names only."""
+"""Several runs are exported as one archive: all existing ones, within the limit, and under known names only."""
 
 import io
 import zipfile

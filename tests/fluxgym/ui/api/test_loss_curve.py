@@ -1,4 +1,4 @@
-"""The loss curve goes to the page in small pieces, however long it is, and what the page has put together equals what the file says."""
+"""The loss curve is sent in increments, and the increments together equal the file."""
 
 import json
 

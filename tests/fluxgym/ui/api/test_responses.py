@@ -1,4 +1,4 @@
-"""What all routes share: a user's mistake becomes one sentence with a status, a bug stays a bug, and an unchanged answer is not sent."""
+"""What all routes share: a user error becomes one message with a status, other exceptions are raised, and an unchanged response is not sent."""
 
 import json
 import time

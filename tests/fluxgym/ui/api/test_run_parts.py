@@ -1,4 +1,4 @@
-"""The parts of a run's page say what is known: facts, LoRA files with their validation loss, settings that differ, the monitor and the history."""
+"""The parts of a run's page: facts, LoRA files with their validation loss, settings that differ, the monitor and the history."""
 
 import os
 

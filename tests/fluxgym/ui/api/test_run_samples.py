@@ -1,4 +1,4 @@
-"""The sample images of a run are ordered by prompt and step, and the next ones are named only if the settings say when they are drawn."""
+"""The sample images of a run are ordered by prompt and step, and the next ones are listed only if the settings have an interval."""
 
 import pytest
 from PIL import Image

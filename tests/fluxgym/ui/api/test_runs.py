@@ -1,4 +1,4 @@
-"""The Run page gets each thing once: curve, log, samples and files are sent only when they are new."""
+"""The Run page gets each change once: curve, log, samples and files are sent only when they are new."""
 
 import json
 import os

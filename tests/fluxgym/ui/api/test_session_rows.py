@@ -1,4 +1,4 @@
-"""What a row says about time and state is true: the word of its date names what the date is."""
+"""Times and states in a row: the label of its date names the event."""
 
 import json
 import time

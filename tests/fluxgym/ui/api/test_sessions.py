@@ -1,4 +1,4 @@
-"""The banner's rows and buttons: the truth of each run, nothing sent twice, and a button that acts on the run it was drawn for."""
+"""The banner's rows and buttons: the true status of each run, nothing sent twice, and buttons that act on the run for which they were shown."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""A file that is too large is refused before its bytes are read; a broken connection leaves nothing."""
+"""A file that is too large is refused before its bytes are read; a broken connection leaves no file."""
 
 import asyncio
 import shutil

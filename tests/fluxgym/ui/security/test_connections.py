@@ -1,4 +1,4 @@
-"""Limits of connections, with real sockets: half-sent requests and silent clients never keep a visitor out."""
+"""Limits of connections, with real sockets: half-sent requests and idle clients never block a visitor."""
 
 import asyncio
 import logging

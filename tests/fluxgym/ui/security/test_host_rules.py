@@ -1,4 +1,4 @@
-"""The sentences about a Host or Origin that is not allowed, through a proxy that behaves as nginx does."""
+"""The error messages about a Host or Origin that is not allowed, through a proxy that behaves as nginx does."""
 
 import pytest
 from starlette.responses import PlainTextResponse

@@ -1,4 +1,4 @@
-"""Without a token, only requests of this machine that show no sign of a proxy are answered."""
+"""Without a token, only requests of this machine without a proxy's headers are accepted."""
 
 import pytest
 from starlette.responses import PlainTextResponse

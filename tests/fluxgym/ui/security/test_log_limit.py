@@ -1,4 +1,4 @@
-"""One line per minute for each kind of event that clients cause."""
+"""One line per minute for each category of events that clients cause."""
 
 import logging
 

@@ -1,4 +1,4 @@
-"""The form of a refusal: JSON for what the page's scripts read, plain text elsewhere."""
+"""The format of a refusal: JSON for the page's scripts, plain text elsewhere."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""The token's comparison, and the throttle's memory."""
+"""The token's comparison, and the bounded throttle."""
 
 from fluxgym.ui.security import token_auth
 from fluxgym.ui.security.token_auth import TRIES, WINDOW_S, Throttle, TokenAuth, make_token

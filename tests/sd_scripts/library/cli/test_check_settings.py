@@ -1,4 +1,4 @@
-"""The check of the app before Start refuses what the trainer refuses, and imports no class of the user's own."""
+"""The check of the app before Start refuses what the trainer refuses, and imports no custom class of the user."""
 
 import pytest
 

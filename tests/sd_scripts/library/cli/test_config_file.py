@@ -1,4 +1,4 @@
-"""--config_file is a command line in a file: the same names, the same checks, and the command line itself wins."""
+"""--config_file is a command line in a file: the same names, the same checks, and the command line has precedence."""
 
 from dataclasses import replace
 

@@ -1,4 +1,4 @@
-"""Each of kohya's flags has one answer, and an honored flag is one that the trainer really reads."""
+"""Each of kohya's flags has one support class, and the trainer reads each honored flag."""
 
 import json
 import re

@@ -1,4 +1,4 @@
-"""Batches: counts as kohya's, the same images in the same order whatever the workers do; odd images are handled or named."""
+"""Batches: counts as kohya's, the same images in the same order for any number of workers; unusual images are handled or reported."""
 
 import os
 import struct

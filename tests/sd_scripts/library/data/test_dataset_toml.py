@@ -1,4 +1,4 @@
-"""dataset.toml: kohya's keys and defaults; what is unknown, of another type or missing is named."""
+"""dataset.toml: kohya's keys and defaults; unknown, mistyped and missing keys are reported."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""Caches through the real encoders: they give what the encoders give, and exactly what changed is made again."""
+"""Caches through the real encoders: they equal the encoders' output, and only changed entries are encoded again."""
 
 import shutil
 from pathlib import Path

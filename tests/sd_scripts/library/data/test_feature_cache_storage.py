@@ -1,4 +1,4 @@
-"""Caches: whole or absent, shared by runs and threads, never in the way of a training."""
+"""Caches: complete or absent, shared by runs and threads; their errors do not stop a training."""
 
 import os
 import subprocess

@@ -1,4 +1,4 @@
-"""kohya's metadata file: captions and tags of images, by .json or .jsonl; what is wrong in it is named."""
+"""kohya's metadata file: captions and tags of images, by .json or .jsonl; errors in it are reported."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""A checkpoint is complete or absent, restores everything, and names what is damaged."""
+"""A checkpoint is complete or absent, restores everything, and reports damaged files."""
 
 import json
 from dataclasses import asdict, replace

@@ -1,4 +1,4 @@
-"""The validation loss: at fixed levels with fixed noise, over the held-out images alone, without a trace in the training."""
+"""The validation loss: at fixed levels with fixed noise, over the held-out images alone, without an effect on the training."""
 
 import json
 from contextlib import nullcontext

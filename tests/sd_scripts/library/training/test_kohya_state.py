@@ -1,4 +1,4 @@
-"""A state folder in the layout of accelerate, as kohya writes it, is loaded; a file that could run code is refused by name."""
+"""A state folder in the layout of accelerate, as kohya writes it, is loaded; a file that could run code is refused with its name."""
 
 import json
 import pickle

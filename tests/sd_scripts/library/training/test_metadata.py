@@ -1,4 +1,4 @@
-"""A LoRA's metadata beyond the figures: the author's words and an image, as kohya writes them."""
+"""A LoRA's metadata beyond the figures: the author's texts and an image, as kohya writes them."""
 
 import base64
 

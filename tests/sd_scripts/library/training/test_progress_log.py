@@ -1,4 +1,4 @@
-"""progress.jsonl: whole lines, in order, the reason of a failure last."""
+"""progress.jsonl: complete lines, in order, the reason of a failure last."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""Log lines go where the flags say."""
+"""Log lines are written where the flags direct them."""
 
 import logging
 

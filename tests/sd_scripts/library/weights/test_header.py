@@ -1,4 +1,4 @@
-"""The header of a file of weights is read without PyTorch, and what is wrong with the file is one sentence."""
+"""The header of a file of weights is read without PyTorch, and errors of the file are one message."""
 
 import subprocess
 import sys

@@ -1,4 +1,4 @@
-"""One model out of many files: shards, folders, precisions and scales; memory stays within what is kept and the largest tensor."""
+"""One model from many files: shards, folders, precisions and scales; memory stays within what is kept and the largest tensor."""
 
 import json
 import subprocess

@@ -1,4 +1,4 @@
-"""A damaged model file is named with what is wrong; an intact one is read tensor by tensor."""
+"""A damaged model file is reported with the reason; an intact one is read tensor by tensor."""
 
 import pytest
 import torch

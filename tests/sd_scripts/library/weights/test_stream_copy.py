@@ -1,4 +1,4 @@
-"""A copied file has its changes and is otherwise byte for byte what it was; a failed copy leaves nothing."""
+"""A copied file has its changes and is otherwise byte for byte what it was; a failed copy leaves no file."""
 
 import pytest
 import torch
