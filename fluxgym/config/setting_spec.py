@@ -4,12 +4,12 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-from fluxgym.config.values import MAX_RATE, is_rate, is_text, number_hint, short, to_integer, to_number, to_switch
+from fluxgym.config.values import MAX_RATE, MIN_RATE, is_rate, number_hint, short, to_integer, to_number, to_switch, unwritable
 from fluxgym.errors import ConfigError
 
 
 class SettingType(StrEnum):
-    """The type of a setting's value, which also determines the type of its form field."""
+    """The type of a setting's value, and with it the kind of its form field."""
 
     TEXT = "text"
     LINES = "lines"
@@ -113,14 +113,15 @@ class Setting:
                 self._check_range(value)
             case SettingType.RATE:
                 if not is_rate(value):
-                    limits = f"must be a number above 0 and at most {MAX_RATE}, such as {self.default}"
-                    raise self._error(f"{limits}, not “{short(value)}”.{number_hint(value)}")
+                    raise self._error(
+                        f"must be a number from {MIN_RATE:g} to {MAX_RATE}, such as {self.default}, not “{short(value)}”.{number_hint(value)}"
+                    )
             case SettingType.CHOICE if self.choices:
                 values = [choice.value for choice in self.choices]
                 if value not in values:
                     raise self._error(f"must be one of {', '.join(values)}, not “{short(value)}”.")
-            case SettingType.TEXT | SettingType.LINES | SettingType.CHOICE if not is_text(value):
-                raise self._error("is too long or holds a character that files cannot hold.")
+            case SettingType.TEXT | SettingType.LINES | SettingType.CHOICE if complaint := unwritable(value):
+                raise self._error(complaint)
 
     def _check_range(self, value: float) -> None:
         whole = self.type is SettingType.INTEGER

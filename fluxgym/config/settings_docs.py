@@ -5,7 +5,7 @@ from collections.abc import Iterable
 
 from fluxgym.config.setting_spec import Group, Setting, SettingType
 from fluxgym.config.settings import ROWS
-from fluxgym.config.values import MAX_RATE
+from fluxgym.config.values import MAX_RATE, MIN_RATE
 
 INTRODUCTION = """# Settings
 
@@ -19,7 +19,7 @@ TITLES = {Group.LORA: "LoRA", Group.ADVANCED: "Advanced"}
 HEAD = "| label | key | flag | values | default | |\n|---|---|---|---|---|---|\n"
 VALUES = {
     SettingType.SWITCH: "true or false",
-    SettingType.RATE: f"a number above 0, at most {MAX_RATE}",
+    SettingType.RATE: f"a number, {MIN_RATE:g} to {MAX_RATE}",
     SettingType.INTEGER: "a whole number",
     SettingType.NUMBER: "a number",
 }

@@ -16,7 +16,7 @@ from fluxgym.runs.state import read_state, update_state
 from fluxgym.runs.ticket import read_ticket
 from fluxgym.sessions.control import request_stop, wait_until_ended
 from tests.support.queue_line import Line
-from tests.support.runs import launch_with_bug, make_run, wait_for
+from tests.support.runs import launch_buggy, make_run, wait_for
 
 
 @pytest.fixture(name="line")
@@ -178,7 +178,7 @@ LocalQueue.acquire = vanishing
 
 def test_run_whose_folder_vanishes_just_before_its_trainer_starts_is_not_recreated(tmp_path):
     run = make_run(tmp_path / "outputs")
-    process = launch_with_bug(run, f"open({str(tmp_path / 'started')!r}, 'w')", VANISH)
+    process = launch_buggy(run, f"open({str(tmp_path / 'started')!r}, 'w')", VANISH)
     assert process.wait(timeout=30) == 0
     assert not run.folder.exists()
     assert not (tmp_path / "started").exists()

@@ -24,16 +24,7 @@ from fluxgym.runs.snapshot import RunSnapshot
 from fluxgym.sessions.control import request_stop, wait_until_ended
 from fluxgym.sessions.resume import needs_check, resume, resume_preview
 from fluxgym.supervisor.lease_keeper import LeaseKeeper
-from tests.support.runs import (
-    STOPPABLE_TRAINER,
-    launch,
-    launch_with_bug,
-    state_of,
-    wait_for,
-    wait_until_running,
-    write_checkpoint,
-    write_spec,
-)
+from tests.support.runs import STOPPABLE_TRAINER, launch, launch_buggy, make_spec, state_of, wait_for, wait_until_running, write_checkpoint
 
 GOOD = "progress(2); progress(4); lora()"
 STUBBORN = "signal.signal(signal.SIGTERM, signal.SIG_IGN); progress(2); open(f'{folder}/ready', 'w'); time.sleep(60)"
@@ -241,7 +232,7 @@ finalize.update_state = refuse(AlreadyRunning("Another process is changing the r
 
 
 def test_state_file_that_cannot_be_written_does_not_end_training(run):
-    supervisor = launch_with_bug(run, GOOD, BUSY)
+    supervisor = launch_buggy(run, GOOD, BUSY)
     assert supervisor.wait(30) == 0
     assert read_exit(run).status == "completed"
     assert status_of(run, state_of(run)).status is Status.COMPLETED
@@ -250,7 +241,7 @@ def test_state_file_that_cannot_be_written_does_not_end_training(run):
 @pytest.mark.parametrize(("cause", "code"), [("OSError(28, 'full')", "disk_full"), ("OSError(30, 'read-only')", "storage")])
 def test_trainer_that_cannot_be_recorded_is_killed_with_storage_reason(run, cause, code):
     mistake = f"{REFUSE}error = StorageError('It could not be written.'); error.__cause__ = {cause}\nsupervisor.write_text = refuse(error)"
-    supervisor = launch_with_bug(run, "time.sleep(60)", mistake)
+    supervisor = launch_buggy(run, "time.sleep(60)", mistake)
     assert supervisor.wait(30) == 0
     assert (read_exit(run).status, read_exit(run).reason_code) == ("failed", code)
     assert read_exit(run).signal == "SIGKILL"
@@ -265,7 +256,7 @@ def test_trainer_that_can_write_its_reason_nowhere_has_it_from_its_exit_code(run
 
 def test_full_disk_under_log_is_full_disk(run):
     full = "error = OSError(28, 'No space left on device'); supervisor.start_trainer = refuse(error)"
-    supervisor = launch_with_bug(run, "", f"{REFUSE}{full}")
+    supervisor = launch_buggy(run, "", f"{REFUSE}{full}")
     assert supervisor.wait(30) == 0
     assert (read_exit(run).reason_code, read_exit(run).reason) == (
         "disk_full",
@@ -277,14 +268,14 @@ LOOKS_BADLY = REFUSE + "from fluxgym.supervisor.stall import StallWatch\nStallWa
 
 
 def test_supervisor_exception_does_not_end_training(run):
-    supervisor = launch_with_bug(run, "progress(2); time.sleep(1); progress(4); lora()", LOOKS_BADLY)
+    supervisor = launch_buggy(run, "progress(2); time.sleep(1); progress(4); lora()", LOOKS_BADLY)
     assert supervisor.wait(30) == 0
     assert "a mistake" in run.monitor_log.read_text()
     assert status_of(run, state_of(run)).status is Status.COMPLETED
 
 
 def test_supervisor_after_exception_still_handles_stop(run):
-    supervisor = launch_with_bug(run, STOPPABLE_TRAINER, LOOKS_BADLY)
+    supervisor = launch_buggy(run, STOPPABLE_TRAINER, LOOKS_BADLY)
     wait_until_running(run)
     wait_for(lambda: "a mistake" in run.monitor_log.read_text())
     assert request_stop(run)
@@ -293,7 +284,7 @@ def test_supervisor_after_exception_still_handles_stop(run):
 
 
 def test_outcome_that_cannot_be_computed_is_recorded_as_supervisor_error(run):
-    supervisor = launch_with_bug(run, GOOD, REFUSE + "finalize.classify = refuse(RuntimeError('a mistake'))")
+    supervisor = launch_buggy(run, GOOD, REFUSE + "finalize.classify = refuse(RuntimeError('a mistake'))")
     assert supervisor.wait(30) == 0
     assert (read_exit(run).status, read_exit(run).reason_code) == ("failed", "supervisor")
     assert not is_executing(run)
@@ -310,14 +301,14 @@ def test_stop_on_full_disk_stops_trainer(run, monkeypatch):
 
 def test_lora_on_disk_with_another_clock_is_not_called_old(run):
     an_hour_behind = "lora(); os.utime(f'{folder}/{name}.safetensors', (time.time() - 3600,) * 2); progress(4)"
-    write_spec(run, an_hour_behind)
+    make_spec(run, an_hour_behind)
     os.utime(run.launch, (time.time() - 3601,) * 2)
     engine_of(run).submit(run, read_launch_spec(run))
     assert wait_until_ended(run).status is Status.COMPLETED
 
 
 def test_lora_of_earlier_start_is_called_old(run):
-    write_spec(run, "progress(4)")
+    make_spec(run, "progress(4)")
     (run.folder / "cat.safetensors").write_bytes(b"of an earlier start")
     os.utime(run.lora, (run.launch.stat().st_mtime - 0.5,) * 2)
     engine_of(run).submit(run, read_launch_spec(run))
@@ -328,7 +319,7 @@ SLOW_CHECK = "finalize.VERIFIER = (sys.executable, '-c', 'import time; time.slee
 
 
 def test_verification_can_be_stopped_and_is_repeated_by_resume(run, tmp_path):
-    supervisor = launch_with_bug(run, "progress(4); lora(); done()", SLOW_CHECK)
+    supervisor = launch_buggy(run, "progress(4); lora(); done()", SLOW_CHECK)
     wait_for(lambda: run.progress.exists() and (read_last(run.progress) or {}).get("phase") == "verifying")
     assert read_last(run.progress)["step"] == 4
     assert status_of(run, state_of(run)).status is Status.RUNNING
@@ -353,7 +344,7 @@ def test_stop_before_trainer_ended_does_not_skip_verification(run):
 
 def test_verification_that_crashes_fails_run(run):
     slow = SLOW_CHECK.replace("import time; time.sleep(60)", "raise SystemExit(3)")
-    assert launch_with_bug(run, GOOD, slow).wait(30) == 0
+    assert launch_buggy(run, GOOD, slow).wait(30) == 0
     assert (read_exit(run).status, read_exit(run).reason_code) == ("failed", "not_verified")
     assert "could not be checked" in read_exit(run).reason
 
@@ -362,7 +353,7 @@ def test_checkpoint_that_trainer_refused_is_not_offered_again(run, tmp_path):
     for step in (2, 3):
         write_checkpoint(run, f"cat-step{step:08d}-state", step)
     refuse = "progress(0, reason_code='bad_input', reason='it is damaged', checkpoint='cat-step00000003-state'); sys.exit(2)"
-    spec = replace(write_spec(run, refuse), resume_from=str(run.folder / "cat-step00000003-state"))
+    spec = replace(make_spec(run, refuse), resume_from=str(run.folder / "cat-step00000003-state"))
     write_launch_spec(run, spec)
     assert resume_preview(RunSnapshot.read(run)).step == 3
     engine_of(run).submit(run, spec)

@@ -78,7 +78,7 @@ def dead_process(run_id: str) -> ProcessIdentity:
     return replace(me, start_ticks=1)
 
 
-def write_spec(run: RunPaths, program: str, *, attempt: int = 1, expected_steps: int | None = 4, stall_scale: float = 1.0) -> LaunchSpec:
+def make_spec(run: RunPaths, program: str, *, attempt: int = 1, expected_steps: int | None = 4, stall_scale: float = 1.0) -> LaunchSpec:
     """Write the launch spec of a program, which can use the helpers of PRELUDE, and return it."""
     spec = LaunchSpec(
         run_id=f"id-{run.slug}", attempt=attempt, argv=(sys.executable, "-c", PRELUDE + program, str(run.folder), run.slug),
@@ -90,14 +90,14 @@ def write_spec(run: RunPaths, program: str, *, attempt: int = 1, expected_steps:
 
 def launch(run: RunPaths, program: str, *, attempt: int = 1, expected_steps: int | None = 4) -> LaunchSpec:
     """Start a supervisor for a program, which can use the helpers of PRELUDE."""
-    spec = write_spec(run, program, attempt=attempt, expected_steps=expected_steps)
+    spec = make_spec(run, program, attempt=attempt, expected_steps=expected_steps)
     engine_of(run).submit(run, spec)
     return spec
 
 
-def launch_with_bug(run: RunPaths, program: str, mistake: str) -> subprocess.Popen[bytes]:
+def launch_buggy(run: RunPaths, program: str, mistake: str) -> subprocess.Popen[bytes]:
     """Start a supervisor with a bug: Python that is executed before it starts, with the modules finalize and supervisor."""
-    write_spec(run, program)
+    make_spec(run, program)
     code = f"import sys\nfrom fluxgym.supervisor import __main__ as entry, finalize, supervisor\n{mistake}\nsys.exit(entry.main([{str(run.folder)!r}]))"
     with run.monitor_log.open("ab") as log:
         return subprocess.Popen([sys.executable, "-c", code], cwd=PROJECT, stdin=subprocess.DEVNULL, stdout=log, stderr=log)

@@ -4,10 +4,12 @@ from argparse import Namespace
 from collections.abc import Iterator
 from pathlib import Path
 
-from library.cli.flags import AT_LEAST, AT_MOST, EITHER_SIGN, MAX_SETTING
+from fluxgym.contract.learning import LEAST, learns_little, learns_nothing
+from library.cli.flags import AT_LEAST, AT_MOST, EITHER_SIGN, MAX_SETTING, limit_text
 from library.command import MAX_RATE
 from library.config import NetworkModule
-from library.errors import TrainerError
+from library.data.schema import SUBSET_FIELDS
+from library.errors import TrainerError, warn
 
 REQUIRED = ("pretrained_model_name_or_path", "ae", "clip_l", "t5xxl", "output_dir")
 MAX_NAME_BYTES = 200  # leaves room for what is added to a file's name
@@ -53,7 +55,7 @@ def _check_ranges(args: Namespace) -> None:
             raise TrainerError(f"--{name} {getattr(args, name)} is too small; it must be at least {-MAX_SETTING:g}.")
     for name, high in AT_MOST.items():
         if (getattr(args, name) or 0) > high:
-            raise TrainerError(f"--{name} {getattr(args, name)} is too large; it must be at most {high:g}.")
+            raise TrainerError(f"--{name} {getattr(args, name)} is too large; it must be at most {limit_text(high)}.")
     for name, only in ONLY.items():
         if getattr(args, name) not in (None, *only):
             raise TrainerError(f"--{name} {getattr(args, name)} is not supported; use {' or '.join(only)}.")
@@ -66,6 +68,15 @@ def _check_rates(args: Namespace) -> None:
     for rate in args.text_encoder_lr or ():
         if not 0 <= rate <= MAX_RATE:
             raise TrainerError(f"--text_encoder_lr {rate} must be at least 0 and at most {MAX_RATE:g}.")
+    for name in LEAST:
+        values = getattr(args, name)
+        for value in values if isinstance(values, list) else [values]:
+            if why := learns_nothing(name, value):
+                raise TrainerError(f"--{name} {value} {why}.")
+    if args.network_train_text_encoder_only and args.text_encoder_lr and not any(args.text_encoder_lr):
+        raise TrainerError(
+            "--network_train_text_encoder_only with --text_encoder_lr 0 trains nothing; give a rate above 0, or leave one of them out."
+        )
     if args.ema_decay is not None and not 0 < args.ema_decay < 1:
         raise TrainerError(f"--ema_decay {args.ema_decay} must be between 0 and 1, for instance 0.99.")
 
@@ -123,6 +134,15 @@ def _check_thumbnail(image: str | None) -> None:
         raise TrainerError(f"--metadata_thumbnail {image} is missing.")
 
 
+def warn_of_little_learning(args: Namespace) -> None:
+    """Print a warning for each flag with which the training is likely to learn nothing; for those of captions, each data set prints it."""
+    values = {name: value for name, value in vars(args).items() if name not in SUBSET_FIELDS} | {
+        "text_encoder_lr": min(filter(None, args.text_encoder_lr or ()), default=None)
+    }
+    for name, value, why in learns_little(values):
+        warn(f"--{name} {value} {why}")
+
+
 def flags_without_effect(args: Namespace) -> Iterator[tuple[str, str]]:
     """Yield each given flag that has no effect because of another flag or its absence, with the reason."""
     for name in ("train_data_dir", "reg_data_dir", "in_json"):
@@ -143,7 +163,9 @@ def _overridden(args: Namespace) -> tuple[tuple[str, object, str], ...]:
     draws = args.sample_at_first or args.sample_every_n_steps or args.sample_every_n_epochs
     starts_later = args.initial_step is not None or args.initial_epoch is not None
     is_constant = args.lr_scheduler.startswith("constant") and not args.lr_scheduler_type
+    no_base = all(multiplier == 0 for multiplier in args.base_weights_multiplier or (1,))
     return (
+        ("base_weights", no_base, "--base_weights_multiplier is 0"),
         ("text_encoder_lr", args.network_train_unet_only, "--network_train_unet_only trains no text encoder"),
         ("network_weights", args.resume, "--resume brings the network's weights"),
         ("sample_prompts", not draws, "no --sample_every_n_steps, --sample_every_n_epochs or --sample_at_first says when to draw"),

@@ -34,7 +34,7 @@ def test_prompts_without_interval_generate_no_samples():
 def test_interval_longer_than_training_generates_no_samples(advanced):
     ((field, message),) = warnings(1200, sample_every_n_steps=1300, advanced=advanced)
     assert (field, message) == (
-        "sample_every_n_steps", "No sample image is drawn during the training, which has 1,200 steps. Enter 1,200 or less.",
+        "sample_every_n_steps", "No sample image is drawn during the training, which has 1,200 steps. Enter a number from 1 to 1,200.",
     )  # fmt: skip
 
 

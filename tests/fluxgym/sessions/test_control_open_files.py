@@ -27,7 +27,7 @@ from fluxgym.supervisor.lease_keeper import LeaseKeeper
 from fluxgym.supervisor.trainer_process import AdoptedTrainer
 from fluxgym.trainers.base import backend_of
 from tests.support.photos import write_cats
-from tests.support.runs import make_run, record_processes, state_of, write_checkpoint, write_spec
+from tests.support.runs import make_run, make_spec, record_processes, state_of, write_checkpoint
 
 
 @contextmanager
@@ -107,7 +107,7 @@ def test_list_is_complete_after_limit_is_lifted(run):
 
 def test_supervisor_continues_watching(run):
     trainer = AdoptedTrainer(identify(os.getpid(), "id-cat"))
-    attempt = Attempt(run, write_spec(run, ""), trainer, started_at=0.0, first_attempt=1, lease=LeaseKeeper.take(run.lease))
+    attempt = Attempt(run, make_spec(run, ""), trainer, started_at=0.0, first_attempt=1, lease=LeaseKeeper.take(run.lease))
     write_stop_request(run, "id-cat", 1, 5.0)
     with no_more_files():
         assert attempt.stop_request() is None

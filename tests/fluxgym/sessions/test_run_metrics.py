@@ -18,7 +18,7 @@ from fluxgym.ui.api.compare import CompareRoutes
 from fluxgym.ui.api.loss_curve import Curves
 from fluxgym.ui.api.session_rows import SessionRows
 from tests.support.api import router_client, value
-from tests.support.runs import make_run, record_processes, write_spec
+from tests.support.runs import make_run, make_spec, record_processes
 from tests.support.small_installation import small_installation
 
 
@@ -84,7 +84,7 @@ def test_unknown_metric_returns_none(tmp_path):
     assert found(run) == RunMetrics()
     write_end(run, started_at=100.0, ended_at=40.0)  # a clock that was set back
     assert found(run).duration_s is None
-    write_spec(run, "", expected_steps=12)
+    make_spec(run, "", expected_steps=12)
     assert found(run).total_steps == 12
 
 

@@ -13,7 +13,7 @@ from fluxgym.sessions.index import SessionIndex
 from fluxgym.ui.api.banner import BannerRoutes
 from tests.support.api import router_client, value
 from tests.support.opened_files import opened_files
-from tests.support.runs import make_run, record_processes, write_checkpoint, write_spec, write_ticket
+from tests.support.runs import make_run, make_spec, record_processes, write_checkpoint, write_ticket
 from tests.support.small_installation import small_installation
 
 
@@ -159,7 +159,7 @@ def test_last_outcome_is_that_of_run_that_ended_last(client, settings):
 def test_each_row_reads_launch_json_once(client, settings):
     for number, status in enumerate(("stopped", "failed", "completed")):
         run = make(settings, f"run-{number}", status, max_train_epochs=4)
-        write_spec(run, "")
+        make_spec(run, "")
         write_checkpoint(run, f"run-{number}-step00000020-state", 20)
     banner(client)
     with opened_files() as names:

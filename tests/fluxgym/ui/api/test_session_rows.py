@@ -14,7 +14,7 @@ from fluxgym.sessions.transfer import Export, export_archive, import_file
 from fluxgym.supervisor.finalize import record_outcome
 from fluxgym.supervisor.supervisor import CANCELED
 from fluxgym.ui.api.session_rows import PHASE_TEXTS, SHAPES, SessionRows, activity_of
-from tests.support.runs import dead_process, make_run, record_processes, write_spec
+from tests.support.runs import dead_process, make_run, make_spec, record_processes
 from tests.support.small_installation import small_installation
 
 
@@ -38,7 +38,7 @@ def test_run_that_waited_started_when_its_trainer_did(settings):
 def test_run_that_was_canceled_while_it_waited_was_queued_and_never_started(settings):
     run = make_run(settings.outputs, status="stopped", timestamp=1000.0)
     record_processes(run, "id-cat", 1, None, None, started_at=1001.0)  # its supervisor's
-    record_outcome(run, write_spec(run, ""), CANCELED)
+    record_outcome(run, make_spec(run, ""), CANCELED)
     row = row_of(settings, run)
     assert (row.began, row.started) == ("Queued", 1000.0)
 
