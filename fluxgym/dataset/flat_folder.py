@@ -148,7 +148,7 @@ def with_settings_of(kohya: Sequence[KohyaFolder], state: Mapping[str, Any]) -> 
     return settings_of(kohya) | {name: value for name, value in state.items() if value not in (None, "") or name not in (REPEATS, TRIGGER)}
 
 
-def repeats_sentence(kohya: Sequence[KohyaFolder], num_repeats: object) -> str:
+def repeats_message(kohya: Sequence[KohyaFolder], num_repeats: object) -> str:
     """Return the message about the folders' repeats and the setting's value, which is used; "" without folders."""
     if not kohya:
         return ""

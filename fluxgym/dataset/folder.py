@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from fluxgym.contract.caption_files import CAPTION, caption_name, control_character, decode_caption, trained_text
-from fluxgym.contract.dataset_notes import undecodable_sentence
+from fluxgym.contract.dataset_notes import undecodable_message
 from fluxgym.contract.dataset_rules import is_image_name, is_name_character, is_portable_name
 from fluxgym.contract.images.formats import EXTENSIONS_TEXT
 from fluxgym.contract.limits import MAX_CAPTION_BYTES
@@ -30,7 +30,7 @@ from fluxgym.dataset.images import DecodedImages
 from fluxgym.dataset.natural_order import natural_key
 from fluxgym.errors import DatasetError
 from fluxgym.runs.atomic_files import remove_file, write_text
-from fluxgym.runs.disk_space import ensure_room
+from fluxgym.runs.disk_space import ensure_free_space
 from fluxgym.runs.locks import file_lock
 from fluxgym.runs.storage_errors import storage_error
 
@@ -176,7 +176,7 @@ class ImageFolder:
         except UnsafeFile as error:
             raise DatasetError(refusal_of(name, error.reason), field="images") from None
         except UnicodeDecodeError:
-            raise DatasetError(undecodable_sentence(name), field="images") from None
+            raise DatasetError(undecodable_message(name), field="images") from None
 
     def _check_image(self, source: Path, name: str) -> None:
         try:
@@ -302,7 +302,7 @@ def copy_for_training(source: Path, target: Path, rules: CaptionRules) -> int:
         try:
             text = trained_text(decode_caption(_content(path)), wildcards=rules.wildcards)
         except UnicodeDecodeError:
-            raise DatasetError(undecodable_sentence(path.name), field="images") from None
+            raise DatasetError(undecodable_message(path.name), field="images") from None
         return f"{text}\n".encode() if text else b""
 
     return _copy(source, target, rules.extension, read, f"{rules.default}\n".encode() if rules.default else b"")
@@ -368,5 +368,5 @@ def _link(source: Path, target: Path) -> None:
     try:
         os.link(source, target)
     except OSError:
-        ensure_room(target.parent, source.stat().st_size)
+        ensure_free_space(target.parent, source.stat().st_size)
         copy_regular(source, target)

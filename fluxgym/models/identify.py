@@ -34,7 +34,7 @@ class Identity:
     problem: str | None = None
 
     @property
-    def sentence(self) -> str:
+    def message(self) -> str:
         """Return a message about the file."""
         text = self.problem or f"is {self.words}"
         return f"This {text}."

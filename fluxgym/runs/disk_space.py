@@ -45,10 +45,10 @@ def check_free_space(outputs: Path) -> int:
     existing = _existing(outputs)
     if not os.access(existing, os.W_OK):
         raise StorageError(f"{outputs} cannot be written; check its permissions, or choose another folder with --outputs.")
-    return ensure_room(outputs, 0)
+    return ensure_free_space(outputs, 0)
 
 
-def ensure_room(folder: Path, num_bytes: int) -> int:
+def ensure_free_space(folder: Path, num_bytes: int) -> int:
     """Return the free bytes on the disk of a folder, which need not exist.
 
     Raises:

@@ -24,7 +24,7 @@ from fluxgym.contract.regular_files import copy_regular
 from fluxgym.contract.safetensors import read_header
 from fluxgym.dataset.folder import ImageFolder, copy_into
 from fluxgym.errors import AlreadyRunning, BadName, DatasetError, FluxGymError, SessionNotFound
-from fluxgym.runs.disk_space import ensure_room
+from fluxgym.runs.disk_space import ensure_free_space
 from fluxgym.runs.exit_record import read_exit
 from fluxgym.runs.paths import OutputsPaths, RunPaths
 from fluxgym.runs.state import State, create_state, read_state, slug_of, timestamp_of
@@ -118,7 +118,7 @@ def _copy(folder: Path, staging: RunPaths, slug: str) -> None:
     copies |= {sample: f"{SAMPLE_FOLDER}/{sample.name}" for sample in (folder / SAMPLE_FOLDER).glob("*")}
     copies |= {folder / name: name for name in COPIED}
     targets = {path: staging.folder / name for path, name in copies.items() if path.is_file() and not path.is_symlink()}
-    ensure_room(staging.folder, sum(path.stat().st_size for path in targets))
+    ensure_free_space(staging.folder, sum(path.stat().st_size for path in targets))
     for path, target in targets.items():
         target.parent.mkdir(parents=True, exist_ok=True)
         copy_regular(path, target)

@@ -22,10 +22,10 @@ NOT_EMPTY = (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR)
 
 
 @contextmanager
-def new_run(run: RunPaths, outputs: OutputsPaths, *, make_room: AbstractContextManager[None] | None = None) -> Iterator[RunPaths]:
+def new_run(run: RunPaths, outputs: OutputsPaths, *, move_existing: AbstractContextManager[None] | None = None) -> Iterator[RunPaths]:
     """Yield the paths of a temporary run folder, which the caller creates and fills; it becomes `run` at the end of the block.
 
-    The caller holds the name's lock. `make_room` is entered when the temporary folder is complete; it moves away what has the name, and
+    The caller holds the name's lock. `move_existing` is entered when the temporary folder is complete; it moves away what has the name, and
     puts it back if the rename fails. After an error the temporary folder is removed and nothing else has changed.
 
     Raises:
@@ -36,7 +36,7 @@ def new_run(run: RunPaths, outputs: OutputsPaths, *, make_room: AbstractContextM
     try:
         outputs.new.mkdir(parents=True, exist_ok=True)
         yield staging
-        with make_room or nullcontext():
+        with move_existing or nullcontext():
             _rename(staging, run)
     except OSError as error:
         raise storage_error(error, run.folder) from error

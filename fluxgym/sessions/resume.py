@@ -117,7 +117,7 @@ class ResumePreview:
     is_epoch_end: bool = False
     notice: str = ""
 
-    def sentence(self) -> str:
+    def message(self) -> str:
         """Return the text that ends a message: "after epoch 4, at step 320 of 960, about 21 min left"; "in epoch 2, at step 9 of 32"."""
         left = "" if self.left_s is None else f", about {duration_text(self.left_s)} left"
         notice = f"; {self.notice}" if self.notice else ""
@@ -130,7 +130,7 @@ def _position(epoch: int, step: int, total_steps: int, *, is_epoch_end: bool) ->
     return f"{where}, at step {step} of {total_steps or 'an unknown number'}"
 
 
-def resumed_sentence(run: RunPaths) -> str:
+def resumed_message(run: RunPaths) -> str:
     """Return from which checkpoint a run has just been resumed, and which newer ones could not be used."""
     spec = read_launch_spec(run)
     if spec is None or spec.resume_from is None:

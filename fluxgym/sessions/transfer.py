@@ -19,7 +19,7 @@ from fluxgym.dataset.folder import ImageFolder
 from fluxgym.dataset.images import check_image
 from fluxgym.errors import DatasetError, FluxGymError, ImportRefused
 from fluxgym.runs.atomic_files import write_text
-from fluxgym.runs.disk_space import ensure_room
+from fluxgym.runs.disk_space import ensure_free_space
 from fluxgym.runs.paths import OutputsPaths, RunPaths
 from fluxgym.runs.state import MAX_BYTES, State, create_state, read_state, slug_of, timestamp_of
 from fluxgym.runs.storage_errors import storage_error
@@ -130,7 +130,7 @@ def import_file(source: Path, outputs: OutputsPaths) -> list[RunPaths]:
     """
     if not source.is_file():
         raise ImportRefused(f"There is no file {source}; name an exported .zip or .json.")
-    ensure_room(outputs.root, 0)
+    ensure_free_space(outputs.root, 0)
     staging = outputs.new / f"import-{secrets.token_hex(4)}"
     try:
         staging.mkdir(parents=True)

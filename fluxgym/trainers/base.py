@@ -45,10 +45,12 @@ class TrainerBackend(Protocol):
     def check_flags(self, options: TrainerOptions, trainer_dir: Path) -> tuple[Problem, ...]:
         """Return the reasons why the trainer cannot run with these options."""
 
-    def check_with_trainer(self, question: TrainerQuestion, verdicts: TrainerVerdicts, *, may_ask: bool) -> tuple[Problem, ...] | None:
-        """Return what the trainer's own checks refuse of a training; with may_ask, this can take seconds. verdicts are those known so far.
+    def check_with_trainer(
+        self, question: TrainerQuestion, verdicts: TrainerVerdicts, *, may_run_trainer: bool
+    ) -> tuple[Problem, ...] | None:
+        """Return what the trainer's own checks refuse of a training; with may_run_trainer, this can take seconds. verdicts are those known so far.
 
-        Without may_ask, nothing is started: None means that the verdict is not known.
+        Without may_run_trainer, nothing is started: None means that the verdict is not known.
         """
 
     def skipped_images(self, names: Sequence[str]) -> list[str]:

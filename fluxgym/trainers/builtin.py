@@ -34,9 +34,11 @@ class BuiltinBackend:
         """Return the problem that the script is missing; a test compares the options with the trainer's parser."""
         return missing_script(trainer_dir)
 
-    def check_with_trainer(self, question: TrainerQuestion, verdicts: TrainerVerdicts, *, may_ask: bool) -> tuple[Problem, ...] | None:
+    def check_with_trainer(
+        self, question: TrainerQuestion, verdicts: TrainerVerdicts, *, may_run_trainer: bool
+    ) -> tuple[Problem, ...] | None:
         """Return what the trainer's own checks refuse, from a process that loads no model."""
-        return verdicts.problems(question, may_ask=may_ask)
+        return verdicts.problems(question, may_run_trainer=may_run_trainer)
 
     def skipped_images(self, names: Sequence[str]) -> list[str]:
         """Return []: the trainer reads all image formats that the app reads."""

@@ -60,7 +60,7 @@ def _argv(config: TrainConfig, run: RunPaths, checkpoint: Path | None) -> list[s
     planned = TrainingPlan(
         config=config, run=run, model=None, files=files, images=ImageSet(folder=run.dataset), dataset_toml="", sample_prompts="",
         options=trainer_options(config, run, files), trainer_dir=PROJECT / "sd-scripts", resume_from=None, steps=None,
-        problems=(), is_trainer_asked=True, are_images_decoded=True,
+        problems=(), is_validated_by_trainer=True, are_images_decoded=True,
     )  # fmt: skip
     planned = planned if checkpoint is None else planned.resuming(checkpoint)
     return [word.replace(sys.executable, "@PYTHON@").replace(str(PROJECT), "@PROJECT@") for word in planned.launch_spec().argv]

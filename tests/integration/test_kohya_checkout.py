@@ -95,7 +95,7 @@ def test_kohya_stop_reports_saved_state_and_resume_starts_at_last_state(begin, w
     assert (newest.step, newest.epoch, newest.total_steps) == (saved, saved // 8, STEPS)
     assert not list_complete(run, BuiltinBackend())
     assert resume_preview(RunSnapshot.read(run)).checkpoint == newest.name
-    assert "inexactly" in resume_preview(RunSnapshot.read(run)).sentence()
+    assert "inexactly" in resume_preview(RunSnapshot.read(run)).message()
     monkeypatch.delenv("FAKE_HOLD_AFTER")
     resume(run, settings=world)
     assert wait_until_ended(run).status == "completed"

@@ -137,4 +137,4 @@ def resume_button(snapshot: RunSnapshot) -> ResumeButton | None:
     preview = resume_preview(snapshot)
     if preview is None:
         return None
-    return ResumeButton(label=f"Resume from step {preview.step}", help=f"Continues {preview.sentence()} ({preview.checkpoint})")
+    return ResumeButton(label=f"Resume from step {preview.step}", help=f"Continues {preview.message()} ({preview.checkpoint})")

@@ -31,8 +31,8 @@ def refuse_unless_local(scope: Scope, headers: Headers, root_path: str) -> Respo
         sign = "a Referer of another host"
         if scope["method"] == "GET" and scope["path"] == "/" and "text/html" in headers.get("accept", ""):
             nonce = secrets.token_urlsafe(16)
-            return HTMLResponse(reopen_page(f"{root_path}/", token_sentence(sign), nonce), 403, own_policy(nonce))
-    return None if sign is None else refuse(scope, token_sentence(sign), 403)
+            return HTMLResponse(reopen_page(f"{root_path}/", token_message(sign), nonce), 403, own_policy(nonce))
+    return None if sign is None else refuse(scope, token_message(sign), 403)
 
 
 def proxy_sign(scope: Scope, headers: Headers) -> str | None:
@@ -45,7 +45,7 @@ def proxy_sign(scope: Scope, headers: Headers) -> str | None:
     return next((f"the header {name.title()}" for name in headers if name.startswith(PROXY_HEADERS)), None)
 
 
-def token_sentence(sign: str) -> str:
+def token_message(sign: str) -> str:
     """Return the message that explains how FluxGym can be used through a proxy."""
     return (
         f"This request came through a proxy or from another site ({sign}), and FluxGym answers those only with a token: set the environment "

@@ -6,7 +6,7 @@ import pytest
 from PIL import Image
 
 from fluxgym.contract.kohya_folders import clear_folders
-from fluxgym.dataset.flat_folder import flat_folder, repeats_sentence, settings_of, with_settings_of
+from fluxgym.dataset.flat_folder import flat_folder, repeats_message, settings_of, with_settings_of
 from fluxgym.dataset.folder import CaptionRules, copy_for_training
 from fluxgym.dataset.folder_index import FolderIndex
 from fluxgym.errors import DatasetError, StorageError
@@ -149,5 +149,5 @@ def test_folder_settings_fill_only_missing_state_values():
     ],
 )
 def test_message_reports_found_and_used_settings(names, used, sentence):
-    assert sentence in repeats_sentence(clear_folders(names), used)
-    assert bool(sentence) == bool(repeats_sentence(clear_folders(names), used))
+    assert sentence in repeats_message(clear_folders(names), used)
+    assert bool(sentence) == bool(repeats_message(clear_folders(names), used))

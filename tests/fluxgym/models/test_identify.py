@@ -52,7 +52,7 @@ def test_identify_names_model_and_its_roles(tensors, words, roles, tmp_path):
     identity = identify(write(tmp_path / "m.safetensors", tensors))
     assert (identity.words, identity.roles, identity.problem) == (words, roles, None)
     assert identity.version == next((version for version in ("dev", "schnell") if version in words), "")
-    assert identity.sentence == f"This is {words}."
+    assert identity.message == f"This is {words}."
 
 
 def test_pocket_model_is_called_miniature():
@@ -85,20 +85,20 @@ def test_identify_names_models_of_other_families(name, tmp_path):
 )
 def test_identify_file_that_is_not_model_names_what_it_is(data, words, tmp_path):
     (tmp_path / "m.safetensors").write_bytes(data)
-    assert words in identify(tmp_path / "m.safetensors").sentence
+    assert words in identify(tmp_path / "m.safetensors").message
 
 
 def test_identify_truncated_file_gives_its_size(tmp_path):
     path = write(tmp_path / "m.safetensors", DEV, lost=3)
-    assert f"cut short: it has {path.stat().st_size} of {path.stat().st_size + 3} bytes" in identify(path).sentence
-    assert "cannot be read" in identify(tmp_path / "nowhere.safetensors").sentence
+    assert f"cut short: it has {path.stat().st_size} of {path.stat().st_size + 3} bytes" in identify(path).message
+    assert "cannot be read" in identify(tmp_path / "nowhere.safetensors").message
 
 
 def test_identify_longer_file_reports_it_is_damaged(tmp_path):
     path = write(tmp_path / "m.safetensors", DEV)
     size = path.stat().st_size
     path.write_bytes(path.read_bytes() + b"12")
-    assert f"damaged: it has {size + 2} bytes, but its header says {size}" in identify(path).sentence
+    assert f"damaged: it has {size + 2} bytes, but its header says {size}" in identify(path).message
 
 
 def test_identify_diffusers_folder_names_its_model(tmp_path):
@@ -111,9 +111,9 @@ def test_identify_diffusers_folder_names_its_model(tmp_path):
     assert (whole.words, whole.roles) == ("a diffusers folder of FLUX.1 schnell in bf16, diffusers' names", {"transformer", "ae"})
     assert identify(tmp_path / "transformer").roles == {"transformer"}
     (tmp_path / "transformer" / "a-00002-of-00002.safetensors").unlink()
-    assert "lacks the shard a-00002-of-00002.safetensors" in identify(tmp_path).sentence
+    assert "lacks the shard a-00002-of-00002.safetensors" in identify(tmp_path).message
     (tmp_path / "empty").mkdir()
-    assert "has no .safetensors file" in identify(tmp_path / "empty").sentence
+    assert "has no .safetensors file" in identify(tmp_path / "empty").message
 
 
 def test_index_with_byte_order_mark_is_read(tmp_path):
@@ -126,7 +126,7 @@ def test_index_with_byte_order_mark_is_read(tmp_path):
 def test_identify_4_bit_weights_reports_what_to_choose(tmp_path):
     name = "double_blocks.0.img_attn.qkv.weight"
     tensors = {name: "U8", f"{name}.absmax": "F32", f"{name}.quant_state.bitsandbytes__nf4": "U8"}
-    sentence = identify(write(tmp_path / "nf4.safetensors", tensors)).sentence
+    sentence = identify(write(tmp_path / "nf4.safetensors", tensors)).message
     assert sentence == "This file has 4-bit weights (bitsandbytes NF4); choose the model in bf16, fp16 or fp8."
 
 

@@ -12,7 +12,7 @@ from tests.support.runs import make_run, wait_for
 
 
 def test_delete_removes_all_files_and_reports_them(completed_run):
-    assert "cat.safetensors" in contents(completed_run).sentence()
+    assert "cat.safetensors" in contents(completed_run).message()
     assert delete(completed_run).num_files == 2
     assert not completed_run.folder.exists()
     with pytest.raises(SessionNotFound):

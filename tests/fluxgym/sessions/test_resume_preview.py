@@ -23,9 +23,9 @@ def fixture_run(tmp_path):
 
 
 def test_resume_message_names_epoch_and_step(run):
-    assert resume_preview(RunSnapshot.read(run)).sentence() == "after epoch 4, at step 320 of 960"
+    assert resume_preview(RunSnapshot.read(run)).message() == "after epoch 4, at step 320 of 960"
     run.progress.write_text(json.dumps({"attempt": 1, "phase": "training", "step": 321, "loss": 0.1, "s_per_it": 2.0}) + "\n")
-    assert resume_preview(RunSnapshot.read(run)).sentence() == "after epoch 4, at step 320 of 960, about 21 min left"
+    assert resume_preview(RunSnapshot.read(run)).message() == "after epoch 4, at step 320 of 960, about 21 min left"
 
 
 @pytest.mark.parametrize(
@@ -43,7 +43,7 @@ def test_resume_message_names_epoch_inside_training(run, name, step, epoch, word
     (run.folder / name / "manifest.json").write_text(json.dumps({"files": {}, "step": step, "epoch": epoch, "total_steps": 128}))
     if step == 128:
         update_state(run, {"max_train_epochs": 32})
-    assert resume_preview(RunSnapshot.read(run)).sentence() == words
+    assert resume_preview(RunSnapshot.read(run)).message() == words
 
 
 def test_epochs_changed_by_hand_change_total(run):

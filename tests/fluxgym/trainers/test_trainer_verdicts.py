@@ -24,7 +24,7 @@ def question(options, trainer, toml="", steps_per_epoch=None):
 
 def asked(options, toml, trainer, steps_per_epoch=None):
     """Return what the trainer says about settings that it was never asked about."""
-    return TrainerVerdicts().problems(question(options, trainer, toml, steps_per_epoch), may_ask=True)
+    return TrainerVerdicts().problems(question(options, trainer, toml, steps_per_epoch), may_run_trainer=True)
 
 
 @pytest.fixture(name="ask")
@@ -66,7 +66,7 @@ def test_changed_number_of_steps_is_checked_again(counted):
     trainer, count = counted
     verdicts = TrainerVerdicts()
     for steps in (1, 2):
-        verdicts.problems(question({"--seed": ("1",)}, trainer, steps_per_epoch=steps), may_ask=True)
+        verdicts.problems(question({"--seed": ("1",)}, trainer, steps_per_epoch=steps), may_run_trainer=True)
     assert count() == 2
 
 
@@ -105,18 +105,18 @@ def test_equal_settings_are_checked_once(counted):
     trainer, count = counted
     verdicts = TrainerVerdicts()
     for name in ("one", "two"):  # the run's own name does not matter
-        assert verdicts.problems(question({"--output_name": (name,), "--seed": ("1",)}, trainer), may_ask=True) == ()
+        assert verdicts.problems(question({"--output_name": (name,), "--seed": ("1",)}, trainer), may_run_trainer=True) == ()
     assert count() == 1
 
 
 def test_check_without_process_returns_only_cached_result(counted):
     trainer, count = counted
     verdicts = TrainerVerdicts()
-    assert verdicts.problems(question({"--seed": ("1",)}, trainer), may_ask=False) is None
+    assert verdicts.problems(question({"--seed": ("1",)}, trainer), may_run_trainer=False) is None
     assert count() == 0
-    verdicts.problems(question({"--seed": ("1",)}, trainer), may_ask=True)
-    assert verdicts.problems(question({"--seed": ("1",)}, trainer), may_ask=False) == ()
-    assert verdicts.problems(question({"--seed": ("2",)}, trainer), may_ask=False) is None
+    verdicts.problems(question({"--seed": ("1",)}, trainer), may_run_trainer=True)
+    assert verdicts.problems(question({"--seed": ("1",)}, trainer), may_run_trainer=False) == ()
+    assert verdicts.problems(question({"--seed": ("2",)}, trainer), may_run_trainer=False) is None
     assert count() == 1
 
 
@@ -124,7 +124,7 @@ def test_concurrent_checks_run_trainer_once(counted):
     trainer, count = counted
     verdicts = TrainerVerdicts()
     with ThreadPoolExecutor(4) as threads:
-        found = list(threads.map(lambda _: verdicts.problems(question({"--seed": ("1",)}, trainer), may_ask=True), range(4)))
+        found = list(threads.map(lambda _: verdicts.problems(question({"--seed": ("1",)}, trainer), may_run_trainer=True), range(4)))
     assert (found, count()) == ([()] * 4, 1)
 
 

@@ -8,7 +8,7 @@ from fluxgym.app_settings import LIMIT_OF_PROXY_DETECTION, build_parser
 from fluxgym.ui.security import connections, login, unread_body
 from fluxgym.ui.security.guard import GRADIO, GRADIO_API, is_known_route
 from fluxgym.ui.security.host_rules import OTHER_SITE
-from fluxgym.ui.security.local_request import PROXY_HEADERS, token_sentence
+from fluxgym.ui.security.local_request import PROXY_HEADERS, token_message
 from fluxgym.ui.security.request_body import MAX_MESSAGE_BYTES
 from fluxgym.ui.security.token_auth import TRIES, WINDOW_S
 from tests.support.source_tree import ROOT
@@ -60,7 +60,7 @@ def test_flags_exist_and_limit_of_detection_is_reported(document):
 
 def test_messages_of_cloud_document_are_those_of_code():
     assert "This request came through a proxy or from another site" in CLOUD
-    assert token_sentence("x").startswith("This request came through a proxy or from another site")
+    assert token_message("x").startswith("This request came through a proxy or from another site")
     assert f"{OTHER_SITE[:-1]}: the browser shows …" in CLOUD
     sources = "".join((ROOT / path).read_text() for path in ("fluxgym/ui/assets/api.js", "fluxgym/ui/security/host_rules.py", "app.py"))
     for sentence in (
