@@ -15,6 +15,7 @@ from fluxgym.contract.learning import learns_nothing
 from fluxgym.errors import ConfigError
 
 # Flags with a key of the same name in dataset.toml: first keys of a data set, then keys of one of its folders.
+_TYPE_NAMES = {"flag": "true or false", "int": "a whole number", "float": "a number", "int_or_float": "a number"}
 DATASET_FLAGS = ("min_bucket_reso", "max_bucket_reso", "bucket_reso_steps", "bucket_no_upscale", "resize_interpolation")
 SUBSET_FLAGS = (
     "keep_tokens", "shuffle_caption", "caption_prefix", "caption_suffix", "caption_separator", "keep_tokens_separator", "secondary_separator",
@@ -95,7 +96,7 @@ def _complaint(flag: Flag, item: Any) -> str:
     if isinstance(item, str) and (bad := unwritable(item)):
         return bad
     if not _fits(flag.type, item):
-        return f"needs {_KINDS.get(flag.type, 'a text')}, not “{short(item)}”.{_hint(flag, item)}"
+        return f"needs {_TYPE_NAMES.get(flag.type, 'a text')}, not “{short(item)}”.{_hint(flag, item)}"
     if flag.minimum is not None and item < flag.minimum:
         return f"must be at least {_limit(flag.minimum)}, not {short(item)}."
     if flag.maximum is not None and item > flag.maximum:
@@ -112,9 +113,6 @@ def _limit(limit: float) -> str:
 
 def _hint(flag: Flag, item: Any) -> str:
     return number_hint(item) if isinstance(item, str) and flag.type in ("int", "float", "int_or_float") else ""
-
-
-_KINDS = {"flag": "true or false", "int": "a whole number", "float": "a number", "int_or_float": "a number"}
 
 
 def _fits(flag_type: str, value: Any) -> bool:

@@ -42,7 +42,8 @@ class _Sink:
         """Do nothing: the chunks are taken as they come."""
 
     def take(self) -> Iterator[bytes]:
-        chunks, self._chunks = self._chunks, []
+        chunks = self._chunks
+        self._chunks = []
         yield from chunks
 
 

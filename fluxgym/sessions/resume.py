@@ -28,6 +28,8 @@ from fluxgym.trainers.base import backend_for, backend_named, backend_of_launch,
 from fluxgym.trainers.named_code import named_code
 from fluxgym.trainers.options import train_sh
 
+_CLEARED: State = {"reason": None, "reason_code": None, "exit_code": None, "completed_at": None}
+
 
 def resume(
     run: RunPaths, *, settings: Settings, from_checkpoint: str | None = None, epochs: int | None = None, agreed: Collection[str] = ()
@@ -74,9 +76,6 @@ def resume_locked(
     write_launch_spec(run, spec)
     update_state(run, {"status": Status.STARTING, "max_train_epochs": planned.config.max_train_epochs, "run_id": run_id} | _CLEARED)
     return launch(run, spec, "resumed")
-
-
-_CLEARED: State = {"reason": None, "reason_code": None, "exit_code": None, "completed_at": None}
 
 
 def _check_resumable(planned: TrainingPlan, checkpoint: Checkpoint) -> None:

@@ -103,7 +103,8 @@ class _Worker:
         head, _, self._received = self._received.partition(b"\n")
         reply = json.loads(head)
         self._receive(lambda: len(self._received) >= reply["num_bytes"], deadline)
-        data, self._received = bytes(self._received), bytearray()
+        data = bytes(self._received)
+        self._received = bytearray()
         return ImageResult(
             width=reply["width"], height=reply["height"], data=data, refusal=reply["refusal"], is_usable=not reply["is_exhausted"]
         )
