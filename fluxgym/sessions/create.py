@@ -18,6 +18,7 @@ from fluxgym.sessions.history import save_version
 from fluxgym.sessions.preconditions import name_lock
 
 NOT_STARTED = "A copy that was not started yet; put its settings into the form, change what you like, and start it."
+_NOT_COPIED = tuple(setting.name for setting in OWN_KEYS if not setting.in_template)  # lora_name and resume_from_checkpoint
 NOT_EMPTY = (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR)
 
 
@@ -78,6 +79,3 @@ def duplicate(run: RunPaths, new_name: str) -> RunPaths:
             save_version(run, into=staging)
             create_state(staging, settings | own)
     return copy
-
-
-_NOT_COPIED = tuple(setting.name for setting in OWN_KEYS if not setting.in_template)  # lora_name and resume_from_checkpoint

@@ -133,7 +133,7 @@ def form_fields() -> list[dict[str, Any]]:
 def _form_field(entry: Any, defaults: dict[str, Any]) -> dict[str, Any]:
     made = component(entry)
     config = made.get_config()
-    low, high = (entry.minimum, entry.maximum) if entry.kind is SettingType.INTEGER else (None, None)
+    low, high = (entry.minimum, entry.maximum) if entry.type is SettingType.INTEGER else (None, None)
     return {
         "name": entry.name, "id": config["elem_id"], "classes": config["elem_classes"], "component": made.get_block_name(),
         "part": entry.group, "in advanced": entry.in_advanced, "beside": entry.beside, "flag": entry.flag,
