@@ -1,4 +1,4 @@
-"""The page's knowledge of the flags equals the trainer's own parser; what cannot be used is refused by name."""
+"""The page's list of flags equals the trainer's parser; unusable flags are refused with their names."""
 
 import json
 from pathlib import Path
@@ -11,7 +11,7 @@ from fluxgym.errors import ConfigError
 from library.cli import flags as trainer
 
 
-def test_flags_json_is_what_the_trainer_says():
+def test_flags_json_equals_trainer_flags():
     committed = json.loads((Path("fluxgym/config/flags.json")).read_text())
     assert committed == [flag.to_json() for flag in trainer.all_flags().values()], (
         "run: python sd-scripts/library/cli/flags.py > fluxgym/config/flags.json"
@@ -19,7 +19,7 @@ def test_flags_json_is_what_the_trainer_says():
     assert set(all_flags()) == {action.dest for action in trainer.build_parser()._actions} - {"help"}
 
 
-def test_every_dataset_key_is_a_flag():
+def test_every_dataset_key_is_flag():
     assert {*DATASET_KEYS, *SUBSET_FLAGS} <= set(all_flags())
 
 
@@ -46,12 +46,12 @@ def test_every_dataset_key_is_a_flag():
         ("optimizer_args", ["weight_decay=1", "-x"], "dash"),
     ],
 )
-def test_what_cannot_be_used_is_refused_by_name(name, value, named):
+def test_unusable_flag_is_refused_with_its_name(name, value, named):
     with pytest.raises(ConfigError, match=named):
         check_advanced(name, value)
 
 
-def test_what_can_be_used_is_accepted():
+def test_usable_flag_is_accepted():
     for name, value in {
         "network_alpha": 16,
         "enable_bucket": False,

@@ -1,4 +1,4 @@
-"""Known failures of memory and disk become one sentence with a reason code."""
+"""Known failures of memory and disk become one error message with a reason code."""
 
 import errno
 
@@ -21,6 +21,6 @@ def test_failures_of_memory_and_disk_are_explained(error, code):
     assert (explain_error(error) or (None, None))[1] == code
 
 
-def test_the_first_line_of_an_error_is_a_part_of_a_sentence():
+def test_first_line_of_error_is_part_of_message():
     assert first_line(ValueError("\nIt broke.\nsecond line")) == "It broke"
     assert first_line(AssertionError()) == "AssertionError"

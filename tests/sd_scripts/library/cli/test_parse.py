@@ -29,7 +29,7 @@ NEEDED = [
 VALUES = {"int": "3", "float": "0.25", "int_or_float": "0.25", "str": "x", "Path": "x"}
 
 
-def test_every_flag_is_in_exactly_one_class():
+def test_every_flag_has_exactly_one_support_class():
     names = {row["flag"][2:] for row in json.loads(TABLE.read_text())}
     assert len(names) == 215
     assert names == HONORED | set(IGNORED) | set(REFUSED)
@@ -37,7 +37,7 @@ def test_every_flag_is_in_exactly_one_class():
     assert all({**IGNORED, **REFUSED}.values())
 
 
-def test_defaults_are_kohyas():
+def test_defaults_match_kohya():
     args = vars(build_parser().parse_args([]))
     assert all(args[flag.name] == flag.default for flag in all_flags().values())
 
@@ -128,19 +128,19 @@ def test_honored_flag_has_no_warning():
         (["--split_mode=true"], "--split_mode takes no value; remove “true”"),
     ],
 )
-def test_what_cannot_be_is_named(extra, named):
+def test_invalid_value_is_reported(extra, named):
     with pytest.raises(TrainerError, match=named):
         parse([*NEEDED, *extra])
 
 
 @pytest.mark.parametrize("missing", ["--pretrained_model_name_or_path", "--ae", "--clip_l", "--t5xxl", "--output_dir"])
-def test_what_is_missing_is_named(missing):
+def test_missing_required_flag_is_reported(missing):
     index = NEEDED.index(missing)
     with pytest.raises(TrainerError, match=missing):
         parse(NEEDED[:index] + NEEDED[index + 2 :])
 
 
-def test_flags_that_a_dataset_config_overrides_are_reported():
+def test_flags_that_dataset_config_overrides_are_reported():
     (warning,) = parse([*NEEDED, "--seed", "1", "--reg_data_dir", "x"]).warnings
     assert warning.startswith("--reg_data_dir has no effect")
 
@@ -157,7 +157,7 @@ def test_flags_that_another_flag_disables_are_reported(given):
     assert any(warning.startswith(f"{given[0]} has no effect") for warning in warnings)
 
 
-def test_other_spellings_mean_the_same():
+def test_flag_aliases_are_equivalent():
     config = parse([*NEEDED, "--seed", "1", "--use_8bit_adam", "--optimizer_type", "adamw8bit", "--caption_extention", ".txt"])
     assert config.data.dataset_defaults["caption_extension"] == ".txt"
     assert parse([*NEEDED, "--seed", "1", "--network_dim", "8", "--network_alpha", "0"]).network.network_alpha == 8
@@ -183,7 +183,7 @@ def test_every_flag_of_several_values_is_known():
 
 
 @pytest.mark.parametrize("flag", LISTS)
-def test_a_flag_of_several_values_that_is_given_twice_has_the_values_of_both(flag):
+def test_flag_of_several_values_that_is_given_twice_has_values_of_both(flag):
     first, *others = LISTS[flag]
     twice = vars(read_flags([flag, first, "--sdpa", flag, *others]))
     assert twice == vars(read_flags([flag, first, *others, "--sdpa"]))
@@ -192,7 +192,7 @@ def test_a_flag_of_several_values_that_is_given_twice_has_the_values_of_both(fla
 
 @pytest.mark.parametrize("flag", ["--network_args", "--optimizer_args", "--lr_scheduler_args"])
 @pytest.mark.parametrize("words", [["a=1", "FLAG", "a=2"], ["a=1", "b=1", "a=2"]])
-def test_a_key_that_is_given_twice_with_two_values_is_refused(flag, words):
+def test_key_that_is_given_twice_with_two_values_is_refused(flag, words):
     with pytest.raises(TrainerError, match=f"{flag} has a twice, a=1 and a=2; keep one of them"):
         parse([*NEEDED, flag, *(flag if word == "FLAG" else word for word in words)])
 
@@ -210,10 +210,10 @@ def test_fluxgyms_own_flags_have_no_warning(tier, tmp_path):
         ("lr_scheduler_min_lr_ratio", "-1e-3", "--lr_scheduler_min_lr_ratio -0.001 is too small; it must be at least 0."),
     ],
 )
-def test_a_negative_number_in_exponent_form_is_refused_by_its_range(flag, text, sentence):
+def test_negative_number_in_exponent_form_is_refused_by_its_range(flag, text, sentence):
     with pytest.raises(TrainerError, match=re.escape(sentence)):
         trainer_config(f"--{flag}", text)
 
 
-def test_a_negative_number_in_exponent_form_is_a_value():
+def test_negative_number_in_exponent_form_is_value():
     assert trainer_config("--mode_scale", "-1e-3").loss.mode_scale == -0.001
