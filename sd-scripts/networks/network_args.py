@@ -6,7 +6,7 @@ from dataclasses import fields
 from typing import Any
 
 from fluxgym.contract.block_numbers import block_numbers
-from fluxgym.contract.learning import DROPOUTS, learns_little
+from fluxgym.contract.learning import DROPOUTS, learns_little, learns_nothing
 from fluxgym.contract.limits import MAX_DROPOUT
 from library.errors import TrainerError
 from library.limits import MAX_LEARNING_RATE, MAX_RATE_RATIO
