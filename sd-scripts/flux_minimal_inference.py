@@ -1,7 +1,7 @@
 """An image in the terminal from a FLUX model and LoRA files, to look at what was trained; the flags are those of kohya's script of that name.
 
 `python sd-scripts/flux_minimal_inference.py --help` lists them. Text encoders, transformer and VAE are loaded and freed in turn, so that
-only one of them needs to fit. Exit codes: 0 done, 2 a mistake of the user's in one sentence.
+only one of them needs to fit. Exit codes: 0 done, 2 an error that the user can fix.
 """
 
 import argparse
@@ -20,16 +20,18 @@ from torch import Tensor
 import library  # noqa: F401, makes fluxgym.contract importable
 from fluxgym.contract.limits import MAX_SWAPPED
 from fluxgym.contract.sample_prompts import RANGES
-from library.command import Parser, explain_error, finite, number
+from library.command_parser import Parser
 from library.config import BaseWeights, ModelConfig, PlacementConfig, Quantization
 from library.errors import TrainerError
+from library.failures import explain_error
 from library.files import disk_errors
 from library.models.family import TRANSFORMER, ModelFamily
 from library.models.flux1.family import SAMPLING_DEFAULTS
 from library.models.registry import find_family
+from library.number_parsing import finite, number
 from library.placement.cpu import fast_dtype
 from library.placement.layout import autocast, choose_device
-from library.placement.quantization import KINDS
+from library.placement.quantization import QUANTIZED_LAYERS
 from library.sample_prompts import SamplePrompt
 from library.sampling import EncodedPrompt, initial_noise, sample_latents, to_image
 from library.training.base_model import BaseModel
@@ -68,7 +70,7 @@ def build_parser() -> argparse.ArgumentParser:
     add("--lora_weights", nargs="*", default=[], metavar="FILE;MULTIPLIER", help="LoRA files, each with its strength if that is not 1")
     add("--merge_lora_weights", action="store_true", help="merge them into the weights instead of computing beside them")
     add("--dtype", default="bfloat16", choices=DTYPES, help="precision of all models")
-    add("--flux_dtype", choices=[*DTYPES, *KINDS], help="precision of the transformer; fp8, int8 and nf4 keep it small")
+    add("--flux_dtype", choices=[*DTYPES, *QUANTIZED_LAYERS], help="precision of the transformer; fp8, int8 and nf4 keep it small")
     for name in ("clip_l", "t5xxl", "ae"):
         add(f"--{name}_dtype", choices=DTYPES, help="precision of this model" + ("; both encoders have one" if name != "ae" else ""))
     add("--blocks_to_swap", type=int, help=f"how much of the transformer stays in main memory, 0 to {MAX_SWAPPED}; as in the trainer")
@@ -136,8 +138,10 @@ def draw(args: argparse.Namespace) -> Image.Image:
         _base(args, family, loras, _dtype(args.t5xxl_dtype or args.clip_l_dtype or args.dtype, device), device), prompt, loras
     )
     kind = args.flux_dtype or args.dtype
-    base = _base(args, family, loras, _dtype(args.dtype if kind in KINDS else kind, device), device)
-    placement = PlacementConfig(base_quantization=Quantization(kind) if kind in KINDS else None, blocks_to_swap=args.blocks_to_swap)
+    base = _base(args, family, loras, _dtype(args.dtype if kind in QUANTIZED_LAYERS else kind, device), device)
+    placement = PlacementConfig(
+        base_quantization=Quantization(kind) if kind in QUANTIZED_LAYERS else None, blocks_to_swap=args.blocks_to_swap
+    )
     latents = _integrate(base, placement, encoded, loras)
     vae = family.load_vae(base.files, _dtype(args.ae_dtype or args.dtype, device), device)
     return to_image(family.decode_latents(vae, latents))
@@ -188,11 +192,11 @@ def _integrate(base: BaseModel, placement: PlacementConfig, encoded: EncodedProm
     for lora in [] if base.base_weights else loras:
         lora.attach(flux, base.family.lora_parts[TRANSFORMER].prefix, device=base.device)
     if base.dtype == torch.float16:
-        raise TrainerError("the transformer of FLUX overflows in float16; use --flux_dtype bf16, and float16 for the others if you like.")
+        raise TrainerError("The transformer of FLUX overflows in float16; use --flux_dtype bf16, and float16 for the others if you like.")
     with autocast(base.device, base.dtype):
         latents = sample_latents(base.family, flux, encoded, initial_noise(base.family.geometry, encoded.prompt, 0, None))
     if not latents.isfinite().all():
-        raise TrainerError("the image contains NaN; a LoRA is damaged, its multiplier is too large, or a precision is too low.")
+        raise TrainerError("The image contains NaN; a LoRA is damaged, its multiplier is too large, or a precision is too low.")
     del flux
     _free_memory()
     return latents

@@ -1,7 +1,7 @@
 """The trainer's command: kohya's flags in, a FLUX LoRA out. `python sd-scripts/flux_train_network.py --help` lists the flags.
 
-Exit codes: 0 done, 2 a mistake of the user's in one sentence, 28 full disk, 5 unwritable file, 143 stopped by SIGTERM after saving
-the state, 144 replaced by another start in the same folder, 1 anything else.
+Exit codes: 0 done, 2 an error that the user can fix, with its message after `error: `, 28 full disk, 5 unwritable file, 143 stopped by
+SIGTERM after saving the state, 144 replaced by another start in the same folder, 1 anything else.
 """
 
 import sys
@@ -10,11 +10,11 @@ from contextlib import suppress
 import library  # noqa: F401, makes fluxgym.contract importable
 from fluxgym.contract.codes import ERROR_PREFIX, EXIT_CODES, EXIT_FENCED, EXIT_REFUSED, EXIT_STOPPED, ReasonCode
 from library.cli.parse import read_flags, to_config, write_config
-from library.command import explain_error
 from library.config import TrainerConfig
-from library.errors import CheckpointError, TrainerError
+from library.errors import CheckpointError, TrainerError, warn
+from library.failures import explain_error
 from library.process import Fenced, StopFlag, StopRequested
-from library.training.checks_without_torch import check_without_torch
+from library.training.preflight.settings import CheckedSettings, check_settings
 from library.training.progress_log import ProgressLog
 
 
@@ -28,10 +28,10 @@ def main(argv: list[str]) -> int:
         if flags.output_config:
             print(f"wrote {write_config(flags)}; nothing was trained", flush=True)
             return 0
+        progress = ProgressLog(flags.output_dir)
         config = to_config(flags)
-        progress = ProgressLog(config.save.output_dir)
-        check_without_torch(config)
-        _train(config, progress, stop)
+        _report(config)
+        _train(check_settings(config), progress, stop)
     except TrainerError as error:
         return _refuse(progress, str(error), error.reason_code, checkpoint=error.checkpoint if isinstance(error, CheckpointError) else None)
     except StopRequested:
@@ -48,7 +48,15 @@ def main(argv: list[str]) -> int:
     return 0
 
 
-def _train(config: TrainerConfig, progress: ProgressLog, stop: StopFlag) -> None:
+def _report(config: TrainerConfig) -> None:
+    """Print what the flags do not do, and the seed that was drawn."""
+    for warning in config.warnings:
+        warn(warning)
+    if config.seed_is_drawn:
+        print(f"--seed was not given; {config.run.seed} was drawn", flush=True)
+
+
+def _train(settings: CheckedSettings, progress: ProgressLog, stop: StopFlag) -> None:
     """Train, or describe the data set. PyTorch and transformers are imported here: that takes seconds, which no refusal above waits for."""
     import torch
 
@@ -56,12 +64,14 @@ def _train(config: TrainerConfig, progress: ProgressLog, stop: StopFlag) -> None
     from library.training.setup import build_trainer, describe_dataset
 
     torch.set_flush_denormal(True)  # denormal numbers (below 1e-38) count as 0: a CPU needs a hundred times longer to compute with them
-    set_up_logging(config.log)
+    set_up_logging(settings.config.log)
+    for warning in settings.warnings:
+        warn(warning)
     stop.check()
-    if config.run.debug_dataset:
-        print(describe_dataset(config), flush=True)
+    if settings.config.run.debug_dataset:
+        print(describe_dataset(settings), flush=True)
         return
-    build_trainer(config, progress, stop).run()
+    build_trainer(settings, progress, stop).run()
 
 
 def _refuse(progress: ProgressLog, sentence: str, reason_code: ReasonCode, *, checkpoint: str | None = None) -> int:

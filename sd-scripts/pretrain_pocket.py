@@ -8,6 +8,7 @@ on two cores. Seeds are fixed, but results differ between machines because the o
 
 import argparse
 import logging
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -18,22 +19,8 @@ from library.models.flux1.text_encoders import Tokenizers, load_tokenizers
 from library.models.flux1.vae import VAE
 from pocket import prior_images, transformer, vae, vocabulary
 
-STAGES = ("tokenizers", "vae", "flux", "distil", "decoder", "export", "prior")
 STEPS = {"vae": 4600, "flux": 4400, "distil": 900, "decoder": 1000}
 NUM_SCENES, NUM_CROPS = 22_000, 4_000
-
-
-def main() -> None:
-    """Run the stages that --stage selects."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--stage", choices=("all", *STAGES), default="all")
-    parser.add_argument("--work", type=Path, required=True, help="folder for the stages' float32 results")
-    parser.add_argument("--out", type=Path, default=Path("models/pocket"), help="folder for the finished model")
-    args = parser.parse_args()
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
-    args.work.mkdir(parents=True, exist_ok=True)
-    for stage in STAGES if args.stage == "all" else (args.stage,):
-        globals()[f"make_{stage}"](args.work, args.out)
 
 
 def make_tokenizers(work: Path, out: Path) -> None:
@@ -109,6 +96,30 @@ def _save(module: nn.Module, path: Path, dtype: torch.dtype = torch.float32, *, 
     tensors = {name: tensor.to(dtype).contiguous() for name, tensor in module.state_dict().items() if name != drop}
     shared = {name for name in tensors if name.endswith("encoder.embed_tokens.weight")}
     save_file({name: tensor for name, tensor in tensors.items() if name not in shared}, path, metadata={"format": "pt"})
+
+
+STAGES: dict[str, Callable[[Path, Path], None]] = {
+    "tokenizers": make_tokenizers,
+    "vae": make_vae,
+    "flux": make_flux,
+    "distil": make_distil,
+    "decoder": make_decoder,
+    "export": make_export,
+    "prior": make_prior,
+}  # in the order in which they run
+
+
+def main() -> None:
+    """Run the stages that --stage selects."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--stage", choices=("all", *STAGES), default="all")
+    parser.add_argument("--work", type=Path, required=True, help="folder for the stages' float32 results")
+    parser.add_argument("--out", type=Path, default=Path("models/pocket"), help="folder for the finished model")
+    args = parser.parse_args()
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
+    args.work.mkdir(parents=True, exist_ok=True)
+    for stage in STAGES if args.stage == "all" else (args.stage,):
+        STAGES[stage](args.work, args.out)
 
 
 if __name__ == "__main__":

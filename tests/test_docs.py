@@ -15,7 +15,7 @@ import yaml
 from fluxgym.app_settings import build_parser as build_app_parser
 from fluxgym.cli.main import build_parser as build_terminal_parser
 from fluxgym.contract.limits import MAX_RANK
-from library.command import MAX_RATE, MAX_RATIO
+from library.limits import MAX_LEARNING_RATE, MAX_RATE_RATIO
 from networks.lycoris_args import FULL_RANK, MAX_COUNT
 from tests.faults.__main__ import build_parser as build_faults_parser
 
@@ -145,8 +145,8 @@ def test_networks_names_limits_of_its_arguments():
     text = (ROOT / "docs/networks.md").read_text()
     limits = (
         str(MAX_RANK),
-        f"{MAX_RATE:g}".replace("+", ""),
-        "1e6" if MAX_RATIO == 1e6 else f"{MAX_RATIO:g}",
+        f"{MAX_LEARNING_RATE:g}".replace("+", ""),
+        "1e6" if MAX_RATE_RATIO == 1e6 else f"{MAX_RATE_RATIO:g}",
         str(FULL_RANK),
         str(MAX_COUNT),
     )

@@ -22,7 +22,7 @@ TESTED_BY = {
     "fluxgym/ui/theme.py": "tests/fluxgym/ui/test_server.py",
     "sd-scripts/library/models/noise_shift.py": "tests/sd_scripts/library/test_flow_matching.py",
     "sd-scripts/library/training/loaded_models.py": "tests/sd_scripts/library/training/test_setup.py",
-    "sd-scripts/library/training/preflight.py": "tests/sd_scripts/library/training/test_setup.py",
+    "sd-scripts/library/training/preflight/context.py": "tests/sd_scripts/library/training/test_setup.py",
     "sd-scripts/networks/lora_inference.py": "tests/sd_scripts/test_flux_minimal_inference.py",
     "sd-scripts/pocket/images.py": "tests/integration/test_pocket.py",
     "sd-scripts/pocket/prior_images.py": "tests/integration/test_pocket.py",

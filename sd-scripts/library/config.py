@@ -5,11 +5,14 @@ other were resolved. `None`, `""` and `()` mean "not set". library.cli.parse mak
 changes it afterwards.
 """
 
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
+
+from library.network_options import KeyValues, LoRAOptions, LycorisOptions
 
 
 class MixedPrecision(StrEnum):
@@ -168,12 +171,12 @@ class PlacementConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class NetworkConfig:
-    """The trained network: its kind, size, options (`key=value` texts), the LoRAs that it starts from, and the parts that it trains."""
+    """The trained network: its kind, size, options, the LoRAs that it starts from, and the parts that it trains."""
 
     network_module: NetworkModule
     network_dim: int
     network_alpha: float
-    network_args: tuple[str, ...] = ()
+    network_args: LoRAOptions | LycorisOptions
     network_dropout: float = 0.0
     network_weights: str = ""
     dim_from_weights: bool = False
@@ -181,6 +184,10 @@ class NetworkConfig:
     network_train_text_encoder_only: bool = False
     scale_weight_norms: float = 0.0
     base_weights: tuple[BaseWeights, ...] = ()
+
+    def is_on(self, switch: str) -> bool:
+        """Return True if a switch of --network_args is on; LyCORIS has none that choose parts."""
+        return isinstance(self.network_args, LoRAOptions) and bool(getattr(self.network_args, switch))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -191,13 +198,13 @@ class OptimConfig:
     """
 
     optimizer_type: str
-    optimizer_args: tuple[str, ...] = ()
+    optimizer_args: KeyValues
     learning_rate: float
     unet_lr: float
     text_encoder_lr: tuple[float, ...]
     lr_scheduler: str
     lr_scheduler_type: str = ""
-    lr_scheduler_args: tuple[str, ...] = ()
+    lr_scheduler_args: KeyValues
     lr_warmup_steps: int | float = 0
     lr_decay_steps: int | float = 0
     lr_scheduler_num_cycles: int
@@ -326,12 +333,19 @@ class RunConfig:
     deterministic: bool = False
     debug_dataset: bool = False
 
+    def length(self, steps_per_epoch: int) -> tuple[int, int]:
+        """Return epochs and steps of a whole training: --max_train_epochs, else as many epochs as --max_train_steps needs."""
+        if self.max_train_epochs:
+            return self.max_train_epochs, self.max_train_epochs * steps_per_epoch
+        return math.ceil(self.max_train_steps / steps_per_epoch), self.max_train_steps
+
 
 @dataclass(frozen=True, kw_only=True)
 class TrainerConfig:
     """Everything that one training is started with.
 
-    `given` are kohya's flag values after flags were resolved; only metadata, --log_config and the comparison at a resume use them.
+    `flag_values` are the values of all flags by kohya's names, after flags were resolved. They are only recorded under these names (metadata,
+    --log_config, checkpoints), never interpreted. `warnings` name the flags without effect; `seed_is_drawn` is True without --seed.
     """
 
     data: DataConfig
@@ -345,4 +359,6 @@ class TrainerConfig:
     save: SaveConfig
     log: LogConfig
     run: RunConfig
-    given: Mapping[str, Any]
+    flag_values: Mapping[str, Any]
+    warnings: tuple[str, ...] = ()
+    seed_is_drawn: bool = False

@@ -39,7 +39,7 @@ def disk_errors(path: Path) -> Iterator[None]:
 
 def disk_full(path: Path | str) -> TrainerError:
     """Return the TrainerError (disk_full) for a file that could not be written."""
-    return TrainerError(f"the disk is full: {path} could not be written. Free some space and try again.", reason_code=ReasonCode.DISK_FULL)
+    return TrainerError(f"The disk is full: {path} could not be written. Free some space and try again.", reason_code=ReasonCode.DISK_FULL)
 
 
 def write_json(value: Any, path: Path) -> None:

@@ -100,7 +100,7 @@ def prediction_and_target(config: LossConfig, output_BCHW: Tensor, inputs: Noisy
 
 
 def loss_weights(scheme: WeightingScheme, sigmas_B: Tensor) -> Tensor | None:
-    """SD3's weight of a noise level: sigma^-2 for sigma_sqrt, 2 / (pi * (1 - 2 sigma + 2 sigma^2)) for cosmap, else None."""
+    """Return SD3's weight of a noise level: sigma^-2 for sigma_sqrt, 2 / (pi * (1 - 2 sigma + 2 sigma^2)) for cosmap, else None."""
     if scheme == WeightingScheme.SIGMA_SQRT:
         return sigmas_B**-2.0
     if scheme == WeightingScheme.COSMAP:
@@ -128,7 +128,7 @@ def _loss(config: LossConfig, prediction: Tensor, target: Tensor, sigmas_B: Tens
 
 
 def huber_threshold(config: LossConfig, sigmas_B: Tensor) -> Tensor:
-    """The pseudo-Huber loss's threshold: constant, or falling from huber_scale to huber_scale * huber_c as the noise grows (exponential).
+    """Return the pseudo-Huber loss's threshold: constant, or falling from huber_scale to huber_scale * huber_c as the noise grows (exponential).
 
     kohya's default schedule "snr" has no meaning for flow matching; the flags are refused with it.
     """

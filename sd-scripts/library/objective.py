@@ -31,8 +31,12 @@ class BatchInputs:
         train: frozenset[Part] = frozenset(),
     ) -> None:
         """`vae` encodes batches without cached latents; `encoders` encode captions that are not cached and what is in `train`."""
-        self.family, self.device, self.seed, self.vae = family, device, seed, vae
-        self.encoders, self.train = encoders, train
+        self.family = family
+        self.device = device
+        self.seed = seed
+        self.vae = vae
+        self.encoders = encoders
+        self.train = train
 
     def latents(self, batch: Batch, *, step: int, micro: int) -> Tensor:
         """Return a batch's latents (B, C, h, w) in float32; pixels give a sample of the VAE's distribution."""
@@ -82,9 +86,14 @@ class FlowMatchingLoss:
         dtype: torch.dtype,
     ) -> None:
         """`inputs` encode the text of a batch; `dtype` is the precision of the transformer's arithmetic."""
-        self.family, self.transformer, self.network = family, transformer, network
-        self.inputs, self.config = inputs, config
-        self.seed, self.device, self.dtype = seed, device, dtype
+        self.family = family
+        self.transformer = transformer
+        self.network = network
+        self.inputs = inputs
+        self.config = config
+        self.seed = seed
+        self.device = device
+        self.dtype = dtype
 
     def __call__(self, batch: Batch, latents_BCHW: Tensor, *, step: int, micro: int) -> Tensor:
         """Return the loss of each image (B,) at a noise level that is drawn for it."""

@@ -9,15 +9,15 @@ from torch import Tensor, nn
 
 from fluxgym.contract.codes import ReasonCode
 from library.errors import TrainerError
+from library.network_options import RateOptions
 from networks.lora_module import LoRAModule, MicroStep
-from networks.low_rank import frobenius
-from networks.network_args import LoRAOptions
+from networks.low_rank import ALPHA, frobenius
 
 
 class TrainedNetwork(nn.Module, ABC):
     """A trainable network over frozen models; `parameters` are trained, `weights` are saved."""
 
-    def __init__(self, *, max_norm: float, options: LoRAOptions) -> None:
+    def __init__(self, *, max_norm: float, options: RateOptions) -> None:
         """`max_norm` limits the norm of each module's weight change (--scale_weight_norms); 0 disables the limit."""
         super().__init__()
         self.max_norm, self.options = max_norm, options
@@ -97,7 +97,7 @@ class TrainedNetwork(nn.Module, ABC):
         """
         own = self.state()
         shared = {name: tensor for name, tensor in weights.items() if name in own}
-        if all(name.endswith(".alpha") for name in shared):
+        if all(name.endswith(f".{ALPHA}") for name in shared):
             raise TrainerError(
                 f"{source} does not fit this network: they have no trained tensor in common.", reason_code=ReasonCode.BAD_MODEL
             )
@@ -117,7 +117,7 @@ class TrainedNetwork(nn.Module, ABC):
 class LoRANetwork(TrainedNetwork):
     """A network of LoRA modules, with kohya's names."""
 
-    def __init__(self, modules: list[LoRAModule], micro_step: MicroStep, *, max_norm: float, options: LoRAOptions) -> None:
+    def __init__(self, modules: list[LoRAModule], micro_step: MicroStep, *, max_norm: float, options: RateOptions) -> None:
         super().__init__(max_norm=max_norm, options=options)
         self.loras, self.micro_step = modules, micro_step
         for module in modules:
@@ -137,7 +137,7 @@ class LoRANetwork(TrainedNetwork):
         for lora in self.loras:
             own = lora.saved()
             given = {leaf: weights.get(f"{lora.name}.{leaf}") for leaf in own}
-            if all(given[leaf] is not None for leaf in own if leaf != "alpha"):
+            if all(given[leaf] is not None for leaf in own if leaf != ALPHA):
                 _load_weights(lora, {leaf: own[leaf] if tensor is None else tensor for leaf, tensor in given.items()})
 
     def set_multiplier(self, multiplier: float) -> None:
@@ -162,7 +162,7 @@ def _load_weights(lora: LoRAModule, weights: Mapping[str, Tensor]) -> None:
         lora.load_weights(weights)
     except ValueError as error:
         raise TrainerError(
-            f"the weights of {lora.name} do not fit --network_args split_qkv=True: {error}; train on without it.",
+            f"The weights of {lora.name} do not fit --network_args split_qkv=True: {error}; train on without it.",
             reason_code=ReasonCode.BAD_MODEL,
         ) from None
 

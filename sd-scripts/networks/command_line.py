@@ -7,7 +7,7 @@ from pathlib import Path
 
 import torch
 
-from library.command import Parser
+from library.command_parser import Parser
 from library.errors import TrainerError, warn
 from library.files import disk_errors
 

@@ -10,7 +10,7 @@ from pathlib import Path
 if __name__ == "__main__":
     sys.path[0] = str(Path(__file__).parents[1])
 
-from library.command import Parser
+from library.command_parser import Parser
 from library.errors import TrainerError
 from networks.command_line import run_command
 from networks.lora_file import read_lora, write_lora

@@ -8,32 +8,31 @@ from typing import Any
 import torch
 from torch import nn
 
-from library.config import NetworkConfig, NetworkModule, OptimConfig
+from library.config import NetworkConfig, OptimConfig
 from library.errors import TrainerError
 from library.models.family import TRANSFORMER, LoRAPart, Part
+from library.network_options import LoRAOptions, LycorisOptions, RateOptions
 from library.weights.safetensors_file import open_weights
 from networks import lycoris_kohya
 from networks.base import LoRANetwork, TrainedNetwork
 from networks.lora_file import LoRAFile, read_lora
 from networks.lora_flux import LoRASpec, create_network
-from networks.network_args import LoRAOptions, parse_network_args, warn_of_network_args
-from networks.network_checks import is_on
 
 Groups = dict[float, list[nn.Parameter]]
-Parts = Mapping[Part, LoRAPart]  # of a model family
+FamilyParts = Mapping[Part, LoRAPart]  # of a model family
 
 
-def trained_parts(config: NetworkConfig, parts: Parts) -> frozenset[Part]:
+def trained_parts(config: NetworkConfig, parts: FamilyParts) -> frozenset[Part]:
     """Return which parts of a model family a network's settings train."""
     return frozenset(part for part, names in parts.items() if _is_trained(config, part, names))
 
 
 def _is_trained(config: NetworkConfig, part: Part, names: LoRAPart) -> bool:
     is_left_out = config.network_train_text_encoder_only if part == TRANSFORMER else config.network_train_unet_only
-    return not is_left_out and (names.switch is None or is_on(config, names.switch))
+    return not is_left_out and (names.switch is None or config.is_on(names.switch))
 
 
-def check_fit(config: NetworkConfig, parts: Parts, models: Mapping[Part, nn.Module]) -> None:
+def check_fit(config: NetworkConfig, parts: FamilyParts, models: Mapping[Part, nn.Module]) -> None:
     """Check that a configured network fits its models, given without weights (FamilyOf.empty_models), before `create` needs loaded ones.
 
     For LyCORIS, only --network_weights is checked: its package needs real weights to create a network.
@@ -41,12 +40,12 @@ def check_fit(config: NetworkConfig, parts: Parts, models: Mapping[Part, nn.Modu
     Raises:
         TrainerError: If the models lack a block, nothing would be trained, or --network_weights cannot be read or fits no layer.
     """
-    if config.network_module == NetworkModule.LYCORIS:
+    if isinstance(config.network_args, LycorisOptions):
         if config.network_weights:
             open_weights(config.network_weights, "--network_weights")
         return
     initial = read_lora(config.network_weights, "--network_weights") if config.network_weights else None
-    options = replace(parse_network_args(config.network_args), verbose=False)
+    options = replace(config.network_args, verbose=False)
     with torch.device("meta"):
         network = create_network(_by_prefix(config, parts, models), _spec(config, initial, options), seed=0)
     _check_trains(network, parts)
@@ -54,7 +53,7 @@ def check_fit(config: NetworkConfig, parts: Parts, models: Mapping[Part, nn.Modu
         network.check_matching_weights(initial.tensors, config.network_weights)
 
 
-def create(config: NetworkConfig, parts: Parts, models: Mapping[Part, nn.Module], *, seed: int) -> TrainedNetwork:
+def create(config: NetworkConfig, parts: FamilyParts, models: Mapping[Part, nn.Module], *, seed: int) -> TrainedNetwork:
     """Create the configured network over the models that it trains, on their devices, and load --network_weights.
 
     `models` are the transformer and the text encoders in memory.
@@ -62,33 +61,31 @@ def create(config: NetworkConfig, parts: Parts, models: Mapping[Part, nn.Module]
     Raises:
         TrainerError: If the configuration does not fit the models.
     """
-    warn_of_network_args(config.network_args)
     train = trained_parts(config, parts) & models.keys()
-    if config.network_module == NetworkModule.LYCORIS:
+    if isinstance(config.network_args, LycorisOptions):
         encoders = [models[part] for part in parts if part in train - {TRANSFORMER}]
-        network: TrainedNetwork = lycoris_kohya.create(
-            config, models[TRANSFORMER], encoders, trains_transformer=TRANSFORMER in train, seed=seed
-        )
+        frozen = lycoris_kohya.FrozenModels(models[TRANSFORMER], encoders, trains_transformer=TRANSFORMER in train)
+        network: TrainedNetwork = lycoris_kohya.create(config, config.network_args, frozen, seed=seed)
     else:
-        network = _create_lora(config, _by_prefix(config, parts, models), seed)
+        network = _create_lora(config, config.network_args, _by_prefix(config, parts, models), seed)
     _check_trains(network, parts)
     return network
 
 
-def _by_prefix(config: NetworkConfig, parts: Parts, models: Mapping[Part, nn.Module]) -> dict[str, nn.Module]:
+def _by_prefix(config: NetworkConfig, parts: FamilyParts, models: Mapping[Part, nn.Module]) -> dict[str, nn.Module]:
     """Return the models that are trained, by kohya's prefix."""
     train = trained_parts(config, parts) & models.keys()
     return {names.prefix: models[part] for part, names in parts.items() if part in train}
 
 
-def _check_trains(network: TrainedNetwork, parts: Parts) -> None:
+def _check_trains(network: TrainedNetwork, parts: FamilyParts) -> None:
     if not any(network.trainable_parameters(names.prefix) for names in parts.values()):
-        raise TrainerError("nothing would be trained: the flags and --network_args leave out every layer of the models.")
+        raise TrainerError("Nothing would be trained: the flags and --network_args leave out every layer of the models.")
 
 
-def _create_lora(config: NetworkConfig, models: Mapping[str, nn.Module], seed: int) -> LoRANetwork:
+def _create_lora(config: NetworkConfig, options: LoRAOptions, models: Mapping[str, nn.Module], seed: int) -> LoRANetwork:
     initial = read_lora(config.network_weights, "--network_weights") if config.network_weights else None
-    network = create_network(models, _spec(config, initial, parse_network_args(config.network_args)), seed=seed)
+    network = create_network(models, _spec(config, initial, options), seed=seed)
     if initial:
         network.load_matching_weights(initial.tensors, config.network_weights)
     return network
@@ -105,7 +102,7 @@ def _spec(config: NetworkConfig, initial: LoRAFile | None, options: LoRAOptions)
     )
 
 
-def parameter_groups(config: OptimConfig, network: TrainedNetwork, parts: Parts) -> list[dict[str, Any]]:
+def parameter_groups(config: OptimConfig, network: TrainedNetwork, parts: FamilyParts) -> list[dict[str, Any]]:
     """Return the optimizer's parameter groups in the order of the parts; groups with a learning rate of 0 are frozen and omitted.
 
     network_reg_lrs overrides the learning rate by module name, and LoRA+ multiplies the learning rate of the up factors.
@@ -125,11 +122,11 @@ def parameter_groups(config: OptimConfig, network: TrainedNetwork, parts: Parts)
     return [group for group in groups if group["lr"] > 0]
 
 
-def _rate_of_module(name: str, rate: float, options: LoRAOptions) -> float:
+def _rate_of_module(name: str, rate: float, options: RateOptions) -> float:
     return next((own for pattern, own in options.network_reg_lrs if re.search(pattern, name.split(".")[0])), rate)
 
 
-def loraplus_ratio(part: Part, options: LoRAOptions) -> float:
+def loraplus_ratio(part: Part, options: RateOptions) -> float:
     """Return LoRA+'s ratio for the learning rate of the up factors; 1 by default."""
     own = options.loraplus_unet_lr_ratio if part == TRANSFORMER else options.loraplus_text_encoder_lr_ratio
     return own or options.loraplus_lr_ratio or 1.0

@@ -21,17 +21,19 @@ if __name__ == "__main__":
 import library  # noqa: F401, makes fluxgym.contract importable
 from fluxgym.contract.codes import ReasonCode
 from fluxgym.contract.model_kinds import quantized_weights, unwrapped
-from library.command import Parser, number
+from library.command_parser import Parser
 from library.errors import TrainerError
 from library.models.flux1.family import SPECS
 from library.models.flux1.layer_names import CLIP_PREFIX, FILE_PREFIXES, FLUX_PREFIX, T5_PREFIX
 from library.models.layer_names import kohya_name
+from library.number_parsing import number
+from library.weights.model_files import SCALES
 from library.weights.safetensors_file import WeightFile
 from library.weights.stream_copy import Change, copy_with_changes, floating
 from networks.command_line import check_device, output_path, run_command, warn_ineffective_flags
 from networks.lora_file import PRECISIONS, LoRAFile, LoRAPair, read_lora, write_lora
 from networks.lora_merge import prefix_of
-from networks.low_rank import truncate
+from networks.low_rank import ALPHA, DOWN, UP, truncate
 
 TARGETS = {"flux_model": (FLUX_PREFIX, "save_to"), "clip_l": (CLIP_PREFIX, "clip_l_save_to"), "t5xxl": (T5_PREFIX, "t5xxl_save_to")}
 WITHOUT_EFFECT = {
@@ -39,7 +41,7 @@ WITHOUT_EFFECT = {
     "diffusers": "diffusers' keys are recognized",
     "shuffle": "the order of a LoRA's ranks changes nothing",
 }
-Parts = dict[str, list[tuple[LoRAPair, float]]]  # by module name: the pairs to add and their ratios
+PairsByModule = dict[str, list[tuple[LoRAPair, float]]]  # by module name: the pairs to add and their ratios
 
 
 def build_parser() -> Parser:
@@ -78,7 +80,7 @@ def merge(args: Namespace) -> str:
         if getattr(args, name) and not getattr(args, target):
             raise TrainerError(f"--{name} is merged into a new file: give --{target}.")
     loras = [read_lora(path, "--models") for path in args.models]
-    parts: Parts = {}
+    parts: PairsByModule = {}
     for lora, ratio in zip(loras, args.ratios, strict=True):
         for pair in lora.pairs():
             parts.setdefault(pair.name, []).append((pair, ratio))
@@ -86,7 +88,7 @@ def merge(args: Namespace) -> str:
     return _into_models(args, given, parts) if given else _into_one(args, loras, parts)
 
 
-def _into_models(args: Namespace, given: Iterable[str], parts: Parts) -> str:
+def _into_models(args: Namespace, given: Iterable[str], parts: PairsByModule) -> str:
     lines = []
     for name in given:
         prefix, target = TARGETS[name]
@@ -98,10 +100,10 @@ def _into_models(args: Namespace, given: Iterable[str], parts: Parts) -> str:
     return "\n".join(lines)
 
 
-def _into_model(args: Namespace, path: str, prefix: str, target: Path, parts: Parts) -> str:
+def _into_model(args: Namespace, path: str, prefix: str, target: Path, parts: PairsByModule) -> str:
     """Write one model with its modules merged, and return a message."""
     file = WeightFile(path, f"--{next(name for name, (each, _) in TARGETS.items() if each == prefix)}")
-    if scaled := next((name for name in file.names if "scale_weight" in name or "weight_scale" in name), None):
+    if scaled := next((name for name in file.names if any(scale in name for scale in SCALES)), None):
         raise TrainerError(f"{path} contains quantized weights with scales ({scaled}); merge into the file that they were made from.")
     if quantized := quantized_weights(file.names):
         raise TrainerError(f"{path} has {quantized}; merge into the file that they were made from.", reason_code=ReasonCode.BAD_MODEL)
@@ -135,11 +137,11 @@ def _merged(pairs: Iterable[tuple[LoRAPair, float]], args: Namespace, weight: Te
     for pair, ratio in pairs:
         weight = weight.addmm(pair.up.to(**options), pair.down.to(**options), alpha=pair.scale * ratio)
     if not weight.isfinite().all():
-        raise TrainerError("the merged weights contain NaN or infinity; the model is damaged, or a ratio too large.")
+        raise TrainerError("The merged weights contain NaN or infinity; the model is damaged, or a ratio too large.")
     return weight
 
 
-def _into_one(args: Namespace, loras: list[LoRAFile], parts: Parts) -> str:
+def _into_one(args: Namespace, loras: list[LoRAFile], parts: PairsByModule) -> str:
     if not args.save_to:
         raise TrainerError("--save_to is missing; name the file to write.")
     tensors: dict[str, Tensor] = {}
@@ -147,7 +149,7 @@ def _into_one(args: Namespace, loras: list[LoRAFile], parts: Parts) -> str:
     for module, pairs in parts.items():
         down, up = sum_of(pairs, exact=args.concat, device=args.working_device)
         ranks.add(len(down))
-        tensors |= {f"{module}.lora_down.weight": down, f"{module}.lora_up.weight": up, f"{module}.alpha": torch.tensor(float(len(down)))}
+        tensors |= {f"{module}.{DOWN}": down, f"{module}.{UP}": up, f"{module}.{ALPHA}": torch.tensor(float(len(down)))}
     kind = _first(loras, "modelspec.architecture", SPECS["dev"].lora_architecture)
     metadata = _network_metadata(loras, ranks) | ({} if args.no_metadata else _modelspec(Path(args.save_to), kind, args.models))
     write_lora(tensors, args.save_to, metadata, diffusers=False, dtype=PRECISIONS[args.save_precision or args.precision])

@@ -15,6 +15,7 @@ from library.weights.safetensors_file import WeightFile, save_tensors
 from networks.command_line import output_path
 from networks.lora_keys import KeyForm, by_module, check_layers, form_of, to_diffusers, to_kohya
 from networks.lora_kinds import other_kind
+from networks.low_rank import ALPHA, DOWN, UP
 
 PRECISIONS = {
     "float": torch.float32, "float32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16, "fp8": torch.float8_e4m3fn,
@@ -81,8 +82,8 @@ class LoRAFile:
     def pairs(self) -> Iterator[LoRAPair]:
         """Yield the modules of the file."""
         for name, module in by_module(self.tensors).items():
-            down, up = module["lora_down.weight"], module["lora_up.weight"]
-            alpha = float(module["alpha"]) if "alpha" in module else float(down.shape[0])
+            down, up = module[DOWN], module[UP]
+            alpha = float(module[ALPHA]) if ALPHA in module else float(down.shape[0])
             yield LoRAPair(name, down, up, alpha / down.shape[0])
 
     def ranks(self) -> dict[str, tuple[int, float]]:

@@ -12,9 +12,10 @@ from torch import nn
 
 from library.models.flux1.layer_names import FLUX_PREFIX, LAYER_NAMES
 from library.models.layer_names import kohya_name
+from library.network_options import LoRAOptions
 from networks.base import LoRANetwork
 from networks.lora_module import Dropout, DropoutRates, LoRAModule, LoRATarget, MicroStep, SplitLoRAModule
-from networks.network_args import INPUTS, PARTS, LoRAOptions, block_choice
+from networks.network_args import INPUTS, PARTS, block_choice
 
 BLOCK = re.compile(r"(double|single)_blocks\.(\d+)\.(.+)")
 

@@ -18,15 +18,15 @@ from fluxgym.contract.model_kinds import unwrapped
 from library.errors import TrainerError
 from library.models.flux1.layer_names import LAYER_NAMES
 from library.models.layer_names import Layer, LayerNames
-from networks.low_rank import fuse, split
+from networks.low_rank import ALPHA, DOWN, UP, fuse, split
 
-LEAVES = {"lora_down.weight": "lora_A.weight", "lora_up.weight": "lora_B.weight", "alpha": "alpha"}
+LEAVES = {DOWN: "lora_A.weight", UP: "lora_B.weight", ALPHA: ALPHA}  # kohya's and diffusers'
 # What programs append to a layer's name; PEFT puts the name of the adapter between lora_A and weight.
 DOWN_OR_UP = re.compile(
     r"(.+?)(?:\.lora_(?P<kohya>down|up)(?:\.\w+)?\.weight|\.lora_(?P<peft>[AB])(?:(?:\.\w+)?\.weight)?"
     r"|(?:\.|_)lora\.(?P<diffusers>down|up)\.weight|\.lora_linear_layer\.(?P<old>down|up)\.weight)"
 )
-FACTORS = {"down": "lora_down.weight", "A": "lora_down.weight", "up": "lora_up.weight", "B": "lora_up.weight"}
+FACTORS = {"down": DOWN, "A": DOWN, "up": UP, "B": UP}
 
 
 class KeyForm(StrEnum):
@@ -41,7 +41,7 @@ class KeyForm(StrEnum):
 
 FLAT_FORMS = {"lora_": KeyForm.ONETRAINER, "lycoris_": KeyForm.SIMPLETUNER}  # of names with underscores for dots, besides kohya's
 
-Module = dict[str, Tensor]  # by kohya's suffix: lora_down.weight, lora_up.weight, and optionally alpha
+Module = dict[str, Tensor]  # by kohya's names: DOWN, UP, and optionally ALPHA
 
 
 def form_of(keys: Iterable[str], names: LayerNames = LAYER_NAMES) -> KeyForm:
@@ -84,7 +84,7 @@ def to_diffusers(tensors: Mapping[str, Tensor], names: LayerNames = LAYER_NAMES)
     for name, module in by_module(tensors).items():
         modules |= _split_module(name, module, names)
     if all(_alpha(module) == _rank(module) for module in modules.values()):
-        modules = {name: {leaf: tensor for leaf, tensor in module.items() if leaf != "alpha"} for name, module in modules.items()}
+        modules = {name: {leaf: tensor for leaf, tensor in module.items() if leaf != ALPHA} for name, module in modules.items()}
     return {f"{name}.{LEAVES[leaf]}": tensor.contiguous() for name, module in modules.items() for leaf, tensor in module.items()}
 
 
@@ -105,7 +105,7 @@ def to_kohya(tensors: Mapping[str, Tensor], names: LayerNames = LAYER_NAMES) -> 
             as_they_are.add(name)
         module = parts.setdefault(name, {}).setdefault(index, {})
         if leaf in module or (None in parts[name] and len(parts[name]) > 1):
-            raise TrainerError(f"the layer {name} has tensors under two names, one of them {key}.", reason_code=ReasonCode.BAD_MODEL)
+            raise TrainerError(f"The layer {name} has tensors under two names, one of them {key}.", reason_code=ReasonCode.BAD_MODEL)
         module[leaf] = tensor
     modules = {
         name: next(iter(found.values())) if name in as_they_are else _join_modules(name, found, names) for name, found in parts.items()
@@ -124,19 +124,19 @@ def by_module(tensors: Mapping[str, Tensor]) -> dict[str, Module]:
         owner, leaf = _split_key(key)
         modules.setdefault(owner, {})[leaf] = tensor
     for name, module in modules.items():
-        if missing := {"lora_down.weight", "lora_up.weight"} - set(module):
-            raise TrainerError(f"the LoRA is incomplete: {name} lacks its {min(missing)}.", reason_code=ReasonCode.BAD_MODEL)
-        down, up, alpha = module["lora_down.weight"], module["lora_up.weight"], module.get("alpha")
+        if missing := {DOWN, UP} - set(module):
+            raise TrainerError(f"The LoRA is incomplete: {name} lacks its {min(missing)}.", reason_code=ReasonCode.BAD_MODEL)
+        down, up, alpha = module[DOWN], module[UP], module.get(ALPHA)
         if down.dim() != 2 or up.dim() != 2 or up.shape[1] != down.shape[0] or (alpha is not None and alpha.numel() != 1):
-            raise TrainerError(f"the LoRA is damaged: the shapes of {name} do not fit each other.", reason_code=ReasonCode.BAD_MODEL)
+            raise TrainerError(f"The LoRA is damaged: the shapes of {name} do not fit each other.", reason_code=ReasonCode.BAD_MODEL)
     return modules
 
 
 def _split(key: str) -> tuple[str, str]:
     """Return the layer's name, without wrappers, and kohya's name of the leaf; the name is empty for a key of no LoRA."""
     key = unwrapped(key)
-    if key.endswith(".alpha"):
-        return key.removesuffix(".alpha"), "alpha"
+    if key.endswith(f".{ALPHA}"):
+        return key.removesuffix(f".{ALPHA}"), ALPHA
     match = DOWN_OR_UP.fullmatch(key)
     return (match[1], FACTORS[next(filter(None, match.groups()[1:]))]) if match else ("", "")
 
@@ -144,23 +144,23 @@ def _split(key: str) -> tuple[str, str]:
 def _split_key(key: str) -> tuple[str, str]:
     owner, leaf = _split(key)
     if not owner:
-        raise TrainerError(f"the tensor {key} is not part of a LoRA.", reason_code=ReasonCode.BAD_MODEL)
+        raise TrainerError(f"The tensor {key} is not part of a LoRA.", reason_code=ReasonCode.BAD_MODEL)
     return owner, leaf
 
 
 def _unknown_layer(key: str) -> TrainerError:
-    return TrainerError(f"the tensor {key} belongs to no layer of FLUX.", reason_code=ReasonCode.BAD_MODEL)
+    return TrainerError(f"The tensor {key} belongs to no layer of FLUX.", reason_code=ReasonCode.BAD_MODEL)
 
 
 def _split_module(name: str, module: Module, names: LayerNames) -> dict[str, Module]:
     """Return a kohya module as one or several diffusers modules."""
     owners = names.diffusers_modules(name)
     if not owners:
-        raise TrainerError(f"diffusers' form has no name for {name}: it is not a layer of FLUX.", reason_code=ReasonCode.BAD_MODEL)
+        raise TrainerError(f"Diffusers' form has no name for {name}: it is not a layer of FLUX.", reason_code=ReasonCode.BAD_MODEL)
     layer = names.layer_at(name)
     if layer is None or len(owners) == 1:
         return {owners[0]: _swap_halves(layer, module)}
-    down, up, alpha = module["lora_down.weight"], module["lora_up.weight"], module.get("alpha")
+    down, up, alpha = module[DOWN], module[UP], module.get(ALPHA)
     rows = layer.part_rows(down.shape[1], up.shape[0])
     try:
         pairs = split(down, up, rows)
@@ -168,7 +168,7 @@ def _split_module(name: str, module: Module, names: LayerNames) -> dict[str, Mod
     except ValueError:
         pairs = [(down, part) for part in up.split(rows)]
     return {
-        owner: {"lora_down.weight": part_down.clone(), "lora_up.weight": part_up, **({} if alpha is None else {"alpha": alpha.clone()})}
+        owner: {DOWN: part_down.clone(), UP: part_up, **({} if alpha is None else {ALPHA: alpha.clone()})}
         for owner, (part_down, part_up) in zip(owners, pairs, strict=True)
     }
 
@@ -179,12 +179,12 @@ def _join_modules(name: str, parts: Mapping[int | None, Module], names: LayerNam
         by_module({f"{name}.{leaf}": tensor for leaf, tensor in module.items()})  # raises for an incomplete module
     first, layer = next(iter(parts.values())), names.layer_at(name)
     if None in parts:  # the whole layer, in its own order of rows
-        return first | {"alpha": _exactly(torch.tensor(_alpha(first)), first["lora_down.weight"].dtype)}
+        return first | {ALPHA: _exactly(torch.tensor(_alpha(first)), first[DOWN].dtype)}
     if layer is None or len(layer.parts) == 1:
-        return _swap_halves(layer, first | {"alpha": _exactly(torch.tensor(_alpha(first)), first["lora_down.weight"].dtype)})
-    rows = layer.part_rows(first["lora_down.weight"].shape[1])
+        return _swap_halves(layer, first | {ALPHA: _exactly(torch.tensor(_alpha(first)), first[DOWN].dtype)})
+    rows = layer.part_rows(first[DOWN].shape[1])
     modules = [parts.get(index) or _empty_module(part_rows, first) for index, part_rows in enumerate(rows)]
-    pairs = [(module["lora_down.weight"], module["lora_up.weight"]) for module in modules]
+    pairs = [(module[DOWN], module[UP]) for module in modules]
     downs, alphas = [down for down, _ in pairs], [_alpha(module) for module in modules]
     if all(torch.equal(down, downs[0]) for down in downs) and len(set(alphas)) == 1:
         down, up, alpha = downs[0], torch.cat([up for _, up in pairs]), alphas[0]
@@ -196,31 +196,31 @@ def _join_modules(name: str, parts: Mapping[int | None, Module], names: LayerNam
             pairs = [(down, up * (scale or 1)) for (down, up), scale in zip(pairs, scales, strict=True)]
             alphas = [down.shape[0] for down, _ in pairs]
         (down, up), alpha = fuse(pairs), float(sum(alphas))
-    return {"lora_down.weight": down, "lora_up.weight": up, "alpha": _exactly(torch.tensor(alpha), down.dtype)}
+    return {DOWN: down, UP: up, ALPHA: _exactly(torch.tensor(alpha), down.dtype)}
 
 
 def _empty_module(rows: int, like: Module) -> Module:
     """Return a module of rank 0 with `rows` output rows."""
-    width, dtype = like["lora_down.weight"].shape[1], like["lora_down.weight"].dtype
+    width, dtype = like[DOWN].shape[1], like[DOWN].dtype
     return {
-        "lora_down.weight": torch.zeros(0, width, dtype=dtype),
-        "lora_up.weight": torch.zeros(rows, 0, dtype=dtype),
-        "alpha": torch.tensor(0.0),
+        DOWN: torch.zeros(0, width, dtype=dtype),
+        UP: torch.zeros(rows, 0, dtype=dtype),
+        ALPHA: torch.tensor(0.0),
     }
 
 
 def _swap_halves(layer: Layer | None, module: Module) -> Module:
     if layer is None or not layer.swap_halves:
         return module
-    return module | {"lora_up.weight": torch.cat(module["lora_up.weight"].chunk(2)[::-1])}
+    return module | {UP: torch.cat(module[UP].chunk(2)[::-1])}
 
 
 def _rank(module: Module) -> int:
-    return module["lora_down.weight"].shape[0]
+    return module[DOWN].shape[0]
 
 
 def _alpha(module: Module) -> float:
-    return float(module["alpha"]) if "alpha" in module else float(_rank(module))
+    return float(module[ALPHA]) if ALPHA in module else float(_rank(module))
 
 
 def _exactly(value: Tensor, dtype: torch.dtype) -> Tensor:

@@ -48,7 +48,7 @@ def prefix_of(name: str) -> str:
         TrainerError: For a module of another model.
     """
     if (prefix := LAYER_NAMES.prefix_of(name)) is None:
-        raise TrainerError(f"the LoRA's module {name} belongs to no part of FLUX.", reason_code=ReasonCode.BAD_MODEL)
+        raise TrainerError(f"The LoRA's module {name} belongs to no part of FLUX.", reason_code=ReasonCode.BAD_MODEL)
     return prefix
 
 

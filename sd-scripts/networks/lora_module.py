@@ -10,9 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from library.randomness import generator
-from networks.low_rank import fuse, split
-
-DOWN, UP, ALPHA = "lora_down.weight", "lora_up.weight", "alpha"
+from networks.low_rank import ALPHA, DOWN, UP, fuse, split
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,7 +100,7 @@ class LoRAModule(nn.Module):
         self.name, self.multiplier = target.name, 1.0
         self.rank, self.scale = target.rank, target.alpha / target.rank
         self.dropout = dropout
-        self.register_buffer("alpha", torch.tensor(float(target.alpha)))
+        self.register_buffer(ALPHA, torch.tensor(float(target.alpha)))
         self._frozen_forward = target.linear.forward
         self._make_factors(target.linear, generator(seed, "lora", target.name))
 

@@ -8,6 +8,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+DOWN, UP, ALPHA = "lora_down.weight", "lora_up.weight", "alpha"  # kohya's names of a module's tensors
+
 
 def fuse(pairs: Sequence[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
     """Return one pair for the concatenated outputs of `pairs`: down (sum R, in) and a block-diagonal up (sum out, sum R)."""

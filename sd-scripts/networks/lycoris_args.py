@@ -6,10 +6,11 @@ from pathlib import Path
 from typing import Any
 
 from fluxgym.contract.limits import MAX_RANK
-from library.command import finite
 from library.config import NetworkConfig, SaveKeys
 from library.errors import TrainerError
-from networks.network_args import RATIOS, LoRAOptions, check_dropouts, check_rank, switch
+from library.network_options import LycorisOptions
+from library.number_parsing import finite
+from networks.network_args import RATIOS, check_dropouts, check_rank, check_ratios, switch
 
 BYPASS = ("lora", "locon", "loha", "lokr", "glora")  # algorithms that support bypass_mode, also over quantized layers
 ALGORITHMS = (*BYPASS, "diag-oft", "boft", "ia3")  # "full" and "dylora" do not load as they were saved
@@ -43,23 +44,20 @@ def _count(text: str) -> int:
     return value
 
 
-KINDS: Mapping[str, Callable[[str], Any]] = (
+VALUE_PARSERS: Mapping[str, Callable[[str], Any]] = (
     dict.fromkeys(TEXTS, str) | dict.fromkeys(SWITCHES, switch) | dict.fromkeys(NUMBERS, finite) | dict.fromkeys(COUNTS, _count)
 )
 
 
-def check(config: NetworkConfig, save_keys: SaveKeys) -> None:
+def check(config: NetworkConfig, options: LycorisOptions, save_keys: SaveKeys) -> None:
     """Raise TrainerError if the package is missing, or flags and --network_args require what it cannot do here."""
     if importlib.util.find_spec("lycoris") is None:
         raise TrainerError("--network_module lycoris.kohya needs the package lycoris-lora: pip install -r requirements-lycoris.txt.")
-    arguments = parse(config.network_args)
-    algo = arguments["algo"]
+    algo = options.algo
     if algo not in ALGORITHMS:
         raise TrainerError(f"--network_args algo={algo} is not supported; use one of {', '.join(ALGORITHMS)}.")
     check_rank(config.network_dim, FULL_RANK if algo == "lokr" else MAX_RANK)
-    ratios(arguments)
-    check_dropouts(arguments)
-    _check_preset(arguments)
+    _check_preset(options.arguments)
     if config.dim_from_weights:
         raise TrainerError(
             "--dim_from_weights reads ranks, which not every algorithm of LyCORIS has; give --network_dim and --network_args."
@@ -68,33 +66,28 @@ def check(config: NetworkConfig, save_keys: SaveKeys) -> None:
         raise TrainerError(f"--save_keys {save_keys} has names for LoRA only; LyCORIS is saved under its own.")
 
 
-def parse(pairs: Iterable[str]) -> dict[str, Any]:
+def parse_lycoris_args(pairs: Iterable[str] | None) -> LycorisOptions:
     """Parse --network_args for LyCORIS.
 
     Raises:
-        TrainerError: Naming the pair that is unknown, unreadable or refused.
+        TrainerError: Naming the pair that is unknown, unreadable, refused or out of range.
     """
     values: dict[str, Any] = {"algo": "lora"}
-    for pair in pairs:
+    for pair in pairs or ():
         key, equals, text = pair.partition("=")
         if key in REFUSED and text.lower() != "false":
             raise TrainerError(f"--network_args {pair} is not supported: {REFUSED[key]}.")
-        if not equals or key not in (*KINDS, *REFUSED):
-            raise TrainerError(f"--network_args {pair} is not known to LyCORIS here; known: {', '.join(sorted(KINDS))}.")
+        if not equals or key not in (*VALUE_PARSERS, *REFUSED):
+            raise TrainerError(f"--network_args {pair} is not known to LyCORIS here; known: {', '.join(sorted(VALUE_PARSERS))}.")
         try:
-            values[key] = KINDS.get(key, switch)(text)
+            values[key] = VALUE_PARSERS.get(key, switch)(text)
         except ValueError as error:
             raise TrainerError(f"--network_args {pair} cannot be read: {error}.") from None
-    return values | {"algo": values["algo"].lower()}
-
-
-def ratios(arguments: Mapping[str, Any]) -> LoRAOptions:
-    """Return LoRA+'s ratios.
-
-    Raises:
-        TrainerError: If one is out of range.
-    """
-    return LoRAOptions(**{name: arguments[name] for name in RATIOS if name in arguments})
+    arguments = values | {"algo": values["algo"].lower()}
+    options = LycorisOptions(algo=arguments["algo"], arguments=arguments, **{name: values[name] for name in RATIOS if name in values})
+    check_ratios(options)
+    check_dropouts(arguments)
+    return options
 
 
 def _check_preset(arguments: Mapping[str, Any]) -> None:

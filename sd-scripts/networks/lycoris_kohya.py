@@ -4,7 +4,8 @@ The package is optional (requirements-lycoris.txt) and imported only if it is us
 micro step), so a resume draws the same numbers.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
 import torch
@@ -12,12 +13,13 @@ from torch import Tensor, nn
 
 from library.config import NetworkConfig
 from library.errors import TrainerError
+from library.network_options import LycorisOptions, RateOptions
 from library.placement.quantization import QuantizedLinear
 from library.randomness import derived_seed
 from library.weights.safetensors_file import open_weights
 from networks.base import TrainedNetwork
-from networks.lycoris_args import BYPASS, parse, ratios
-from networks.network_args import LoRAOptions
+from networks.low_rank import ALPHA
+from networks.lycoris_args import BYPASS
 
 
 class _Layer(Protocol):
@@ -34,7 +36,7 @@ class PackageNetwork(nn.Module):
 class LycorisNetwork(TrainedNetwork):
     """The network of the LyCORIS package, applied to the models."""
 
-    def __init__(self, inner: PackageNetwork, seed: int, *, max_norm: float, options: LoRAOptions) -> None:
+    def __init__(self, inner: PackageNetwork, seed: int, *, max_norm: float, options: RateOptions) -> None:
         super().__init__(max_norm=max_norm, options=options)
         self.inner, self.seed = inner.eval(), seed
 
@@ -53,10 +55,10 @@ class LycorisNetwork(TrainedNetwork):
             TrainerError: If an alpha differs, which would change the effect.
         """
         own = self.state()
-        for name in (name for name in weights if name.endswith(".alpha")):
+        for name in (name for name in weights if name.endswith(f".{ALPHA}")):
             if own[name].to("cpu", weights[name].dtype) != weights[name].cpu():
                 raise TrainerError(
-                    f"the weights were trained with {name} = {weights[name]:g}, not {own[name]:g}; give that --network_alpha."
+                    f"The weights were trained with {name} = {weights[name]:g}, not {own[name]:g}; give that --network_alpha."
                 )
         self.inner.load_state_dict(dict(weights), strict=False)
 
@@ -78,16 +80,21 @@ class LycorisNetwork(TrainedNetwork):
                 self.inner.apply_max_norm_regularization(self.max_norm, next(self.inner.parameters()).device)
 
 
-def create(
-    config: NetworkConfig, transformer: nn.Module, encoders: list[nn.Module], *, trains_transformer: bool, seed: int
-) -> LycorisNetwork:
-    """Create LyCORIS' network with its kohya interface, apply it to the models, and load --network_weights.
+@dataclass(frozen=True)
+class FrozenModels:
+    """What a network is applied to: the transformer, whether it is trained, and the text encoders that are trained."""
 
-    `encoders` are the text encoders to train.
-    """
+    transformer: nn.Module
+    encoders: Sequence[nn.Module]
+    trains_transformer: bool
+
+
+def create(config: NetworkConfig, options: LycorisOptions, models: FrozenModels, *, seed: int) -> LycorisNetwork:
+    """Create LyCORIS' network with its kohya interface, apply it to the models, and load --network_weights."""
     from lycoris.kohya import create_network
 
-    arguments = parse(config.network_args)
+    transformer, encoders = models.transformer, list(models.encoders)
+    arguments = dict(options.arguments)
     if arguments["algo"] in BYPASS and not arguments.get("dora_wd"):
         arguments.setdefault("bypass_mode", True)  # adds to the layer's output: exact in any precision of the frozen weight
     elif any(isinstance(module, QuantizedLinear) for module in transformer.modules()):
@@ -101,8 +108,8 @@ def create(
         inner = create_network(1.0, config.network_dim, config.network_alpha, None, encoders, transformer, warn_on_unmatched=False, **given)
     except ValueError as error:
         raise TrainerError(f"--network_args do not fit this model: LyCORIS reports: {error}") from None
-    inner.apply_to(encoders, transformer, bool(encoders), trains_transformer)
-    network = LycorisNetwork(inner, seed, max_norm=config.scale_weight_norms, options=ratios(arguments)).to(_device(transformer))
+    inner.apply_to(encoders, transformer, bool(encoders), models.trains_transformer)
+    network = LycorisNetwork(inner, seed, max_norm=config.scale_weight_norms, options=options).to(_device(transformer))
     if config.network_weights:
         network.load_matching_weights(open_weights(config.network_weights, "--network_weights"), config.network_weights)
     return network

@@ -1,15 +1,17 @@
 """Parses kohya's `--network_args key=value …` of networks.lora_flux into LoRAOptions."""
 
 import re
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, fields
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import fields
 from typing import Any
 
 from fluxgym.contract.block_numbers import block_numbers
-from fluxgym.contract.learning import DROPOUTS, learns_little, learns_nothing
+from fluxgym.contract.learning import DROPOUTS, learns_little
 from fluxgym.contract.limits import MAX_DROPOUT
-from library.command import MAX_RATE, MAX_RATIO, finite, rank
-from library.errors import TrainerError, warn
+from library.errors import TrainerError
+from library.limits import MAX_LEARNING_RATE, MAX_RATE_RATIO
+from library.network_options import LoRAOptions, RateOptions
+from library.number_parsing import finite, rank
 
 TRAIN_BLOCKS = ("all", "double", "single")
 PARTS = ("img_attn", "txt_attn", "img_mlp", "txt_mlp", "img_mod", "txt_mod", "single", "single_mod")
@@ -23,48 +25,6 @@ REFUSED = {
 REFUSED["ggpo_sigma"] = REFUSED["ggpo_beta"]
 
 
-@dataclass(frozen=True, kw_only=True)
-class LoRAOptions:
-    """The --network_args of a LoRA; None and empty values mean kohya's defaults. The constructor raises TrainerError for invalid values.
-
-    `*_dim` are ranks by layer type (0 means not trained), `in_dims` are the ranks of INPUTS. Block indices are texts such as "0-3,8", which
-    block_choice checks. `network_reg_*` map regular expressions over module names to ranks or learning rates.
-    """
-
-    train_blocks: str = "all"
-    split_qkv: bool = False
-    train_t5xxl: bool = False
-    verbose: bool = False
-    rank_dropout: float = 0.0
-    module_dropout: float = 0.0
-    img_attn_dim: int | None = None
-    txt_attn_dim: int | None = None
-    img_mlp_dim: int | None = None
-    txt_mlp_dim: int | None = None
-    img_mod_dim: int | None = None
-    txt_mod_dim: int | None = None
-    single_dim: int | None = None
-    single_mod_dim: int | None = None
-    in_dims: tuple[int, ...] = ()
-    train_double_block_indices: str = "all"
-    train_single_block_indices: str = "all"
-    network_reg_dims: tuple[tuple[str, int], ...] = ()
-    network_reg_lrs: tuple[tuple[str, float], ...] = ()
-    loraplus_lr_ratio: float | None = None
-    loraplus_unet_lr_ratio: float | None = None
-    loraplus_text_encoder_lr_ratio: float | None = None
-
-    def __post_init__(self) -> None:
-        if self.train_blocks not in TRAIN_BLOCKS:
-            raise _wrong("train_blocks", self.train_blocks, f"use one of {', '.join(TRAIN_BLOCKS)}")
-        if self.in_dims and len(self.in_dims) != len(INPUTS):
-            raise _wrong("in_dims", ",".join(map(str, self.in_dims)), f"it needs {len(INPUTS)} ranks, for {', '.join(INPUTS)}")
-        check_dropouts({name: getattr(self, name) for name in ("rank_dropout", "module_dropout")})
-        for name in RATIOS:
-            if (ratio := getattr(self, name)) is not None and not 1 / MAX_RATIO <= ratio <= MAX_RATIO:
-                raise _wrong(name, ratio, f"it must be at least {1 / MAX_RATIO:g} and at most {MAX_RATIO:g}")
-
-
 def parse_network_args(pairs: Iterable[str] | None) -> LoRAOptions:
     """Parse `key=value` pairs.
 
@@ -74,15 +34,34 @@ def parse_network_args(pairs: Iterable[str] | None) -> LoRAOptions:
     values: dict[str, Any] = {}
     for pair in pairs or ():
         key, equals, text = pair.partition("=")
-        if not equals or key not in KINDS:
+        if not equals or key not in VALUE_PARSERS:
             raise _unknown(pair, key)
         if key in WITHOUT_EFFECT:
             continue
         try:
-            values[key] = KINDS[key](text.strip())
+            values[key] = VALUE_PARSERS[key](text.strip())
         except ValueError as error:
             raise _wrong(key, text, str(error)) from None
-    return LoRAOptions(**values)
+    options = LoRAOptions(**values)
+    _check_options(options)
+    return options
+
+
+def _check_options(options: LoRAOptions) -> None:
+    """Raise TrainerError for a value outside its range."""
+    if options.train_blocks not in TRAIN_BLOCKS:
+        raise _wrong("train_blocks", options.train_blocks, f"use one of {', '.join(TRAIN_BLOCKS)}")
+    if options.in_dims and len(options.in_dims) != len(INPUTS):
+        raise _wrong("in_dims", ",".join(map(str, options.in_dims)), f"it needs {len(INPUTS)} ranks, for {', '.join(INPUTS)}")
+    check_dropouts({name: getattr(options, name) for name in ("rank_dropout", "module_dropout")})
+    check_ratios(options)
+
+
+def check_ratios(options: RateOptions) -> None:
+    """Raise TrainerError for a ratio of LoRA+ outside its range."""
+    for name in RATIOS:
+        if (ratio := getattr(options, name)) is not None and not 1 / MAX_RATE_RATIO <= ratio <= MAX_RATE_RATIO:
+            raise _wrong(name, ratio, f"it must be at least {1 / MAX_RATE_RATIO:g} and at most {MAX_RATE_RATIO:g}")
 
 
 def check_dropouts(values: Mapping[str, Any]) -> None:
@@ -92,14 +71,14 @@ def check_dropouts(values: Mapping[str, Any]) -> None:
             raise _wrong(name, values[name], f"it must be at least 0 and at most {MAX_DROPOUT}; above, nothing would be learned")
 
 
-def warn_of_network_args(pairs: Iterable[str] | None) -> None:
-    """Print a warning for each of --network_args that has no effect, or with which the training is likely to learn nothing."""
+def warnings_about_args(pairs: Iterable[str] | None) -> Iterator[str]:
+    """Yield a warning for each `key=value` pair that has no effect, or with which the training is likely to learn nothing."""
     given = {key: value for key, _, value in (pair.partition("=") for pair in pairs or ())}
     for name, value, why in learns_little({name: finite(given[name]) for name in DROPOUTS if name in given}):
-        warn(f"--network_args {name}={value} {why}")
+        yield f"--network_args {name}={value} {why}"
     for key in given:
         if key in WITHOUT_EFFECT:
-            warn(f"--network_args {key} has no effect: FLUX has no convolutions; kohya's FLUX network ignores it too")
+            yield f"--network_args {key} has no effect: FLUX has no convolutions; kohya's FLUX network ignores it too"
 
 
 def block_choice(name: str, text: str, num_blocks: int) -> set[int]:
@@ -123,7 +102,7 @@ def check_rank(value: int, highest: int) -> None:
 def _unknown(pair: str, key: str) -> TrainerError:
     if key in REFUSED:
         return TrainerError(f"--network_args {pair} is not supported: {REFUSED[key]}.")
-    return TrainerError(f"--network_args {pair} is not supported; known: {', '.join(sorted(KINDS))}.")
+    return TrainerError(f"--network_args {pair} is not supported; known: {', '.join(sorted(VALUE_PARSERS))}.")
 
 
 def _wrong(name: str, value: object, remedy: str) -> TrainerError:
@@ -142,10 +121,8 @@ def switch(text: str) -> bool:
 
 
 def _rate(text: str) -> float:
-    if not 0 < (value := finite(text)) <= MAX_RATE:
-        raise ValueError(f"a learning rate must be above 0 and at most {MAX_RATE:g}")
-    if why := learns_nothing("learning_rate", value):
-        raise ValueError(f"the learning rate {why}")
+    if not 0 < (value := finite(text)) <= MAX_LEARNING_RATE:
+        raise ValueError(f"a learning rate must be above 0 and at most {MAX_LEARNING_RATE:g}")
     return value
 
 
@@ -182,5 +159,5 @@ def _kind(name: str, annotation: object) -> Callable[[str], Any]:
     return special.get(name) or plain[annotation]
 
 
-KINDS: dict[str, Callable[[str], Any]] = {field.name: _kind(field.name, field.type) for field in fields(LoRAOptions)}
-KINDS |= dict.fromkeys(WITHOUT_EFFECT, str)
+VALUE_PARSERS: dict[str, Callable[[str], Any]] = {field.name: _kind(field.name, field.type) for field in fields(LoRAOptions)}
+VALUE_PARSERS |= dict.fromkeys(WITHOUT_EFFECT, str)

@@ -14,12 +14,13 @@ from torch import Tensor
 if __name__ == "__main__":
     sys.path[0] = str(Path(__file__).parents[1])
 
-from library.command import Parser, number
+from library.command_parser import Parser
 from library.errors import TrainerError
+from library.number_parsing import number
 from networks.command_line import check_device, run_command, warn_ineffective_flags
 from networks.lora_file import PRECISIONS, LoRAPair, read_lora, write_lora
 from networks.lora_keys import KeyForm
-from networks.low_rank import singular, truncate
+from networks.low_rank import ALPHA, DOWN, UP, singular, truncate
 
 METHODS = ("sv_ratio", "sv_fro", "sv_cumulative")
 WITHOUT_EFFECT = {"new_conv_rank": "FLUX has no convolutions"}
@@ -59,7 +60,7 @@ def resize(args: Namespace) -> str:
         small = _resized(pair, args)
         ranks.append(small.rank)
         alpha = torch.tensor(small.alpha)
-        tensors |= {f"{pair.name}.lora_down.weight": small.down, f"{pair.name}.lora_up.weight": small.up, f"{pair.name}.alpha": alpha}
+        tensors |= {f"{pair.name}.{DOWN}": small.down, f"{pair.name}.{UP}": small.up, f"{pair.name}.{ALPHA}": alpha}
     metadata = lora.metadata | _resize_metadata(args, lora.metadata, max(rank for rank, _ in lora.ranks().values()), tensors)
     write_lora(tensors, args.save_to, metadata, diffusers=lora.form is KeyForm.DIFFUSERS, dtype=PRECISIONS[args.save_precision or "float"])
     return f"saved {args.save_to}: {len(ranks)} modules of rank {min(ranks)} to {max(ranks)}"

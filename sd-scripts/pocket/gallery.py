@@ -16,6 +16,7 @@ from library.sample_prompts import SamplePrompt
 from library.sampling import EncodedPrompt, initial_noise, sample_latents, to_image
 from library.weights.safetensors_file import open_weights
 from networks.lora_flux import LoRASpec, create_network
+from networks.low_rank import ALPHA, DOWN
 from pocket.vae import PIXELS
 
 DEVICE = torch.device("cpu")
@@ -40,8 +41,8 @@ class Gallery:
 
     def _attach(self, path: Path) -> None:
         weights = {name: tensor.float() for name, tensor in open_weights(path, "the LoRA").items()}
-        down = next(tensor for name, tensor in weights.items() if name.endswith("lora_down.weight"))
-        alpha = next(tensor for name, tensor in weights.items() if name.endswith("alpha"))
+        down = next(tensor for name, tensor in weights.items() if name.endswith(DOWN))
+        alpha = next(tensor for name, tensor in weights.items() if name.endswith(ALPHA))
         trains_clip = any(name.startswith(CLIP_PREFIX) for name in weights)
         models = {FLUX_PREFIX: self.flux} | ({CLIP_PREFIX: self.encoders.parts()[CLIP]} if trains_clip else {})
         create_network(models, LoRASpec(rank=down.shape[0], alpha=alpha.item()), seed=0).load(weights, str(path))

@@ -15,15 +15,18 @@ import torch
 from torch import Tensor, nn
 from transformers import CLIPTextConfig, T5Config, T5EncoderModel
 
+from library.flow_matching import add_noise
 from library.models.flux1.loading import ClipTextEncoder
 from library.models.flux1.math import image_ids, pack_latents, text_ids
 from library.models.flux1.text_encoders import Tokenizers, encode_clip, encode_t5
 from library.models.flux1.transformer import Flux, FluxParams
 from library.models.flux1.vae import VAE
+from library.models.noise_shift import resolution_mu, shifted
 from library.placement.cpu import fast_dtype
 from library.placement.layout import autocast
 from pocket.images import bundled_photos, random_crop
 from pocket.scenes import random_scene
+from pocket.schedule import cosine_with_warmup
 from pocket.vae import PIXELS
 
 PARAMS = FluxParams(
@@ -37,7 +40,7 @@ PARAMS = FluxParams(
     depth_single_blocks=6,
     guidance_embed=True,
 )
-SHIFT = math.exp(0.5 + 0.65 * (16 - 256) / 3840)  # FLUX's resolution-dependent shift at 16 image tokens
+NUM_TOKENS = 16  # of an image
 PHOTO_SHARE, CAPTION_DROP = 0.2, 0.1
 PRETRAIN_BATCH, PRETRAIN_RATE = 64, 1e-3
 MAX_GUIDANCE, CFG_PER_GUIDANCE = 5.0, 0.6  # an embedded guidance g means a classifier-free scale of 1 + 0.6 (g - 1)
@@ -150,9 +153,9 @@ def pretrain(networks: Networks, corpus: Corpus, num_steps: int, save: Callable[
         sigmas, noise = _sigmas(PRETRAIN_BATCH, random), torch.randn(latents.shape, generator=random)
         guidance = 1 + (MAX_GUIDANCE - 1) * torch.rand(PRETRAIN_BATCH, generator=random)
         with autocast(CPU, fast_dtype(torch.bfloat16, CPU)):
-            predicted = velocity(networks, Noisy(_mix(latents, noise, sigmas), sigmas), guidance, *words)
+            predicted = velocity(networks, Noisy(add_noise(latents, noise, sigmas), sigmas), guidance, *words)
         loss = (predicted.float() - pack_latents(noise - latents)).square().mean()
-        _update(optimizer, parameters, loss, PRETRAIN_RATE * _cosine(step, num_steps))
+        _update(optimizer, parameters, loss, PRETRAIN_RATE * cosine_with_warmup(step, num_steps, floor=0.01))
         _update_average(average, networks, min(0.999, (step + 1) / (step + 20)))
         if step % 50 == 0:
             log.info("flux %d/%d loss %.4f", step, num_steps, loss.item())
@@ -171,7 +174,7 @@ def distil_guidance(networks: Networks, corpus: Corpus, num_steps: int, *, batch
         latents, clip_ids, t5_ids = corpus.batch(batch_size, random)
         sigmas, noise = _sigmas(batch_size, random), torch.randn(latents.shape, generator=random)
         guidance = 1 + (MAX_GUIDANCE - 1) * torch.rand(batch_size, generator=random)
-        noisy = Noisy(_mix(latents, noise, sigmas), sigmas)
+        noisy = Noisy(add_noise(latents, noise, sigmas), sigmas)
         with autocast(CPU, fast_dtype(torch.bfloat16, CPU)):
             scale = 1 + CFG_PER_GUIDANCE * (guidance - 1)
             target = guided_velocity(teacher, noisy, scale, (clip_ids, t5_ids), corpus.empty(batch_size))
@@ -179,7 +182,7 @@ def distil_guidance(networks: Networks, corpus: Corpus, num_steps: int, *, batch
                 context = encode_t5(networks.t5, t5_ids), encode_clip(networks.clip, clip_ids)
             predicted = _flux(networks.flux, noisy, guidance, *context)
         loss = (predicted.float() - target).square().mean()
-        _update(optimizer, parameters, loss, learning_rate * _cosine(step, num_steps))
+        _update(optimizer, parameters, loss, learning_rate * cosine_with_warmup(step, num_steps, floor=0.01))
         _update_average(average, networks, min(0.995, (step + 1) / (step + 20)))
         if step % 50 == 0:
             log.info("distil %d/%d loss %.4f", step, num_steps, loss.item())
@@ -212,18 +215,8 @@ def _flux(flux: Flux, noisy: Noisy, guidance: Tensor, context: Tensor, pooled: T
 
 def _sigmas(size: int, random: torch.Generator) -> Tensor:
     u = torch.sigmoid(torch.randn(size, generator=random))
-    shifted = SHIFT * u / (1 + (SHIFT - 1) * u)
     even = torch.rand(size, generator=random)
-    return torch.where(torch.rand(size, generator=random) < 0.25, even, shifted)
-
-
-def _mix(latents: Tensor, noise: Tensor, sigmas: Tensor) -> Tensor:
-    part = sigmas[:, None, None, None]
-    return (1 - part) * latents + part * noise
-
-
-def _cosine(step: int, num_steps: int) -> float:
-    return min(1.0, (step + 1) / 100) * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * step / num_steps)))
+    return torch.where(torch.rand(size, generator=random) < 0.25, even, shifted(u, math.exp(resolution_mu(NUM_TOKENS))))
 
 
 def _update(optimizer: torch.optim.Optimizer, parameters: list[nn.Parameter], loss: Tensor, learning_rate: float) -> None:

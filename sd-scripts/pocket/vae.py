@@ -15,6 +15,7 @@ from torch import Tensor
 from library.models.flux1.vae import SCALE, SHIFT, VAE, VAEParams
 from pocket.images import bundled_photos, random_crop
 from pocket.scenes import random_scene
+from pocket.schedule import cosine_with_warmup
 
 PARAMS = VAEParams(channels=(16, 32, 64, 96), num_res_blocks=1, z_channels=16)
 PIXELS = 64
@@ -56,7 +57,7 @@ def train_vae(num_steps: int, *, batch_size: int = 16, learning_rate: float = 1.
             fold_statistics(vae, pool)
             vae.encoder.requires_grad_(False)
         for group in optimizer.param_groups:
-            group["lr"] = learning_rate * _schedule(step, num_steps)
+            group["lr"] = learning_rate * cosine_with_warmup(step, num_steps, floor=0.02)
         pixels = augmented(pool[torch.randint(len(pool), (batch_size,), generator=random)], random).to(memory_format=torch.channels_last)
         loss, psnr = _losses(vae, pixels, random)
         loss.backward()
@@ -82,7 +83,7 @@ def sharpen_decoder(vae: VAE, num_steps: int, *, batch_size: int = 32, learning_
     optimizer = torch.optim.AdamW(vae.decoder.parameters(), lr=learning_rate, betas=(0.9, 0.98), weight_decay=1e-4)
     for step in range(num_steps):
         for group in optimizer.param_groups:
-            group["lr"] = learning_rate * _schedule(step, num_steps)
+            group["lr"] = learning_rate * cosine_with_warmup(step, num_steps, floor=0.02)
         rows = torch.randint(len(pool), (batch_size,), generator=random)
         noisy = latents[rows] + 0.08 * torch.randn((batch_size, *latents.shape[1:]), generator=random)
         target, restored = pool[rows].float() / 127.5 - 1, vae.decode(noisy)
@@ -94,11 +95,6 @@ def sharpen_decoder(vae: VAE, num_steps: int, *, batch_size: int = 32, learning_
         if step % 100 == 0:
             log.info("decoder %d/%d psnr %.2f dB", step, num_steps, -10 * math.log10(squares.item() / 4))
     return vae.eval().requires_grad_(False)
-
-
-def _schedule(step: int, num_steps: int) -> float:
-    warmup = min(1.0, (step + 1) / 100)
-    return warmup * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * step / num_steps)))
 
 
 def _losses(vae: VAE, pixels: Tensor, random: torch.Generator) -> tuple[Tensor, float]:

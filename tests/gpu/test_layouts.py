@@ -9,7 +9,7 @@ from safetensors.torch import save_file
 from library.models.flux1.layer_names import FLUX_PREFIX
 from library.placement.activations import BlockCheckpointing
 from library.placement.block_swap import CudaBlockTransfer, pin, swap_blocks
-from library.placement.quantization import KINDS, QuantizedLinear, quantize_blocks
+from library.placement.quantization import QUANTIZED_LAYERS, QuantizedLinear, quantize_blocks
 from networks.lora_flux import LoRASpec, create_network
 from tests.support.base_model import load_transformer
 from tests.support.lora import randomize_lora
@@ -87,7 +87,7 @@ def test_swapped_blocks_take_memory_of_at_most_three():
     assert torch.cuda.max_memory_allocated() - before < 3.2 * (32 << 20)
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", QUANTIZED_LAYERS)
 def test_gpu_quantization_equals_cpu(kind):
     on_cpu, on_gpu = make_flux(), make_flux().to(CUDA)
     for flux in (on_cpu, on_gpu):

@@ -12,6 +12,7 @@ from safetensors.torch import load_file
 from library.cli.parse import parse
 from library.errors import TrainerError
 from library.process import StopFlag, StopRequested
+from library.training.preflight.settings import check_settings
 from library.training.progress_log import ProgressLog
 from library.training.setup import build_trainer
 from tests.support.photos import write_cats
@@ -59,7 +60,7 @@ def argv_of(out, cats, *extra, **subset):
 
 def train(out, cats, *extra, stop_at=None, **subset):
     progress = ProgressLog(str(out))
-    build_trainer(parse(argv_of(out, cats, *extra, **subset)), progress, StopWhileValidating(progress, stop_at)).run()
+    build_trainer(check_settings(parse(argv_of(out, cats, *extra, **subset))), progress, StopWhileValidating(progress, stop_at)).run()
 
 
 def lines(out):
@@ -104,7 +105,7 @@ def test_masked_pixels_do_not_affect_weights(cats, tmp_path):
     (tmp_path / "masks").mkdir()
     for index in range(4):
         Image.new("L", (96, 96), 0).save(tmp_path / "masks" / f"cat {index}.png")
-    with pytest.raises(TrainerError, match="nothing was learned"):
+    with pytest.raises(TrainerError, match="Nothing was learned"):
         train(tmp_path / "black", cats, "--masked_loss", conditioning_data_dir=str(tmp_path / "masks"))
     for index in range(4):
         Image.new("L", (96, 96), 255).save(tmp_path / "masks" / f"cat {index}.png")
@@ -118,7 +119,7 @@ def test_masked_pixels_do_not_affect_weights(cats, tmp_path):
 def test_preserved_images_pull_output_toward_base_model(cats, tmp_path):
     """Alone they teach nothing: what the untrained LoRA says is what is asked of it. Beside others they hold these back."""
     preserved = {"custom_attributes": {"diff_output_preservation": True}}
-    with pytest.raises(TrainerError, match="nothing was learned"):
+    with pytest.raises(TrainerError, match="Nothing was learned"):
         train(tmp_path / "alone", cats, **preserved)
     assert {line["loss"] for line in lines(tmp_path / "alone") if "loss" in line} == {0.0}
     train(tmp_path / "free", cats)

@@ -65,7 +65,7 @@ def fixture_refuse(tmp_path):
     [
         (["--nosuch"], "--nosuch is not a flag of this trainer", False),
         (["--learning_rate", "fast"], "--learning_rate", False),
-        (["--loss_type", "huber"], "--huber_schedule", False),
+        (["--loss_type", "huber"], "--huber_schedule", True),
         (["--network_args", "nosuch=1"], "--network_args nosuch=1 is not supported", True),
         (["--network_module", "lycoris.kohya", "--network_args", "algo=magic"], "algo=magic is not supported", True),
         (["--sample_prompts", "nowhere.txt", "--sample_at_first"], "--sample_prompts nowhere.txt is missing", True),
@@ -92,7 +92,7 @@ def test_full_disk_under_progress_has_exit_code_separate(tmp_path, capsys, monke
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     (line,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith(ERROR_PREFIX)]
-    assert "the disk is full" in line
+    assert "The disk is full" in line
     assert "progress.jsonl" in line
 
 
@@ -104,6 +104,6 @@ def test_log_on_full_disk_keeps_exit_code(monkeypatch):
         flush = close = lambda self: None
 
     monkeypatch.setattr(command.sys, "stderr", FullLog())
-    assert command._refuse(ProgressLog(None), "the disk is full.", ReasonCode.DISK_FULL) == 28
+    assert command._refuse(ProgressLog(None), "The disk is full.", ReasonCode.DISK_FULL) == 28
     assert command._refuse(ProgressLog(None), "x cannot be written.", ReasonCode.STORAGE) == 5
     assert command._refuse(ProgressLog(None), "--x is odd.", ReasonCode.BAD_INPUT) == 2

@@ -60,7 +60,7 @@ class Recorder(TorchFunctionMode):
         """Record seeds as they are derived, and the VAE, which is not called as a module."""
         name = frame.f_code.co_qualname
         if name == CHECK:
-            self._is_check = event == "call"
+            self._is_check = event != "return"  # its calls of C functions are events of its frame, too
         elif event == "call" and name == "derived_seed" and not self._is_check:
             path = frame.f_locals["path"]
             if path[0] not in LOADER_SEEDS:

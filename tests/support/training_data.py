@@ -10,8 +10,10 @@ import tomli_w
 import torch
 
 from fluxgym.contract.files import CACHE_FOLDER
-from library.config import ModelConfig
+from library.config import ModelConfig, TrainerConfig
 from library.data.dataset import TrainingData, build_dataset
+from library.data.dataset_toml import read_datasets
+from library.errors import warn
 from library.models.family import DeviceStore
 from library.models.flux1.family import Flux1Family
 from library.models.flux1.text_encoders import CLIP, Flux1TextEncoders
@@ -39,7 +41,12 @@ def make_data(models: Path, toml: Path, subsets: list[dict], *, dataset: dict | 
     table = {"resolution": 64, "batch_size": 2} | (dataset or {}) | {"subsets": subsets}
     toml.write_text(tomli_w.dumps({"datasets": [table]}))
     files = {flag: str(models / f"{flag}.safetensors") for flag in ("ae", "clip_l", "t5xxl")}
-    return build_dataset(trainer_config(**{"dataset_config": toml} | files | flags))
+    return data_of(trainer_config(**{"dataset_config": toml} | files | flags))
+
+
+def data_of(config: TrainerConfig) -> TrainingData:
+    """Read the data sets of a configuration, print their warnings, and index their images."""
+    return build_dataset(config, read_datasets(config.data, warn))
 
 
 def fill(data: TrainingData) -> list[tuple[int, int]]:

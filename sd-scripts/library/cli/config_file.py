@@ -4,18 +4,19 @@ Its values become the words of a command line, which the parser checks.
 """
 
 import tomllib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import tomli_w
 
+from library.cli.flags import Flag
 from library.data.schema import windows_path_hint
 from library.errors import TrainerError
 from library.files import disk_errors
 
 
-def words_of(path: str, rows: list[dict[str, Any]], unknown: Callable[[str], str]) -> list[str]:
+def words_of(path: str, flags: Mapping[str, Flag], unknown: Callable[[str], str]) -> list[str]:
     """Return a file's settings as words of a command line; section names are ignored, as in kohya.
 
     `unknown` returns the error message for an unknown flag.
@@ -23,14 +24,13 @@ def words_of(path: str, rows: list[dict[str, Any]], unknown: Callable[[str], str
     Raises:
         TrainerError: Naming the file and the key that cannot be used.
     """
-    rows_by_name = {row["flag"][2:]: row for row in rows}
     words: list[str] = []
     for name, value in _settings(path).items():
-        if name not in rows_by_name:
+        if name not in flags:
             raise TrainerError(f"--config_file {path}: {unknown('--' + name)}")
         if isinstance(value, dict) or (isinstance(value, list) and any(isinstance(item, (dict, list)) for item in value)):
             raise TrainerError(f"--config_file {path}: {name} must be a text, a number, true, false or a list of them.")
-        words += _words(path, rows_by_name[name], value)
+        words += _words(path, flags[name], value)
     return words
 
 
@@ -49,16 +49,15 @@ def _settings(path: str) -> dict[str, Any]:
     return flat
 
 
-def _words(path: str, row: dict[str, Any], value: Any) -> list[str]:
-    flag = row["flag"]
-    if (row["type"] == "flag") != isinstance(value, bool):
-        kind = "true or false" if row["type"] == "flag" else "no truth value"
-        raise TrainerError(f"--config_file {path}: {flag[2:]} must be {kind}, not {value}.")
+def _words(path: str, flag: Flag, value: Any) -> list[str]:
+    if flag.is_switch != isinstance(value, bool):
+        expected = "true or false" if flag.is_switch else "no truth value"
+        raise TrainerError(f"--config_file {path}: {flag.name} must be {expected}, not {value}.")
     if isinstance(value, bool):
-        return [flag] if value else []
-    if row.get("nargs"):
-        return [flag, *map(str, value if isinstance(value, list) else [value])]
-    return [f"{flag}={','.join(map(str, value)) if isinstance(value, list) else value}"]
+        return [flag.option] if value else []
+    if flag.nargs:
+        return [flag.option, *map(str, value if isinstance(value, list) else [value])]
+    return [f"{flag.option}={','.join(map(str, value)) if isinstance(value, list) else value}"]
 
 
 def write_settings(path: str | None, settings: dict[str, Any]) -> Path:

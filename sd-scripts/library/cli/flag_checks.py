@@ -5,11 +5,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from fluxgym.contract.learning import LEAST, learns_little, learns_nothing
-from library.cli.flags import AT_LEAST, AT_MOST, EITHER_SIGN, MAX_SETTING, limit_text
-from library.command import MAX_RATE
+from library.cli.flags import AT_LEAST, AT_MOST, EITHER_SIGN, limit_text
 from library.config import NetworkModule
 from library.data.schema import SUBSET_FIELDS
-from library.errors import TrainerError, warn
+from library.errors import TrainerError
+from library.limits import MAX_LEARNING_RATE, MAX_SETTING
 
 REQUIRED = ("pretrained_model_name_or_path", "ae", "clip_l", "t5xxl", "output_dir")
 MAX_NAME_BYTES = 200  # leaves room for what is added to a file's name
@@ -37,7 +37,7 @@ def _check_required(args: Namespace) -> None:
         if not getattr(args, name):
             raise TrainerError(f"--{name} is missing.")
     if not (args.dataset_config or args.train_data_dir or args.in_json):
-        raise TrainerError("there are no images to train on: give --dataset_config, --train_data_dir or --in_json.")
+        raise TrainerError("There are no images to train on: give --dataset_config, --train_data_dir or --in_json.")
 
 
 def _check_output_name(name: str) -> None:
@@ -64,10 +64,10 @@ def _check_ranges(args: Namespace) -> None:
 def _check_rates(args: Namespace) -> None:
     for name in ("learning_rate", "unet_lr"):
         if (rate := getattr(args, name)) is not None and rate <= 0:
-            raise TrainerError(f"--{name} {rate} must be above 0 and at most {MAX_RATE:g}.")
+            raise TrainerError(f"--{name} {rate} must be above 0 and at most {MAX_LEARNING_RATE:g}.")
     for rate in args.text_encoder_lr or ():
-        if not 0 <= rate <= MAX_RATE:
-            raise TrainerError(f"--text_encoder_lr {rate} must be at least 0 and at most {MAX_RATE:g}.")
+        if not 0 <= rate <= MAX_LEARNING_RATE:
+            raise TrainerError(f"--text_encoder_lr {rate} must be at least 0 and at most {MAX_LEARNING_RATE:g}.")
     for name in LEAST:
         values = getattr(args, name)
         for value in values if isinstance(values, list) else [values]:
@@ -134,13 +134,13 @@ def _check_thumbnail(image: str | None) -> None:
         raise TrainerError(f"--metadata_thumbnail {image} is missing.")
 
 
-def warn_of_little_learning(args: Namespace) -> None:
-    """Print a warning for each flag with which the training is likely to learn nothing; for those of captions, each data set prints it."""
+def flags_that_teach_little(args: Namespace) -> Iterator[str]:
+    """Yield a warning for each flag with which the training is likely to learn nothing; those of captions are warnings of each data set."""
     values = {name: value for name, value in vars(args).items() if name not in SUBSET_FIELDS} | {
         "text_encoder_lr": min(filter(None, args.text_encoder_lr or ()), default=None)
     }
     for name, value, why in learns_little(values):
-        warn(f"--{name} {value} {why}")
+        yield f"--{name} {value} {why}"
 
 
 def flags_without_effect(args: Namespace) -> Iterator[tuple[str, str]]:

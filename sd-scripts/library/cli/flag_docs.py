@@ -1,39 +1,39 @@
-"""docs/trainer-flags.md out of the parser's own rows: `python sd-scripts/library/cli/flag_docs.py > docs/trainer-flags.md`."""
+"""Prints docs/trainer-flags.md, made from the parser's flags: `python sd-scripts/library/cli/flag_docs.py > docs/trainer-flags.md`."""
 
 import sys
 from pathlib import Path
-from typing import Any
 
 if __name__ == "__main__":
     sys.path.insert(0, str(Path(__file__).parents[2]))
 
-from library.cli.flags import rows
+from library.cli.flags import Flag, Support, all_flags
 
 HEAD = """# The trainer's flags
 
 Made by `python sd-scripts/library/cli/flag_docs.py > docs/trainer-flags.md`; a test holds it equal to the parser. Every flag of kohya's FLUX LoRA
 trainer is here, none is silently ignored: **honored** does what it does there, **no effect** is accepted with one printed warning, **refused** ends
-with one sentence, which is the reason given here.
+with exit code 2 and an error message, which is the reason given here.
 
 """
-LABELS = {"honored": "honored", "ignored": "no effect", "refused": "refused"}
+LABELS = {Support.HONORED: "honored", Support.IGNORED: "no effect", Support.REFUSED: "refused"}
 
 
 def table() -> str:
     """Return the whole document."""
-    found = rows()
-    own, kohyas = [row for row in found if "help" in row], [row for row in found if "help" not in row]
-    counts = ", ".join(f"{sum(row['support'] == support for row in kohyas)} {label}" for support, label in LABELS.items())
+    flags = all_flags().values()
+    additions = [flag for flag in flags if flag.help is not None]
+    kohyas = [flag for flag in flags if flag.help is None]
+    counts = ", ".join(f"{sum(flag.support == support for flag in kohyas)} {label}" for support, label in LABELS.items())
     lines = [f"{len(kohyas)} of kohya's: {counts}.", "", "| flag | default | what happens | why |", "|---|---|---|---|"]
-    lines += [f"| `{row['flag']}` | {_default(row)} | {LABELS[row['support']]} | {_cell(row['reason'])} |" for row in kohyas]
+    lines += [f"| `{flag.option}` | {_default(flag)} | {LABELS[flag.support]} | {_cell(flag.reason)} |" for flag in kohyas]
     lines += ["", "## Beyond kohya's", "", "| flag | default | what it is for |", "|---|---|---|"]
-    lines += [f"| `{row['flag']}` | {_default(row)} | {_cell(row['help'])} |" for row in own]
+    lines += [f"| `{flag.option}` | {_default(flag)} | {_cell(flag.help or '')} |" for flag in additions]
     return HEAD + "\n".join(lines) + "\n"
 
 
-def _default(row: dict[str, Any]) -> str:
-    empty = row["default"] is None or row["default"] == "" or row["type"] == "flag"
-    return "" if empty else f"`{row['default']}`"
+def _default(flag: Flag) -> str:
+    is_empty = flag.default is None or flag.default == "" or flag.is_switch
+    return "" if is_empty else f"`{flag.default}`"
 
 
 def _cell(text: str) -> str:

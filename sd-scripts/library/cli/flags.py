@@ -1,12 +1,16 @@
-"""All flags of the trainer as rows: kohya's 215, and those beyond; how each is supported, and the parser made from them.
+"""All flags of the trainer: kohya's 215, and those beyond; how each is supported, and the parser made from them.
 
-Run as a program it prints the rows as JSON, from which fluxgym/config/flags.json is made:
+Run as a program it prints them as JSON, from which fluxgym/config/flags.json is made:
 `python sd-scripts/library/cli/flags.py > fluxgym/config/flags.json`.
 """
 
 import argparse
 import json
 import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import StrEnum
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +20,11 @@ if __name__ == "__main__":
 
 from fluxgym.contract.limits import MAX_BATCH, MAX_EPOCHS, MAX_SEED, MAX_SIDE, MAX_STEPS, MAX_SWAPPED, MAX_TOKENS
 from library.cli.flag_support import HONORED, IGNORED, NOTES, REFUSED
-from library.command import MAX_RATE, MAX_RATIO, Parser, number
+from library.command_parser import Parser
+from library.limits import MAX_LEARNING_RATE, MAX_RATE_RATIO, MAX_SCALE, MAX_SETTING
+from library.number_parsing import number
 
 TABLE = Path(__file__).with_name("kohya_flags.json")
-MAX_SETTING = 1e6  # far beyond any that is useful; from about 1e38 on, float32 overflows and the loss is not a number
 EITHER_SIGN = ("logit_mean", "mode_scale", "sigmoid_scale", "lr_scheduler_power")
 EPOCHS = (
     "max_train_epochs", "save_every_n_epochs", "save_n_epoch_ratio", "sample_every_n_epochs", "validate_every_n_epochs", "initial_epoch",
@@ -44,9 +49,8 @@ AT_LEAST = {
     "network_dropout": 0, "scale_weight_norms": 0,
 }  # fmt: skip
 AT_MOST = {
-    "guidance_scale": MAX_RATE, "learning_rate": MAX_RATE, "unet_lr": MAX_RATE, "scale_weight_norms": MAX_RATE, "network_alpha": MAX_SETTING,
-    "lr_scheduler_min_lr_ratio": MAX_RATIO, "max_grad_norm": MAX_RATE,
-    "blocks_to_swap": MAX_SWAPPED,
+    "guidance_scale": MAX_SCALE, "learning_rate": MAX_LEARNING_RATE, "unet_lr": MAX_LEARNING_RATE, "scale_weight_norms": MAX_SCALE,
+    "network_alpha": MAX_SETTING, "lr_scheduler_min_lr_ratio": MAX_RATE_RATIO, "max_grad_norm": MAX_SCALE, "blocks_to_swap": MAX_SWAPPED,
     "max_data_loader_n_workers": 1024,
     **dict.fromkeys(("keep_tokens", "token_warmup_min", "t5xxl_max_token_length"), MAX_TOKENS),
     **dict.fromkeys(("train_batch_size", "vae_batch_size", "text_encoder_batch_size"), MAX_BATCH),
@@ -57,95 +61,157 @@ AT_MOST = {
     **dict.fromkeys((*EITHER_SIGN, "huber_c", "huber_scale", "discrete_flow_shift", "logit_std", "ip_noise_gamma", "prior_loss_weight"), MAX_SETTING),
 }  # fmt: skip
 
+FLAGS_WITH_NUMBERS = ("text_encoder_lr", "base_weights_multiplier")  # kohya's table calls their type otherwise
+
 
 def limit_text(limit: float) -> str:
     """Return a limit as an error message writes it: a count with all its digits."""
     return str(limit) if isinstance(limit, int) else f"{limit:g}"
 
 
-ADDITIONS: list[dict[str, Any]] = [
-    {
-        "flag": "--ema_decay",
-        "type": "float",
-        "default": None,
-        "help": "save and sample a running average of the LoRA's weights instead of the current ones; 0.99 to 0.9999, the share kept each step",
-    },
-    {
-        "flag": "--deterministic",
-        "type": "flag",
-        "default": False,
-        "help": "use only GPU kernels that give the same bits each time, so that a resumed training is exact on a GPU too; slower",
-    },
-    {
-        "flag": "--base_quantization",
-        "type": "str",
-        "default": None,
-        "choices": ["fp8", "int8", "nf4"],
-        "help": "store the frozen blocks in 8 bits (fp8 is --fp8_base, int8) or in bitsandbytes' 4 bits (nf4)",
-    },
-    {
-        "flag": "--fp8_matmul",
-        "type": "flag",
-        "default": False,
-        "help": "with --fp8_base, multiply in float8 where the GPU can: faster, and rounds activations too",
-    },
-    {
-        "flag": "--save_keys",
-        "type": "str",
-        "default": "kohya",
-        "choices": ["kohya", "diffusers"],
-        "help": "under which names the LoRA is saved: kohya's, for ComfyUI and Forge, or those of diffusers and PEFT",
-    },
-]
+class Support(StrEnum):
+    """What this trainer does with a flag."""
+
+    HONORED = "honored"
+    IGNORED = "ignored"
+    REFUSED = "refused"
 
 
-def rows() -> list[dict[str, Any]]:
-    """Return every flag with type, default, choices, nargs, minimum, maximum, and how this trainer takes it: honored, ignored or refused, and why."""
-    table = json.loads(TABLE.read_text(encoding="utf-8-sig"))
-    return [_row(row, row["flag"][2:]) for row in table + ADDITIONS]
+@dataclass(frozen=True, kw_only=True)
+class Flag:
+    """One flag: its name without dashes, the values that it takes, and what this trainer does with it, and why.
+
+    `type` is str, int, float, int_or_float, Path, or flag for a switch. `help` is set for flags that kohya's trainer does not have.
+    """
+
+    name: str
+    type: str
+    default: Any = None
+    choices: tuple[Any, ...] | None = None
+    nargs: str | None = None
+    help: str | None = None
+    minimum: float | None = None
+    maximum: float | None = None
+    support: Support = Support.HONORED
+    reason: str = ""
+
+    @property
+    def option(self) -> str:
+        """The flag as it is typed: `--name`."""
+        return f"--{self.name}"
+
+    @property
+    def is_switch(self) -> bool:
+        """Return True if the flag takes no value."""
+        return self.type == "flag"
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the flag as an object of fluxgym/config/flags.json; attributes that are not set are left out."""
+        choices = None if self.choices is None else list(self.choices)
+        values = {"choices": choices, "nargs": self.nargs, "help": self.help, "minimum": self.minimum, "maximum": self.maximum}
+        given = {name: value for name, value in values.items() if value is not None}
+        return {
+            "flag": self.option,
+            "type": self.type,
+            "default": self.default,
+            **given,
+            "support": str(self.support),
+            "reason": self.reason,
+        }
 
 
-def _row(row: dict[str, Any], name: str) -> dict[str, Any]:
-    limits = {key: table[name] for key, table in (("minimum", AT_LEAST), ("maximum", AT_MOST)) if name in table}
-    return row | limits | dict(zip(("support", "reason"), support_of(name), strict=True))
+ADDITIONS = (
+    Flag(
+        name="ema_decay",
+        type="float",
+        help="save and sample a running average of the LoRA's weights instead of the current ones; 0.99 to 0.9999, the share kept each step",
+    ),
+    Flag(
+        name="deterministic",
+        type="flag",
+        default=False,
+        help="use only GPU kernels that give the same bits each time, so that a resumed training is exact on a GPU too; slower",
+    ),
+    Flag(
+        name="base_quantization",
+        type="str",
+        choices=("fp8", "int8", "nf4"),
+        help="store the frozen blocks in 8 bits (fp8 is --fp8_base, int8) or in bitsandbytes' 4 bits (nf4)",
+    ),
+    Flag(
+        name="fp8_matmul",
+        type="flag",
+        default=False,
+        help="with --fp8_base, multiply in float8 where the GPU can: faster, and rounds activations too",
+    ),
+    Flag(
+        name="save_keys",
+        type="str",
+        default="kohya",
+        choices=("kohya", "diffusers"),
+        help="under which names the LoRA is saved: kohya's, for ComfyUI and Forge, or those of diffusers and PEFT",
+    ),
+)  # the flags beyond kohya's
 
 
-def support_of(name: str) -> tuple[str, str]:
-    """Return (honored | ignored | refused, reason) of a flag."""
-    if name in HONORED or any(row["flag"][2:] == name for row in ADDITIONS):
-        return "honored", NOTES.get(name, "")
-    return ("ignored", IGNORED[name]) if name in IGNORED else ("refused", REFUSED[name])
+@cache
+def all_flags() -> dict[str, Flag]:
+    """Return every flag by name: kohya's and those beyond."""
+    kohyas = (_kohya_flag(row) for row in json.loads(TABLE.read_text(encoding="utf-8-sig")))
+    return {flag.name: flag for flag in (*kohyas, *ADDITIONS)}
+
+
+def _kohya_flag(row: dict[str, Any]) -> Flag:
+    name = row["flag"].removeprefix("--")
+    support, reason = support_of(name)
+    return Flag(
+        name=name,
+        type=row["type"],
+        default=row["default"],
+        choices=tuple(row["choices"]) if "choices" in row else None,
+        nargs=row.get("nargs"),
+        minimum=AT_LEAST.get(name),
+        maximum=AT_MOST.get(name),
+        support=support,
+        reason=reason,
+    )
+
+
+def support_of(name: str) -> tuple[Support, str]:
+    """Return what this trainer does with one of kohya's flags, and why."""
+    if name in HONORED:
+        return Support.HONORED, NOTES.get(name, "")
+    return (Support.IGNORED, IGNORED[name]) if name in IGNORED else (Support.REFUSED, REFUSED[name])
 
 
 def build_parser() -> argparse.ArgumentParser:
     """Return the parser of all flags."""
     parser = Parser(prog="flux_train_network.py", description="Train a LoRA for FLUX.1, by kohya's flags.", allow_abbrev=False)
-    for row in rows():
-        about = row.get("help") or row["support"] + (f": {row['reason']}" if row["reason"] else "")
-        if row["type"] == "flag":
-            parser.add_argument(row["flag"], action="store_true", help=about)
+    for flag in all_flags().values():
+        about = flag.help or flag.support + (f": {flag.reason}" if flag.reason else "")
+        if flag.is_switch:
+            parser.add_argument(flag.option, action="store_true", help=about)
             continue
-        choices = [choice for choice in row.get("choices") or () if choice is not None] or None
-        nargs = row.get("nargs")
-        several = (
-            {"nargs": nargs, "action": "extend"} if nargs else {}
-        )  # a flag of several values that is given twice has the values of both
-        parser.add_argument(row["flag"], type=_type_of(row), default=row["default"], choices=choices, help=about, **several)
+        choices = [choice for choice in flag.choices or () if choice is not None] or None
+        # a flag of several values that is given twice has the values of both
+        several: dict[str, Any] = {"nargs": flag.nargs, "action": "extend"} if flag.nargs else {}
+        parser.add_argument(flag.option, type=_parser_of(flag), default=flag.default, choices=choices, help=about, **several)
     return parser
 
 
-def _type_of(row: dict[str, Any]) -> Any:
-    if row["flag"] in ("--text_encoder_lr", "--base_weights_multiplier"):
+def _parser_of(flag: Flag) -> Callable[[str], Any]:
+    if flag.name in FLAGS_WITH_NUMBERS:
         return number
-    return {"int": int, "float": number, "int_or_float": _int_or_float}.get(row["type"], str)
+    parsers: dict[str, Callable[[str], Any]] = {"int": int, "float": number, "int_or_float": _int_or_float}
+    return parsers.get(flag.type, str)
 
 
 def _int_or_float(text: str) -> int | float:
     return int(text) if text.lstrip("-").isdigit() else number(text)
 
 
-_int_or_float.__name__ = "number"  # what argparse calls them in its messages
+_int_or_float.__name__ = "number"  # argparse shows this name in its messages
 
 
 if __name__ == "__main__":
-    print(json.dumps(rows(), indent=1))
+    print(json.dumps([flag.to_json() for flag in all_flags().values()], indent=1))

@@ -4,6 +4,7 @@ import itertools
 import json
 import random
 from argparse import Namespace
+from collections.abc import Iterator
 from dataclasses import fields
 from difflib import get_close_matches
 from enum import StrEnum
@@ -13,11 +14,15 @@ from typing import Any, TypeVar, get_args, get_type_hints
 from fluxgym.contract.files import TRAIN_STATE
 from library import config
 from library.cli.config_file import words_of, write_settings
-from library.cli.flag_checks import check_flags, flags_without_effect, warn_of_little_learning
-from library.cli.flags import build_parser, rows
+from library.cli.flag_checks import check_flags, flags_that_teach_little, flags_without_effect
+from library.cli.flags import Support, all_flags, build_parser
+from library.cli.key_values import parse_key_values
 from library.config import NetworkModule, TrainerConfig
 from library.data.schema import DATASET_FIELDS, NOT_FROM_FLAGS, SUBSET_FIELDS
-from library.errors import TrainerError, warn
+from library.errors import TrainerError
+from library.network_options import LoRAOptions, LycorisOptions
+from networks.lycoris_args import parse_lycoris_args
+from networks.network_args import parse_network_args, warnings_about_args
 
 DEFAULT_RANK = 4
 MODELSPEC = (
@@ -28,9 +33,7 @@ Group = TypeVar("Group")
 
 
 def parse(argv: list[str]) -> TrainerConfig:
-    """Return the configuration that a command line gives.
-
-    Flags without effect are accepted with a printed warning.
+    """Return the configuration that a command line gives; its `warnings` name the flags without effect.
 
     Raises:
         TrainerError: Naming the flag that is unknown, refused, missing, or has a value it cannot have.
@@ -39,19 +42,15 @@ def parse(argv: list[str]) -> TrainerConfig:
 
 
 def read_flags(argv: list[str]) -> Namespace:
-    """Return the flags as given, including those of --config_file; the command line wins. Warn of a flag without effect.
+    """Return the flags as given, including those of --config_file; the command line wins.
 
     Raises:
         TrainerError: If a flag is unknown, unreadable or refused.
     """
     args = _read(argv)
-    for row in rows():
-        if getattr(args, row["flag"][2:]) == row["default"]:
-            continue
-        if row["support"] == "refused":
-            raise TrainerError(f"{row['flag']} is not supported: {row['reason']}.")
-        if row["support"] == "ignored":
-            _warn_no_effect(row["flag"], row["reason"])
+    for flag in all_flags().values():
+        if flag.support == Support.REFUSED and getattr(args, flag.name) != flag.default:
+            raise TrainerError(f"{flag.option} is not supported: {flag.reason}.")
     return args
 
 
@@ -63,19 +62,19 @@ def _read(argv: list[str]) -> Namespace:
         raise TrainerError(_unknown(unknown[0]))
     if not args.config_file or args.output_config:
         return args
-    words = words_of(args.config_file, rows(), _unknown)
+    words = words_of(args.config_file, all_flags(), _unknown)
     try:
         parser.parse_args(words)
     except TrainerError as error:
         raise TrainerError(f"--config_file {args.config_file}: {error}") from None
     both = parser.parse_args(words + argv)
-    lists = {row["flag"][2:] for row in rows() if row.get("nargs")}  # the command line's values replace those of the file
+    lists = {flag.name for flag in all_flags().values() if flag.nargs}  # the command line's values replace those of the file
     return Namespace(**vars(both) | {name: value for name, value in vars(args).items() if name in lists and value is not None})
 
 
 def _refuse_values_of_switches(argv: list[str]) -> None:
     """Raise TrainerError for a value after a flag that takes none, such as `--split_mode max` or `--split_mode=true`."""
-    switches = {row["flag"] for row in rows() if row["type"] == "flag"}
+    switches = {flag.option for flag in all_flags().values() if flag.is_switch}
     for word, following in itertools.zip_longest(argv, argv[1:], fillvalue="--"):
         flag, equals, value = word.partition("=")
         value = value if equals else following
@@ -91,20 +90,20 @@ def _is_line_end(word: str) -> bool:
 def _unknown(word: str) -> str:
     if _is_line_end(word):
         return (
-            "a backslash is left over from the end of a line: the last line needs none, and no space or carriage return may follow one; "
+            "A backslash is left over from the end of a line: the last line needs none, and no space or carriage return may follow one; "
             "remove it."
         )
     if not word.startswith("--"):
         return f"“{word}” belongs to no flag; put texts with spaces into quotes."
     name = word.split("=")[0]
-    flags = [row["flag"] for row in rows()]
-    near = [flag for flag in flags if flag.startswith(name)] or get_close_matches(name, flags, n=1)
+    options = [flag.option for flag in all_flags().values()]
+    near = [option for option in options if option.startswith(name)] or get_close_matches(name, options, n=1)
     return f"{name} is not a flag of this trainer." + (f" Did you mean {near[0]}?" if near else "")
 
 
 def write_config(args: Namespace) -> Path:
     """Write the flags that are not at their defaults to the file of --config_file, which must not exist yet; returns its path."""
-    defaults = {row["flag"][2:]: row["default"] for row in rows()} | {"config_file": args.config_file, "output_config": True}
+    defaults = {name: flag.default for name, flag in all_flags().items()} | {"config_file": args.config_file, "output_config": True}
     return write_settings(args.config_file, {name: value for name, value in vars(args).items() if value != defaults[name]})
 
 
@@ -115,28 +114,35 @@ def to_config(args: Namespace) -> TrainerConfig:
         TrainerError: As `parse` does.
     """
     check_flags(args)
-    for flag, reason in flags_without_effect(args):
-        _warn_no_effect(flag, reason)
-    warn_of_little_learning(args)
-    given = _settled(args)
+    seed = args.seed if args.seed is not None else _seed_of_checkpoint(args.resume)
+    given = _settled(args) | {"seed": random.SystemRandom().randrange(2**32) if seed is None else seed}
     return TrainerConfig(
         data=_group(config.DataConfig, given, dataset_defaults=_dataset_defaults(given)),
         model=_group(config.ModelConfig, given),
         placement=_group(config.PlacementConfig, given, **_placement(given)),
-        network=_group(config.NetworkConfig, given, base_weights=_base_weights(given)),
-        optim=_group(config.OptimConfig, given, optimizer_type=_optimizer_type(given), **_rates(given)),
+        network=_group(config.NetworkConfig, given, base_weights=_base_weights(given), network_args=_network_args(given)),
+        optim=_group(config.OptimConfig, given, **_optimizer(given), **_rates(given)),
         loss=_group(config.LossConfig, given, **_loss_defaults(given)),
         sample=_group(config.SampleConfig, given),
         validation=_group(config.ValidationConfig, given, validation_seed=_validation_seed(given)),
         save=_group(config.SaveConfig, given, modelspec={name: given[f"metadata_{name}"] for name in MODELSPEC}),
         log=_group(config.LogConfig, given),
         run=_group(config.RunConfig, given, start=_group(config.StartConfig, given)),
-        given=given,
+        flag_values=given,
+        warnings=tuple(_warnings(args)),
+        seed_is_drawn=seed is None,
     )
 
 
-def _warn_no_effect(flag: str, reason: str) -> None:
-    warn(f"{flag} has no effect: {reason}")
+def _warnings(args: Namespace) -> Iterator[str]:
+    """Yield a warning for each given flag and argument that has no effect, or with which the training is likely to learn nothing."""
+    for flag in all_flags().values():
+        if flag.support == Support.IGNORED and getattr(args, flag.name) != flag.default:
+            yield f"{flag.option} has no effect: {flag.reason}"
+    for option, reason in flags_without_effect(args):
+        yield f"{option} has no effect: {reason}"
+    yield from flags_that_teach_little(args)
+    yield from warnings_about_args(args.network_args)
 
 
 def _group(kind: type[Group], given: dict[str, Any], **settled: Any) -> Group:
@@ -156,7 +162,7 @@ def _convert(hint: Any, value: Any) -> Any:
 
 
 def _settled(args: Namespace) -> dict[str, Any]:
-    """Return all flags, with the values that derive from other flags filled in."""
+    """Return all flags, with the values that derive from other flags filled in; only the seed is as given."""
     given = dict(vars(args))
     given["cache_latents"] |= given["cache_latents_to_disk"]
     given["cache_text_encoder_outputs"] |= given["cache_text_encoder_outputs_to_disk"]
@@ -166,20 +172,7 @@ def _settled(args: Namespace) -> dict[str, Any]:
     given["network_dim"] = given["network_dim"] or DEFAULT_RANK
     given["network_alpha"] = given["network_alpha"] or given["network_dim"]  # 0 means the rank, a scale of 1
     given["output_name"] = given["output_name"] or "last"
-    given["seed"] = _seed(given)
     return given
-
-
-def _seed(given: dict[str, Any]) -> int:
-    """Return the seed: as given, else the resumed checkpoint's, else a drawn one, which is printed."""
-    given_seed: int | None = given["seed"]
-    if given_seed is not None:
-        return given_seed
-    if (seed := _seed_of_checkpoint(given["resume"])) is not None:
-        return seed
-    seed = random.SystemRandom().randrange(2**32)
-    print(f"--seed was not given; {seed} was drawn", flush=True)
-    return seed
 
 
 def _seed_of_checkpoint(folder: str | None) -> int | None:
@@ -221,6 +214,18 @@ def _base_weights(given: dict[str, Any]) -> tuple[config.BaseWeights, ...]:
     paths, multipliers = given["base_weights"] or [], given["base_weights_multiplier"] or []
     multipliers = multipliers + [1.0] * (len(paths) - len(multipliers))
     return tuple(config.BaseWeights(path=path, multiplier=each) for path, each in zip(paths, multipliers, strict=True))
+
+
+def _network_args(given: dict[str, Any]) -> LoRAOptions | LycorisOptions:
+    if given["network_module"] == NetworkModule.LYCORIS:
+        return parse_lycoris_args(given["network_args"])
+    return parse_network_args(given["network_args"])
+
+
+def _optimizer(given: dict[str, Any]) -> dict[str, Any]:
+    return {"optimizer_type": _optimizer_type(given)} | {
+        name: parse_key_values(f"--{name}", given[name] or ()) for name in ("optimizer_args", "lr_scheduler_args")
+    }
 
 
 def _optimizer_type(given: dict[str, Any]) -> str:

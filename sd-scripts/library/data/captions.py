@@ -42,10 +42,9 @@ def read_caption(path: Path | None, subset: Subset) -> str:
     try:
         text = decode_caption(read_regular(path, MAX_CAPTION_BYTES, follow_links=True))
     except UnicodeDecodeError:
-        sentence = undecodable_message(str(path))
-        raise TrainerError(f"{sentence[0].lower()}{sentence[1:]}") from None
+        raise TrainerError(undecodable_message(str(path))) from None
     except OSError as error:
-        raise TrainerError(f"the caption {path} cannot be read: {error.strerror}.") from None
+        raise TrainerError(f"The caption {path} cannot be read: {error.strerror}.") from None
     return trained_text(text, wildcards=subset.enable_wildcard) or subset.class_tokens
 
 

@@ -5,7 +5,7 @@ by any number of workers.
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
@@ -18,10 +18,10 @@ from fluxgym.contract.dataset_rules import ALL_HELD_OUT
 from library.config import TrainerConfig
 from library.data.captions import CaptionContext, caption_at
 from library.data.dataset_metadata import dataset_metadata, describe
-from library.data.dataset_toml import read_datasets
 from library.data.feature_cache import FeatureCache, OnItem
 from library.data.image_index import TrainingImage, index_images
 from library.data.masks import LATENT, stack_masks
+from library.data.schema import Dataset
 from library.data.transforms import load_pixels
 from library.errors import TrainerError, warn
 from library.models.family import ModelFamily, Part, TextEncoders
@@ -48,13 +48,13 @@ class Batch:
     text: dict[str, Tensor] | None = None
 
 
-def build_dataset(config: TrainerConfig) -> "TrainingData":
-    """Index the images of a training.
+def build_dataset(config: TrainerConfig, datasets: Sequence[Dataset]) -> "TrainingData":
+    """Index the images of a training; `datasets` are those of its dataset_config or its flags (dataset_toml.read_datasets).
 
     Raises:
         TrainerError: Naming what is missing or cannot be read.
     """
-    train, held_out = index_images(read_datasets(config.data), config.run.seed)
+    train, held_out = index_images(datasets, config.run.seed)
     if not any(not image.subset.is_reg for image in train):
         raise TrainerError(ALL_HELD_OUT)
     if config.data.masked_loss and not any(p.subset.alpha_mask or p.mask_path for p in train):
@@ -87,7 +87,7 @@ class TrainingData:
 
     def metadata(self) -> dict[str, Any]:
         """Return kohya's metadata of the data set."""
-        return dataset_metadata(self.config.given, self.images, self.held_out)
+        return dataset_metadata(self.config.flag_values, self.images, self.held_out)
 
     def describe(self) -> str:
         """Return the data set in words, for --debug_dataset."""
@@ -163,8 +163,7 @@ class TrainingData:
 
     def _caption_context(self, epoch: int, batch_index: int) -> CaptionContext:
         """Return the epoch and the optimizer step of a batch."""
-        run = self.config.run
-        total = run.max_train_epochs * self.steps_per_epoch if run.max_train_epochs else run.max_train_steps
+        _, total = self.config.run.length(self.steps_per_epoch)
         step = epoch * self.steps_per_epoch + batch_index // self.config.optim.gradient_accumulation_steps
         return CaptionContext(epoch, step, total)
 

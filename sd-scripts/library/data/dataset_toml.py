@@ -5,7 +5,7 @@ Unknown keys, wrong types and missing folders are errors that name them. Only th
 
 import json
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,29 +19,32 @@ from library.data.schema import (
     WINDOWS_PATHS,
     Dataset,
     Subset,
+    captions_left_out,
     check_dataset,
     check_subset,
     check_subset_against_flags,
     check_type,
+    keys_without_effect,
     only_known,
     pair_of_numbers,
     size_of,
-    warn_of_keys_without_effect,
-    warn_of_little_learning,
     windows_path_hint,
 )
-from library.errors import TrainerError, warn
+from library.errors import TrainerError
+
+OnWarning = Callable[[str], None]  # is called with each warning
 
 
-def read_datasets(config: DataConfig) -> list[Dataset]:
-    """Return the data sets of a training.
+def read_datasets(config: DataConfig, on_warning: OnWarning) -> list[Dataset]:
+    """Return the data sets of a training; `on_warning` is called with each warning about a key or a folder.
 
     Raises:
         TrainerError: Naming file, key and value of a mistake.
     """
     if config.dataset_config is None:
         source = "--in_json" if config.in_json else "--train_data_dir"
-        return [_dataset(config.dataset_defaults, {"subsets": _subsets_from_flags(config)}, config, source)]
+        reader = _DatasetReader(config, source, on_warning)
+        return [reader.read(config.dataset_defaults, {"subsets": _subsets_from_flags(config)})]
     path = config.dataset_config
     table = _read_table(path)
     _refuse_metadata(table, path)
@@ -52,7 +55,8 @@ def read_datasets(config: DataConfig) -> list[Dataset]:
     if not isinstance(tables, list) or not tables:
         raise TrainerError(f"{path} has no [[datasets]].")
     only_known(general, SHARED_KEYS, f"{path}, [general]")
-    return [_dataset({**config.dataset_defaults, **general}, entry, config, str(path)) for entry in tables]
+    reader = _DatasetReader(config, str(path), on_warning)
+    return [reader.read({**config.dataset_defaults, **general}, entry) for entry in tables]
 
 
 def _read_table(path: Path) -> Any:
@@ -91,7 +95,7 @@ def _named_folders(config: DataConfig) -> list[dict[str, Any]]:
         if not root:
             continue
         if not Path(root).is_dir():
-            raise TrainerError(f"the folder {root} is missing.")
+            raise TrainerError(f"The folder {root} is missing.")
         for folder in sorted(Path(root).iterdir()):
             if folder.is_dir() and (named := kohya_folder(folder.name)):
                 about = {"num_repeats": named.num_repeats, "class_tokens": named.class_tokens, "is_reg": is_reg}
@@ -105,51 +109,67 @@ def _named_folders(config: DataConfig) -> list[dict[str, Any]]:
     return tables
 
 
-def _dataset(defaults: Mapping[str, Any], table: Mapping[str, Any], config: DataConfig, source: str) -> Dataset:
-    only_known(table, {*SHARED_KEYS, "subsets"}, f"{source}, [[datasets]]")
-    merged = {**defaults, **{key: value for key, value in table.items() if key != "subsets"}}
-    entries = table.get("subsets", [])
-    if not isinstance(entries, list) or not entries:
-        raise TrainerError(f"{source} names no folder of images; add [[datasets.subsets]] with an image_dir.")
-    subsets = _without_duplicates(tuple(_subset(merged, entry, config, source) for entry in entries))
-    values = {key: merged[key] for key in DATASET_FIELDS if key in merged and key != "resolution"}
-    for key, value in values.items():
-        check_type(DATASET_FIELDS[key], value, source)
-    dataset = Dataset(resolution=size_of(merged.get("resolution"), source), subsets=subsets, **values)
-    check_dataset(dataset, source)
-    warn_of_keys_without_effect(merged, source)
-    return dataset
+class _DatasetReader:
+    """Reads the tables of one file, or of the flags; error messages name `source`."""
 
+    def __init__(self, config: DataConfig, source: str, on_warning: OnWarning) -> None:
+        self.config = config
+        self.source = source
+        self.on_warning = on_warning
 
-def _without_duplicates(subsets: tuple[Subset, ...]) -> tuple[Subset, ...]:
-    """Remove subsets that a data set names twice, as kohya does; another data set may use the same folder at another resolution."""
-    first: dict[str, Subset] = {}
-    for subset in subsets:
-        if first.setdefault(subset.name, subset) is not subset:
-            warn(f"{subset.name} is named twice in one data set; the second is ignored")
-    return tuple(first.values())
+    def read(self, defaults: Mapping[str, Any], table: Mapping[str, Any]) -> Dataset:
+        """Return the data set of a table over defaults for its keys.
 
+        Raises:
+            TrainerError: Naming the key and the value of a mistake.
+        """
+        source = self.source
+        only_known(table, {*SHARED_KEYS, "subsets"}, f"{source}, [[datasets]]")
+        merged = {**defaults, **{key: value for key, value in table.items() if key != "subsets"}}
+        entries = table.get("subsets", [])
+        if not isinstance(entries, list) or not entries:
+            raise TrainerError(f"{source} names no folder of images; add [[datasets.subsets]] with an image_dir.")
+        subsets = self._without_duplicates([self._read_subset(merged, entry) for entry in entries])
+        values = {key: merged[key] for key in DATASET_FIELDS if key in merged and key != "resolution"}
+        for key, value in values.items():
+            check_type(DATASET_FIELDS[key], value, source)
+        dataset = Dataset(resolution=size_of(merged.get("resolution"), source), subsets=subsets, **values)
+        check_dataset(dataset, source)
+        self._warn(keys_without_effect(merged, source))
+        return dataset
 
-def _subset(defaults: Mapping[str, Any], table: Mapping[str, Any], config: DataConfig, source: str) -> Subset:
-    source = f"{source}, [[datasets.subsets]]"
-    only_known(table, {*SUBSET_FIELDS, "cache_info"}, source)
-    warn_of_keys_without_effect(table, source)
-    merged = {**defaults, **table}
-    values = {key: merged[key] for key in SUBSET_FIELDS if key in merged}
-    for key, value in values.items():
-        check_type(SUBSET_FIELDS[key], value, source)
-    if values.get("face_crop_aug_range") is not None:
-        values["face_crop_aug_range"] = pair_of_numbers(values["face_crop_aug_range"], "face_crop_aug_range", source)
-    if config.conditioning_data_dir and not values.get("is_reg") and "conditioning_data_dir" not in values:
-        values["conditioning_data_dir"] = _masks_beside(config.conditioning_data_dir, values.get("image_dir", ""))
-    if (extension := values.get("caption_extension", ".")) and not extension.startswith("."):
-        values["caption_extension"] = f".{extension}"  # kohya accepts “txt”, too
-    _check_paths(values, source)
-    subset = Subset(**values)
-    check_subset(subset, source)
-    check_subset_against_flags(subset, config, source)
-    warn_of_little_learning(subset, source)
-    return subset
+    def _warn(self, warnings: Iterable[str]) -> None:
+        for warning in warnings:
+            self.on_warning(warning)
+
+    def _without_duplicates(self, subsets: Iterable[Subset]) -> tuple[Subset, ...]:
+        """Remove subsets that a data set names twice, as kohya does; another data set may use the same folder at another resolution."""
+        first: dict[str, Subset] = {}
+        for subset in subsets:
+            if first.setdefault(subset.name, subset) is not subset:
+                self.on_warning(f"{subset.name} is named twice in one data set; the second is ignored")
+        return tuple(first.values())
+
+    def _read_subset(self, defaults: Mapping[str, Any], table: Mapping[str, Any]) -> Subset:
+        source = f"{self.source}, [[datasets.subsets]]"
+        only_known(table, {*SUBSET_FIELDS, "cache_info"}, source)
+        self._warn(keys_without_effect(table, source))
+        merged = {**defaults, **table}
+        values = {key: merged[key] for key in SUBSET_FIELDS if key in merged}
+        for key, value in values.items():
+            check_type(SUBSET_FIELDS[key], value, source)
+        if values.get("face_crop_aug_range") is not None:
+            values["face_crop_aug_range"] = pair_of_numbers(values["face_crop_aug_range"], "face_crop_aug_range", source)
+        if self.config.conditioning_data_dir and not values.get("is_reg") and "conditioning_data_dir" not in values:
+            values["conditioning_data_dir"] = _masks_beside(self.config.conditioning_data_dir, values.get("image_dir", ""))
+        if (extension := values.get("caption_extension", ".")) and not extension.startswith("."):
+            values["caption_extension"] = f".{extension}"  # kohya accepts “txt”, too
+        _check_paths(values, source)
+        subset = Subset(**values)
+        check_subset(subset, source)
+        check_subset_against_flags(subset, self.config, source)
+        self._warn(captions_left_out(subset, source))
+        return subset
 
 
 def _masks_beside(masks: str, image_dir: str) -> str:

@@ -105,7 +105,7 @@ def _encode(family: ModelFamily, vae: nn.Module, image: TrainingImage, flip: boo
     pixels, mask = load_pixels(image, flip, torch.Generator())
     latents = family.encode_image(vae, pixels[None], None)[0]
     if not latents.isfinite().all():
-        raise TrainerError(f"the VAE encodes {image.path} as NaN or infinity; try --no_half_vae.", reason_code=ReasonCode.NAN)
+        raise TrainerError(f"The VAE encodes {image.path} as NaN or infinity; try --no_half_vae.", reason_code=ReasonCode.NAN)
     return {"latents": latents} if mask is None else {"latents": latents, "mask": mask}
 
 
@@ -173,7 +173,7 @@ class Cache:
             try:
                 tensors = _load(self._paths[key])
             except (TrainerError, OSError) as error:
-                raise TrainerError(f"the cache file {self._paths[key]} was damaged while training ({error}); resume.") from None
+                raise TrainerError(f"The cache file {self._paths[key]} was damaged while training ({error}); resume.") from None
             self._remember(key, tensors)
             return tensors
 
@@ -211,7 +211,7 @@ def _touch(path: Path) -> None:
 
 
 def _prepare(cache: Path) -> bool:
-    """Create a cache folder, remove unfinished files of killed runs, and return whether it is writable."""
+    """Create a cache folder and remove unfinished files of killed runs. Return True if it is writable."""
     try:
         cache.mkdir(exist_ok=True)
         (cache / ".gitignore").write_text("*\n")

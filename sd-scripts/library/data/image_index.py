@@ -1,7 +1,7 @@
 """The images of a training with their captions, the held-out ones, and kohya's metadata file."""
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -41,7 +41,7 @@ class TrainingImage:
 Entry = tuple[Path, str]  # an image and its caption
 
 
-def index_images(datasets: list[Dataset], seed: int) -> tuple[list[TrainingImage], list[TrainingImage]]:
+def index_images(datasets: Sequence[Dataset], seed: int) -> tuple[list[TrainingImage], list[TrainingImage]]:
     """Return the images to train on and those held out.
 
     Raises:
@@ -76,10 +76,10 @@ def _of_dataset(dataset: Dataset, seed: int) -> tuple[list[TrainingImage], list[
     if not train and not held_out:
         folders = ", ".join(subset.name for subset in dataset.subsets if not subset.is_reg)
         if not folders:
-            raise TrainerError("every subset is_reg: regularization images go beside images to train on; add a subset without is_reg.")
+            raise TrainerError("Every subset is_reg: regularization images go beside images to train on; add a subset without is_reg.")
         elsewhere = [_no_images(Path(each.image_dir)) for each in dataset.subsets if images_in_subfolders(Path(each.image_dir))]
-        nothing = f"there are no images in {folders}; put {EXTENSIONS_TEXT} files there."
-        raise TrainerError(f"{elsewhere[0]}." if elsewhere else nothing)
+        nothing = f"There are no images in {folders}; put {EXTENSIONS_TEXT} files there."
+        raise TrainerError(elsewhere[0] if elsewhere else nothing)
     train += _balanced(regularization, sum(repeats for _, _, repeats in train))
     masks = {s.conditioning_data_dir: masks_by_stem(s.conditioning_data_dir) for s in dataset.subsets if s.conditioning_data_dir}
     both = [_image(*each, dataset, masks) for each in train], [_image(*each, dataset, masks) for each in held_out]
@@ -114,13 +114,13 @@ def _entries(subset: Subset) -> list[Entry]:
     )
     trigger = required_trigger("" if subset.is_reg else subset.class_tokens, prefix=subset.caption_prefix, suffix=subset.caption_suffix)
     for sentence in notes(summary, extension=subset.caption_extension, trigger=trigger):
-        warn(f"{folder}: {sentence[0].lower()}{sentence[1:]}".removesuffix("."))
+        warn(f"{folder}: {sentence}")
     return entries
 
 
 def _no_images(folder: Path) -> str:
     sentence = no_images_message(images_in_subfolders(folder))
-    return f"{folder}: {sentence[0].lower()}{sentence[1:]}".removesuffix(".") if sentence else f"there are no images in {folder}"
+    return f"{folder}: {sentence}" if sentence else f"There are no images in {folder}."
 
 
 def _warn_of_captions(subset: Subset, entries: list[Entry], files: Mapping[Path, Path | None]) -> None:
@@ -167,9 +167,9 @@ def read_metadata_file(subset: Subset) -> list[tuple[Path, str]]:
     try:
         entries = list(_metadata_entries(source))
     except ValueError as error:  # JSON's and UTF-8's errors
-        raise TrainerError(f"the metadata_file {source} is not valid JSON: {error}.") from None
+        raise TrainerError(f"The metadata_file {source} is not valid JSON: {error}.") from None
     except OSError as error:
-        raise TrainerError(f"the metadata_file {source} cannot be read: {error.strerror}.") from None
+        raise TrainerError(f"The metadata_file {source} cannot be read: {error.strerror}.") from None
     images = [(_metadata_image_path(name, subset), _caption(name, entry, subset)) for name, entry in entries]
     return sorted(images, key=lambda pair: pair[0])
 
@@ -182,12 +182,12 @@ def _metadata_entries(source: Path) -> Iterator[tuple[str, Any]]:
             if entry is None:
                 continue
             if not isinstance(entry, dict) or not isinstance(entry.get("image_path"), str):
-                raise TrainerError(f"the metadata_file {source}, line {number}, has no image_path.")
+                raise TrainerError(f"The metadata_file {source}, line {number}, has no image_path.")
             yield entry["image_path"], entry
         return
     table = json.loads(text)
     if not isinstance(table, dict):
-        raise TrainerError(f"the metadata_file {source} is not a table of images.")
+        raise TrainerError(f"The metadata_file {source} is not a table of images.")
     yield from table.items()
 
 
@@ -195,7 +195,7 @@ def _metadata_image_path(name: str, subset: Subset) -> Path:
     """Return the path of an entry's image: absolute, or below image_dir; old files omit the extension."""
     if not (Path(name).is_absolute() or subset.image_dir):
         raise TrainerError(
-            f"the metadata_file {subset.metadata_file}: {name} is not an absolute path, so image_dir (--train_data_dir) is needed."
+            f"The metadata_file {subset.metadata_file}: {name} is not an absolute path, so image_dir (--train_data_dir) is needed."
         )
     path = Path(subset.image_dir, name)
     if path.is_file():
@@ -203,16 +203,16 @@ def _metadata_image_path(name: str, subset: Subset) -> Path:
     for ending in IMAGE_EXTENSIONS:
         if (whole := path.with_name(path.name + ending)).is_file():
             return whole
-    raise TrainerError(f"the metadata_file {subset.metadata_file} names {path}, which is missing.")
+    raise TrainerError(f"The metadata_file {subset.metadata_file} names {path}, which is missing.")
 
 
 def _caption(name: str, entry: Any, subset: Subset) -> str:
     if not isinstance(entry, dict):
-        raise TrainerError(f"the metadata_file {subset.metadata_file}: {name} is not a table of caption and tags.")
+        raise TrainerError(f"The metadata_file {subset.metadata_file}: {name} is not a table of caption and tags.")
     caption, tags = entry.get("caption") or "", entry.get("tags") or ""
     if not isinstance(caption, str) or not isinstance(tags, str) or control_character(caption + tags):
         raise TrainerError(
-            f"the metadata_file {subset.metadata_file}: caption and tags of {name} must be texts without control characters."
+            f"The metadata_file {subset.metadata_file}: caption and tags of {name} must be texts without control characters."
         )
     tags = tags.replace("\n", subset.caption_separator)
     lines = trained_text(caption, wildcards=subset.enable_wildcard).split("\n")

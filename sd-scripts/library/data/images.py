@@ -1,7 +1,7 @@
 """Read images of cameras, phones and the web, and resize them to a bucket.
 
 Images are rotated by EXIF, 16 bits are reduced to 8, and transparency is blended with white. Of an animation, the first frame is used. This
-process never opens an image: a pool of processes with limits of memory and time does (`image_worker`).
+process never opens an image: a pool of processes with limits of memory and time does (`image_decoder`).
 """
 
 import math
@@ -25,7 +25,7 @@ RESAMPLING = {
 }  # fmt: skip
 MAX_HEAD_BYTES = 64 << 10
 WORKER = WorkerProgram(
-    module="library.data.image_worker",
+    module="library.data.image_decoder",
     folder=Path(__file__).parents[2],
     time_limit_s=300.0,
     max_reply_bytes=4 * MAX_PIXELS + MAX_HEAD_BYTES,

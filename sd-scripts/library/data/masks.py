@@ -46,7 +46,7 @@ def read_mask(path: Path, image: Path, size: Size) -> Image.Image:
     mask = read_image(path).getchannel("R")
     if abs(mask.width * size[1] / (mask.height * size[0]) - 1) > ASPECT_TOLERANCE:
         raise TrainerError(
-            f"the mask {path} is {mask.width}x{mask.height}, but {image} is {size[0]}x{size[1]}; a mask needs its image's aspect ratio."
+            f"The mask {path} is {mask.width}x{mask.height}, but {image} is {size[0]}x{size[1]}; a mask needs its image's aspect ratio."
         )
     return mask
 

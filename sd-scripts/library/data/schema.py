@@ -1,11 +1,11 @@
 """Data sets and subsets as frozen dataclasses with kohya's keys, and the checks of their values.
 
-Each check raises TrainerError with one sentence that names file, key and value.
+Each check raises TrainerError with a message that names file, key and value.
 """
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import Field, dataclass, field, fields, replace
 from difflib import get_close_matches
 from types import UnionType
@@ -16,7 +16,7 @@ from fluxgym.contract.control_characters import complaint_about
 from fluxgym.contract.learning import learns_little
 from fluxgym.contract.limits import MAX_BATCH, MAX_EPOCHS, MAX_SIDE, MAX_STEPS, MAX_TOKENS
 from library.config import DataConfig
-from library.errors import TrainerError, warn
+from library.errors import TrainerError
 
 LIMITS = {
     "num_repeats": (1, 100_000), "keep_tokens": (0, MAX_TOKENS), "caption_dropout_every_n_epochs": (0, MAX_EPOCHS),
@@ -25,7 +25,7 @@ LIMITS = {
 }  # fmt: skip
 TEXTS = ("class_tokens", "caption_prefix", "caption_suffix", "caption_separator", "keep_tokens_separator", "secondary_separator")
 INTERPOLATIONS = ("lanczos", "nearest", "bilinear", "linear", "bicubic", "cubic", "area", "box")
-KINDS = {
+TYPE_NAMES = {
     int: "a whole number", float: "a number", str: "a text", bool: "true or false", dict: "a table", tuple: "two numbers, as [1.0, 3.0]",
 }  # fmt: skip
 WINDOWS_PATHS = " Use single quotes or forward slashes for Windows paths: 'C:\\Users\\me' or \"C:/Users/me\"."
@@ -40,10 +40,10 @@ FORBIDS_TEXT_CACHE = (
     "token_warmup_step",
 )  # fmt: skip
 FORBIDS_LATENT_CACHE = ("random_crop", "color_aug", "face_crop_aug_range")
-NO_EFFECT = {
+WITHOUT_EFFECT = {
     "network_multiplier": (1.0, "kohya's FLUX trainer ignores it too"),
     "cache_info": (False, "folders are read again at each start"),
-}
+}  # keys that are accepted: the value that means nothing, and why others have no effect
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,7 +86,7 @@ class Subset:
         return self.metadata_file or self.image_dir
 
     def without_augmentation(self) -> "Subset":
-        """The same images and captions without what changes them from step to step, for validation."""
+        """Return the same images and captions without what changes them from step to step, for validation."""
         return replace(
             self, shuffle_caption=False, caption_dropout_rate=0.0, caption_dropout_every_n_epochs=0, caption_tag_dropout_rate=0.0,
             token_warmup_step=0.0, flip_aug=False, color_aug=False, random_crop=False, face_crop_aug_range=None, num_repeats=1,
@@ -109,7 +109,6 @@ class Dataset:
 
 SUBSET_FIELDS = {each.name: each for each in fields(Subset)}
 DATASET_FIELDS = {each.name: each for each in fields(Dataset) if each.name != "subsets"}
-WITHOUT_EFFECT = {"network_multiplier", "cache_info"}
 SUBSET_ONLY = {"image_dir", "metadata_file", "conditioning_data_dir", "is_reg"}  # not allowed in [general] or [[datasets]]
 SHARED_KEYS = {*DATASET_FIELDS, *SUBSET_FIELDS, *WITHOUT_EFFECT} - SUBSET_ONLY
 NOT_FROM_FLAGS = SUBSET_ONLY | {"num_repeats", "class_tokens", "batch_size", "custom_attributes"}
@@ -153,7 +152,7 @@ def check_type(expected: Field[Any], value: Any, source: str) -> None:
     kind = get_origin(kind) or kind
     accepted = {float: (int, float), tuple: (list, tuple)}.get(kind, kind)
     if not isinstance(value, accepted) or (isinstance(value, bool) and kind is not bool):
-        raise TrainerError(f"{source}: {expected.name} must be {KINDS[kind]}, not {value!r}.")
+        raise TrainerError(f"{source}: {expected.name} must be {TYPE_NAMES[kind]}, not {value!r}.")
 
 
 def size_of(value: Any, source: str) -> tuple[int, int]:
@@ -235,14 +234,14 @@ def check_dataset(dataset: Dataset, source: str) -> None:
         )
 
 
-def warn_of_keys_without_effect(merged: Mapping[str, Any], source: str) -> None:
-    """Warn of every key that is accepted but has no effect."""
-    for key, (harmless, reason) in NO_EFFECT.items():
-        if merged.get(key, harmless) != harmless:
-            warn(f"{source}: {key} has no effect: {reason}")
+def keys_without_effect(table: Mapping[str, Any], source: str) -> Iterator[str]:
+    """Yield a warning for each key that is accepted but has no effect."""
+    for key, (harmless, reason) in WITHOUT_EFFECT.items():
+        if table.get(key, harmless) != harmless:
+            yield f"{source}: {key} has no effect: {reason}"
 
 
-def warn_of_little_learning(subset: Subset, source: str) -> None:
-    """Warn of captions that are left out in each step."""
+def captions_left_out(subset: Subset, source: str) -> Iterator[str]:
+    """Yield a warning for each option that leaves captions out in each step."""
     for key, value, why in learns_little(vars(subset)):
-        warn(f"{source}: {key} {value} {why}")
+        yield f"{source}: {key} {value} {why}"

@@ -9,5 +9,5 @@ def shifted(u: Tensor, shift: float) -> Tensor:
 
 
 def resolution_mu(num_tokens: int) -> float:
-    """FLUX's log shift for a number of image tokens: 0.5 at 256, 1.15 at 4096, a straight line through them."""
+    """Return FLUX's log shift for a number of image tokens: 0.5 at 256, 1.15 at 4096, a straight line through them."""
     return 0.5 + 0.65 * (num_tokens - 256) / 3840

@@ -55,7 +55,7 @@ class Average:
             TrainerError: If it has none, or one of another network.
         """
         if tensors is None or {name: tensor.shape for name, tensor in tensors.items()} != {n: t.shape for n, t in self._tensors.items()}:
-            raise TrainerError("the checkpoint has no running average of these weights; resume it without --ema_decay.")
+            raise TrainerError("The checkpoint has no running average of these weights; resume it without --ema_decay.")
         for name, tensor in tensors.items():
             self._tensors[name].copy_(tensor)
 

@@ -1,17 +1,16 @@
 """Optimizers by kohya's names, all from maintained libraries: torch, bitsandbytes, transformers, prodigyopt, dadaptation, schedulefree."""
 
-import ast
 import importlib
 import inspect
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeGuard
 
 import torch
 from torch import nn
 
-from library.command import MAX_RATE, first_line
 from library.config import OptimConfig
-from library.errors import TrainerError, warn
+from library.errors import TrainerError
+from library.failures import first_line
 
 BITSANDBYTES = (
     "AdamW8bit", "PagedAdamW", "PagedAdamW8bit", "PagedAdamW32bit", "Lion", "Lion8bit", "PagedLion8bit", "AdEMAMix8bit", "PagedAdEMAMix8bit",
@@ -58,7 +57,7 @@ def create_optimizer(config: OptimConfig, groups: list[dict[str, Any]]) -> torch
         TrainerError: If the name is not an optimizer, its package is missing, or it does not accept --optimizer_args.
     """
     name = config.optimizer_type
-    options = parse_arguments("--optimizer_args", config.optimizer_args)
+    options = dict(config.optimizer_args.values)
     _check_own_flags(options)
     rate: float | None = config.learning_rate
     if name.lower() == "adafactor" and _sets_its_own_rate(options):
@@ -79,7 +78,7 @@ def create_optimizer(config: OptimConfig, groups: list[dict[str, Any]]) -> torch
 
 def unfit_optimizer(config: OptimConfig, why: Exception | str) -> TrainerError:
     """Return the error that says why the configured optimizer cannot be used."""
-    name, arguments = config.optimizer_type, " ".join(config.optimizer_args)
+    name, arguments = config.optimizer_type, " ".join(config.optimizer_args.texts)
     subject = f"--optimizer_args {arguments} does not fit {name}" if arguments else f"--optimizer_type {name} cannot be used"
     return TrainerError(f"{subject}: {first_line(why)}.")
 
@@ -148,19 +147,23 @@ def _sets_its_own_rate(options: dict[str, Any]) -> bool:
     return relative_step
 
 
-def _check_rates(name: str, groups: list[dict[str, Any]]) -> None:
-    """Check the learning rate of an optimizer that estimates its own, for which it is one factor for all parts. Warn of a small factor.
-
-    Raises:
-        TrainerError: If the parts have different factors.
-    """
-    rates = {group["lr"] for group in groups if group.get("lr")}
-    if not name.lower().startswith(ESTIMATE_THEIR_RATE) or not rates:
-        return
-    if len(rates) > 1:
+def _check_rates(name: str, groups: Sequence[Mapping[str, Any]]) -> None:
+    """Raise TrainerError if the parts have different rates for an optimizer that estimates its own, for which it is one factor for all parts."""
+    if len(_factors(name, groups)) > 1:
         raise TrainerError(f"{name} takes one learning rate for all parts; leave --unet_lr and --text_encoder_lr out.")
-    if min(rates) <= 0.1:
-        warn(f"{name} estimates the learning rate itself and expects a factor around 1.0; --learning_rate is {min(rates)}")
+
+
+def optimizer_warnings(config: OptimConfig, groups: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Return a warning if the factor of an optimizer that estimates its learning rate is small."""
+    name, factor = config.optimizer_type, min(_factors(config.optimizer_type, groups), default=1.0)
+    if factor > 0.1:
+        return []
+    return [f"{name} estimates the learning rate itself and expects a factor around 1.0; --learning_rate is {factor}"]
+
+
+def _factors(name: str, groups: Sequence[Mapping[str, Any]]) -> set[float]:
+    """Return the rates of the groups if the optimizer estimates its learning rate, which they then multiply."""
+    return {group["lr"] for group in groups if group.get("lr")} if name.lower().startswith(ESTIMATE_THEIR_RATE) else set()
 
 
 def is_schedule_free(optimizer: torch.optim.Optimizer) -> TypeGuard[ScheduleFreeOptimizer]:
@@ -177,35 +180,6 @@ def rates_of(optimizer: torch.optim.Optimizer) -> dict[str, float]:
         if "d" in group:
             rates[f"d*lr/{name}"] = float(group["d"]) * float(group["lr"])
     return rates
-
-
-def parse_arguments(flag: str, pairs: Iterable[str]) -> dict[str, Any]:
-    """Parse `key=value` pairs whose values are Python literals.
-
-    Raises:
-        TrainerError: Naming the flag and the first pair that is malformed or has a number beyond MAX_RATE.
-    """
-    parsed = {}
-    for pair in pairs:
-        key, equals, value = pair.partition("=")
-        try:
-            if not (key.isidentifier() and equals):
-                raise ValueError
-            parsed[key] = ast.literal_eval(value)
-        except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
-            raise TrainerError(f"{flag} {pair} cannot be read; write key=value with a number, True, False or a quoted text.") from None
-        if not _is_in_range(parsed[key]):
-            raise TrainerError(f"{flag} {pair} is not supported; a number must be from -{MAX_RATE:g} to {MAX_RATE:g}.")
-    return parsed
-
-
-def _is_in_range(value: object) -> bool:
-    """Return True if all numbers of a literal are within MAX_RATE, so that float32 has them."""
-    if isinstance(value, (tuple, list, set)):
-        return all(map(_is_in_range, value))
-    if isinstance(value, dict):
-        return all(map(_is_in_range, value.values()))
-    return not isinstance(value, (int, float, complex)) or abs(value) <= MAX_RATE
 
 
 def clip_gradients(network: nn.Module, max_norm: float) -> None:

@@ -6,10 +6,10 @@ from typing import Any
 import torch
 from torch.optim.lr_scheduler import LambdaLR, LRScheduler
 
-from library.command import first_line
 from library.config import OptimConfig
-from library.errors import TrainerError, warn
-from library.optim.optimizers import is_schedule_free, parse_arguments
+from library.errors import TrainerError
+from library.failures import first_line
+from library.optim.optimizers import is_schedule_free
 
 SCHEDULES = (
     "constant", "constant_with_warmup", "linear", "cosine", "cosine_with_restarts", "polynomial", "inverse_sqrt", "cosine_with_min_lr",
@@ -31,10 +31,10 @@ def create_scheduler(config: OptimConfig, optimizer: torch.optim.Optimizer, num_
     Raises:
         TrainerError: If the name is not a schedule, or the arguments do not fit it.
     """
-    special = parse_arguments("--lr_scheduler_args", config.lr_scheduler_args)
+    special = dict(config.lr_scheduler_args.values)
     try:
         if is_schedule_free(optimizer):
-            return _unscheduled(config, optimizer)
+            return LambdaLR(optimizer, lambda _: 1.0)
         if config.lr_scheduler_type:
             return _custom_scheduler(config, optimizer, special)
         if optimizer.defaults.get("relative_step"):
@@ -49,15 +49,22 @@ def create_scheduler(config: OptimConfig, optimizer: torch.optim.Optimizer, num_
 def unfit_schedule(config: OptimConfig, why: Exception | str) -> TrainerError:
     """Return the error that says why the configured schedule cannot be used."""
     flag, name = ("lr_scheduler_type", config.lr_scheduler_type) if config.lr_scheduler_type else ("lr_scheduler", config.lr_scheduler)
-    arguments = " ".join(config.lr_scheduler_args)
+    arguments = " ".join(config.lr_scheduler_args.texts)
     subject = f"--lr_scheduler_args {arguments} does not fit {name}" if arguments else f"--{flag} {name} cannot be used"
     return TrainerError(f"{subject}: {first_line(why)}.")
 
 
-def _unscheduled(config: OptimConfig, optimizer: torch.optim.Optimizer) -> LRScheduler:
-    if config.lr_scheduler != "constant" or config.lr_scheduler_type or config.lr_warmup_steps:
-        warn("--lr_scheduler has no effect: a schedule-free optimizer needs none (its warm-up is an optimizer argument)")
-    return LambdaLR(optimizer, lambda _: 1.0)
+def schedule_warnings(config: OptimConfig, optimizer: torch.optim.Optimizer) -> list[str]:
+    """Return a warning if the optimizer leaves the configured schedule without effect."""
+    if is_schedule_free(optimizer):
+        if config.lr_scheduler == "constant" and not config.lr_scheduler_type and not config.lr_warmup_steps:
+            return []
+        return ["--lr_scheduler has no effect: a schedule-free optimizer needs none (its warm-up is an optimizer argument)"]
+    if config.lr_scheduler_type or not optimizer.defaults.get("relative_step"):
+        return []
+    if config.lr_scheduler in ("constant", "adafactor") and not config.lr_warmup_steps:
+        return []
+    return ["--lr_scheduler has no effect: Adafactor with relative_step=True sets its own learning rate"]
 
 
 def _check_own_arguments(special: dict[str, Any]) -> None:
@@ -84,8 +91,6 @@ def _adafactor(config: OptimConfig, optimizer: torch.optim.Optimizer) -> LRSched
     """Return a schedule that reports the rate that Adafactor computes, and --learning_rate before the first step."""
     from transformers.optimization import AdafactorSchedule
 
-    if config.lr_scheduler not in ("constant", "adafactor") or config.lr_warmup_steps:
-        warn("--lr_scheduler has no effect: Adafactor with relative_step=True sets its own learning rate")
     return AdafactorSchedule(optimizer, float(config.learning_rate))
 
 

@@ -16,9 +16,9 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor, nn
 
-from library.command import first_line
 from library.config import PlacementConfig
 from library.errors import TrainerError, warn
+from library.failures import first_line
 
 COMPILERS = ("c++", "g++", "clang++")
 DEFAULT_BACKEND = "inductor"

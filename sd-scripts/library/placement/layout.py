@@ -30,7 +30,7 @@ def choose_device() -> torch.device:
         TrainerError: If started as one of several processes.
     """
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
-        raise TrainerError("several processes for one training are not supported yet; start it with --num_processes 1.")
+        raise TrainerError("Several processes for one training are not supported yet; start it with --num_processes 1.")
     return with_index("cuda" if torch.cuda.is_available() else "cpu")
 
 

@@ -146,7 +146,7 @@ class NF4Linear(QuantizedLinear):
         return partial(_from_nf4, shape=(self.out_features, self.in_features), dtype=self.dtype)
 
 
-KINDS = {each.kind: each for each in (Float8Linear, Int8Linear, NF4Linear)}
+QUANTIZED_LAYERS = {each.kind: each for each in (Float8Linear, Int8Linear, NF4Linear)}
 
 
 def quantize_rows(weight_NK: Tensor, storage: torch.dtype) -> tuple[Tensor, Tensor]:
@@ -182,7 +182,7 @@ def quantize_blocks(blocks: Iterable[nn.Module], kind: str, dtype: torch.dtype) 
     made: list[QuantizedLinear] = []
     for block in blocks:
         for path, linear in [(path, each) for path, each in block.named_modules() if isinstance(each, nn.Linear)]:
-            layer = KINDS[kind](linear, dtype)
+            layer = QUANTIZED_LAYERS[kind](linear, dtype)
             if not linear.weight.is_meta:
                 layer.store_weight(linear.weight.data, None)
             owner, _, name = path.rpartition(".")

@@ -31,8 +31,8 @@ from fluxgym.contract.files import (
 from fluxgym.contract.regular_files import read_regular
 from library.errors import CheckpointError, TrainerError
 from library.files import complete_folder, write_json
+from library.optim.optimizer_state import fitting_state
 from library.optim.schedules import resume_scheduler
-from library.optim.state_check import fitting_state
 from library.weights.safetensors_file import open_weights, save_tensors
 from networks.base import TrainedNetwork
 
@@ -108,7 +108,7 @@ def verify_checkpoint(folder: Path) -> None:
 
 
 def _damaged(folder: Path, fault: str) -> CheckpointError:
-    return CheckpointError(f"the checkpoint {folder} is damaged: {fault}.", folder.name)
+    return CheckpointError(f"The checkpoint {folder} is damaged: {fault}.", folder.name)
 
 
 def read_manifest(folder: Path) -> Manifest:
@@ -164,7 +164,7 @@ def _parse_state(folder: Path) -> TrainState:
     try:
         return TrainState(**value)
     except TypeError as error:
-        raise TrainerError(f"the checkpoint {folder} was written by another version: {error}.") from None
+        raise TrainerError(f"The checkpoint {folder} was written by another version: {error}.") from None
 
 
 def _alternative(folder: Path) -> str:
@@ -192,7 +192,7 @@ def load_checkpoint(
         resume_scheduler(scheduler, _read_json(folder, SCHEDULER))
     except UNFIT as error:
         raise CheckpointError(
-            f"the checkpoint {folder} is damaged, or was made with another optimizer: {OPTIMIZER_JSON} and {OPTIMIZER} do not fit this one "
+            f"The checkpoint {folder} is damaged, or was made with another optimizer: {OPTIMIZER_JSON} and {OPTIMIZER} do not fit this one "
             f"({error}).{_alternative(folder)}",
             folder.name,
         ) from None
@@ -202,7 +202,7 @@ def load_checkpoint(
 
 def _tensors(path: Path) -> dict[str, Tensor]:
     """Return the tensors of a checkpoint's file; it is read and not mapped, which some volumes refuse."""
-    return open_weights(path, "the checkpoint's file")
+    return open_weights(path, "The checkpoint's file")
 
 
 def restore_optimizer(optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> None:
@@ -237,7 +237,7 @@ def _read_json(folder: Path, name: str) -> Any:
     try:
         return json.loads(read_regular(folder / name, MAX_JSON_BYTES).decode("utf-8-sig"))
     except OSError as error:
-        raise TrainerError(f"the checkpoint {folder} cannot be used: {name} cannot be read ({error.strerror}).") from None
+        raise TrainerError(f"The checkpoint {folder} cannot be used: {name} cannot be read ({error.strerror}).") from None
     except (ValueError, RecursionError):
         raise _damaged(folder, f"{name} cannot be read") from None
 

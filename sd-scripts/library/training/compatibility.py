@@ -6,13 +6,14 @@ from collections.abc import Iterable
 from dataclasses import fields
 from typing import Any
 
+import torch
+
 from library.config import TrainerConfig
 from library.data.dataset import TrainingData
 from library.data.image_index import TrainingImage
 from library.data.schema import DATASET_FIELDS, SUBSET_FIELDS, Dataset, Subset
 from library.errors import TrainerError
 from library.placement.compile import backend_of
-from library.placement.layout import choose_device
 from library.training.checkpoint import TrainState
 from library.weights.model_files import fingerprint
 
@@ -35,7 +36,7 @@ FLAGS_OF = {"compiled_by": "--torch_compile and --dynamo_backend"}
 DATA_FLAGS = {*DATASET_FIELDS, *SUBSET_FIELDS} | {"train_batch_size", "dataset_repeats", "in_json"}  # compared as the data sets' options
 
 
-def fixed_settings(config: TrainerConfig, data: TrainingData) -> dict[str, Any]:
+def fixed_settings(config: TrainerConfig, data: TrainingData, device: torch.device) -> dict[str, Any]:
     """Return the settings that give a checkpoint's position and tensors their meaning; a resume with others is refused."""
     network = config.network
     return {
@@ -46,9 +47,9 @@ def fixed_settings(config: TrainerConfig, data: TrainingData) -> dict[str, Any]:
         "network_module": str(network.network_module),
         "network_dim": network.network_dim,
         "network_alpha": network.network_alpha,
-        "network_args": sorted(network.network_args),
+        "network_args": sorted(config.flag_values["network_args"] or ()),
         "pictures": layout_of(data.images),  # the key in existing checkpoints
-        "compiled_by": backend_of(config.placement, choose_device()),
+        "compiled_by": backend_of(config.placement, device),
     }
 
 
@@ -62,9 +63,11 @@ def other_settings(config: TrainerConfig, data: TrainingData) -> dict[str, Any]:
     """Return the settings that shape a training and may change at a resume, as JSON values: flags, model contents, data set options."""
     compared_elsewhere = {*MODELS, *DATA_FLAGS}
     values = {
-        name: value for name, value in config.given.items() if not name.startswith(IGNORED_FLAG_PREFIXES) and name not in compared_elsewhere
+        name: value
+        for name, value in config.flag_values.items()
+        if not name.startswith(IGNORED_FLAG_PREFIXES) and name not in compared_elsewhere
     }
-    values |= {f"content of --{name}": _content(config.given[name]) for name in MODELS} | _data_options(data.images)
+    values |= {f"content of --{name}": _content(config.flag_values[name]) for name in MODELS} | _data_options(data.images)
     shaping = {name: value for name, value in values.items() if value not in (None, False, "", [])}
     as_json: dict[str, Any] = json.loads(json.dumps(shaping, default=str))
     return as_json

@@ -3,7 +3,6 @@
 A hook decides by its own settings at which steps and epochs it acts. Its `catch_up` does after a resume what a stop left undone.
 """
 
-import json
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -226,8 +225,14 @@ class ValidationHook(Hook):
         reporter: Reporter,
         check: Check,
     ) -> None:
-        self.config, self.sigmas, self.data, self.inputs, self.loss = config, sigmas, data, inputs, loss
-        self.learner, self.reporter, self.check = learner, reporter, check
+        self.config = config
+        self.sigmas = sigmas
+        self.data = data
+        self.inputs = inputs
+        self.loss = loss
+        self.learner = learner
+        self.reporter = reporter
+        self.check = check
         self._last_step: int | None = None
 
     def after_step(self, position: Position) -> None:
@@ -241,11 +246,11 @@ class ValidationHook(Hook):
             self._validate("epoch", position.epochs_begun, position)
 
     def catch_up(self, position: Position) -> None:
-        """Validate if progress.jsonl does not hold the loss of this position: a stop came before it."""
+        """Validate if the loss of this position was not reported, because a stop came before it."""
         if position.batch_in_epoch:
-            if self._is_scheduled_at_step(position.step) and not self._is_written(position.step):
+            if self._is_scheduled_at_step(position.step) and not self.reporter.has_validation(position.step):
                 self._validate("step", position.step, position)
-        elif position.epoch and self._is_scheduled_at_epoch(position) and not self._is_written(position.step):
+        elif position.epoch and self._is_scheduled_at_epoch(position) and not self.reporter.has_validation(position.step):
             self._validate("epoch", position.epoch, position)
 
     def _is_scheduled_at_step(self, step: int) -> bool:
@@ -255,11 +260,6 @@ class ValidationHook(Hook):
     def _is_scheduled_at_epoch(self, position: Position) -> bool:
         is_new = self.data.held_out and self._last_step != position.step
         return bool(is_new and position.epochs_begun % self.config.validate_every_n_epochs == 0)
-
-    def _is_written(self, step: int) -> bool:
-        path = self.reporter.progress.path
-        lines = path.read_text(encoding="utf-8-sig", errors="replace").splitlines() if path and path.is_file() else []
-        return any('"val_loss"' in line and _step_of(line) == step for line in lines)
 
     def _validate(self, kind: str, x: int, position: Position) -> None:
         with self.learner.weights_for_use():
@@ -273,7 +273,7 @@ class ValidationHook(Hook):
         total = min(self.data.num_validation_batches, self.config.max_validation_steps or sys.maxsize)
         with torch.no_grad():
             for index, batch in enumerate(islice(self.data.validation_batches(), total)):
-                self.reporter.progress.enter_part(Phase.VALIDATING, index, total)
+                self.reporter.enter_part(Phase.VALIDATING, index, total)
                 self.check()
                 losses += self._losses(batch, index)
         return torch.cat(losses).double().mean().item()
@@ -287,11 +287,3 @@ class ValidationHook(Hook):
             sigmas = torch.full((len(latents),), sigma, device=latents.device)
             losses.append(self.loss.at_sigmas(batch, latents, noise, sigmas).cpu())
         return losses
-
-
-def _step_of(line: str) -> int | None:
-    try:
-        step: int | None = json.loads(line).get("step")
-    except ValueError:
-        return None  # cut off by a kill
-    return step

@@ -24,6 +24,7 @@ from library.optim.schedules import resume_scheduler
 from library.training.checkpoint import TrainState, restore_optimizer, tensors_in
 from library.weights.safetensors_file import open_weights
 from networks.base import TrainedNetwork
+from networks.low_rank import ALPHA
 
 WEIGHT_SHAPED_STATES = ("exp_avg", "state1", "momentum_buffer", "z", "s")
 STATE_NAMES = {"AdamW": {"exp_avg"}, "bitsandbytes": {"state1"}, "Adafactor": {"exp_avg_sq", "exp_avg_sq_row"}, "Prodigy": {"p0"}}
@@ -49,7 +50,7 @@ def is_kohya_state(folder: Path) -> bool:
 
 
 def position_of(folder: Path, config: TrainerConfig, steps_per_epoch: int) -> TrainState:
-    """Return the position of a state and print it; --initial_step and --initial_epoch override it.
+    """Return the position of a state; --initial_step and --initial_epoch override it.
 
     The position file of FluxGym's supervisor takes precedence, then the scheduler's count, because kohya's own count restarts at each resume.
 
@@ -67,7 +68,6 @@ def position_of(folder: Path, config: TrainerConfig, steps_per_epoch: int) -> Tr
     elif start.initial_epoch is not None:
         step = (start.initial_epoch - 1) * steps_per_epoch
     epoch, rest = divmod(step, steps_per_epoch)
-    print(f"resuming inexactly from a state of kohya's trainer at step {step}: it does not record the order of the images", flush=True)
     return TrainState(
         step=step,
         epoch=epoch,
@@ -118,9 +118,9 @@ def load_kohya_state(folder: Path, network: TrainedNetwork, optimizer: torch.opt
     """
     if not (folder / NETWORK).is_file():
         raise TrainerError(f"--resume {folder}: it has no {NETWORK}; states with the network as a pickle are not supported.")
-    weights, own = open_weights(folder / NETWORK, "the state's network"), network.state_dict()
+    weights, own = open_weights(folder / NETWORK, "The state's network"), network.state_dict()
     for name, tensor in weights.items():
-        if name.endswith(".alpha") and name in own and not torch.equal(own[name].float().cpu(), tensor.float()):
+        if name.endswith(f".{ALPHA}") and name in own and not torch.equal(own[name].float().cpu(), tensor.float()):
             raise TrainerError(f"--resume {folder}: it was made with --network_alpha {tensor.item():g}, now it is {own[name].item():g}.")
     network.load(weights, str(folder))
     saved = unpickle(folder / KOHYA_OPTIMIZER)

@@ -33,8 +33,13 @@ class Learner:
         max_grad_norm: float,
     ) -> None:
         """`seed` is the seed of the run, `learning_rate` appears in error messages, a `max_grad_norm` of 0 disables clipping."""
-        self.network, self.optimizer, self.scheduler, self.average = network, optimizer, scheduler, average
-        self.seed, self.learning_rate, self.max_grad_norm = seed, learning_rate, max_grad_norm
+        self.network = network
+        self.optimizer = optimizer
+        self.scheduler = scheduler
+        self.average = average
+        self.seed = seed
+        self.learning_rate = learning_rate
+        self.max_grad_norm = max_grad_norm
         self._first_digests = network.digests()
 
     def resume(self, folder: Path, step: int) -> None:
@@ -71,11 +76,11 @@ class Learner:
             return
         if not step:
             raise TrainerError(
-                f"the loss is {loss} at the first step, before anything was learned: a model or a LoRA that it begins with is damaged.",
+                f"The loss is {loss} at the first step, before anything was learned: a model or a LoRA that it begins with is damaged.",
                 reason_code=ReasonCode.NAN,
             )
         raise TrainerError(
-            f"the loss became {loss} at step {step + 1}; the likely cause is a learning rate that is too high "
+            f"The loss became {loss} at step {step + 1}; the likely cause is a learning rate that is too high "
             f"(--learning_rate is {self.learning_rate}). Start again with a lower one.",
             reason_code=ReasonCode.NAN,
         )
@@ -96,7 +101,7 @@ class Learner:
         """Raise TrainerError (bad_output) if the training has not changed the network's effect."""
         if not self.network.has_learned(self._first_digests):
             raise TrainerError(
-                f"nothing was learned in {step} steps: no weight has changed; the learning rate {self.learning_rate} or the "
+                f"Nothing was learned in {step} steps: no weight has changed; the learning rate {self.learning_rate} or the "
                 "alpha is too small, or the warm-up too long.",
                 reason_code=ReasonCode.BAD_OUTPUT,
             )

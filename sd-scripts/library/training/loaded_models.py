@@ -8,15 +8,13 @@ from torch import nn
 
 from fluxgym.contract.codes import Phase
 from fluxgym.contract.dataset_notes import cut_captions_message
-from library.config import TrainerConfig
 from library.data.dataset import TrainingData
 from library.errors import warn
 from library.models.family import TRANSFORMER, ModelFamily, Part, TextEncoders
-from library.models.registry import find_family
 from library.sampling import PromptTexts
 from library.training.base_model import BaseModel
-from library.training.preflight import TrainingContext
-from networks.factory import check_fit, trained_parts
+from library.training.preflight.context import TrainingContext
+from networks.factory import trained_parts
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,16 +46,15 @@ class _Text:
     train: frozenset[Part]
 
 
-def load_models(context: TrainingContext, data: TrainingData) -> LoadedModels:
-    """Load the models, and encode the captions, images and prompts that the flags cache.
+def load_models(context: TrainingContext, data: TrainingData, family: ModelFamily) -> LoadedModels:
+    """Load the models of a family, and encode the captions, images and prompts that the flags cache.
 
     Raises:
         TrainerError: If a file is missing, damaged, or of another model.
         StopRequested: If a stop was requested meanwhile.
     """
     config = context.config
-    context.progress.enter(Phase.LOADING)
-    base = BaseModel(find_fitting_family(config), config.model, config.network.base_weights, device=context.device, dtype=context.dtype)
+    base = BaseModel(family, config.model, config.network.base_weights, device=context.device, dtype=context.dtype)
     text = _load_text(context, data, base)
     vae = _load_vae(context, data, base)
     context.progress.enter(Phase.LOADING)
@@ -68,18 +65,6 @@ def load_models(context: TrainingContext, data: TrainingData) -> LoadedModels:
     )
 
 
-def find_fitting_family(config: TrainerConfig) -> ModelFamily:
-    """Return the family of the models; by their headers, refuse a network that does not fit them before minutes of loading.
-
-    Raises:
-        TrainerError: If a file is missing, damaged, or of another model, or the models lack a block that --network_args names.
-    """
-    family = find_family(config.model)
-    train = trained_parts(config.network, family.lora_parts)
-    check_fit(config.network, family.lora_parts, family.empty_models(config.model, train))
-    return family
-
-
 def _load_text(context: TrainingContext, data: TrainingData, base: BaseModel) -> _Text:
     """Load the encoders and encode captions and prompts; cached captions free encoders before the transformer is loaded."""
     encoders, caches = base.load_text_encoders(), context.config.data.cache_text_encoder_outputs
@@ -87,7 +72,7 @@ def _load_text(context: TrainingContext, data: TrainingData, base: BaseModel) ->
     train = trained_parts(context.config.network, base.family.lora_parts) - {TRANSFORMER}
     if caches:
         data.cache_text(base.family, encoders, train, context.on_item)
-    prompts = PromptTexts(base.family, encoders, context.prompts, train)
+    prompts = PromptTexts(base.family, encoders, context.settings.prompts, train)
     if caches:
         encoders.release(train)
     text = _Text(prompts=prompts, encoders=encoders if train or not caches else None, train=train)

@@ -35,7 +35,7 @@ def fixed_metadata(config: TrainerConfig, model: ModelSpec, figures: Mapping[str
 
     Tables and lists are written as JSON, missing values as "None", as kohya does.
     """
-    values: dict[str, Any] = {name: config.given[name] for name in FROM_FLAGS}
+    values: dict[str, Any] = {name: config.flag_values[name] for name in FROM_FLAGS}
     transformer, vae = config.model.pretrained_model_name_or_path, config.model.ae
     values |= {
         "v2": False,
@@ -96,12 +96,12 @@ def thumbnail(given: str | None) -> str | None:
 
 def _network_args(config: TrainerConfig) -> dict[str, Any]:
     """Return --network_args with the dropout added, as kohya writes them; empty without --network_args."""
-    options = dict(pair.split("=", 1) for pair in config.network.network_args)
-    return {**options, "dropout": options.get("dropout", config.given["network_dropout"])} if options else {}
+    options = dict(pair.split("=", 1) for pair in config.flag_values["network_args"] or ())
+    return {**options, "dropout": options.get("dropout", config.flag_values["network_dropout"])} if options else {}
 
 
 def _optimizer_text(config: TrainerConfig) -> str:
-    options = ",".join(config.optim.optimizer_args)
+    options = ",".join(config.optim.optimizer_args.texts)
     return config.optim.optimizer_type + (f"({options})" if options else "")
 
 

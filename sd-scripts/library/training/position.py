@@ -1,6 +1,5 @@
 """Where a training begins, how far it is, and where it ends."""
 
-import math
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
@@ -72,20 +71,13 @@ def check_batch(state: TrainState, num_batches: int, folder: Path | None) -> Non
         )
 
 
-def training_length(config: TrainerConfig, steps_per_epoch: int) -> tuple[int, int]:
-    """Return epochs and steps of a whole training: --max_train_epochs, else as many epochs as --max_train_steps needs."""
-    if config.run.max_train_epochs:
-        return config.run.max_train_epochs, config.run.max_train_epochs * steps_per_epoch
-    return math.ceil(config.run.max_train_steps / steps_per_epoch), config.run.max_train_steps
-
-
 def start_position(config: TrainerConfig, steps_per_epoch: int, checkpoint: TrainState | None) -> Position:
     """Return where a training begins: at its checkpoint, else at --initial_step or --initial_epoch, else at zero.
 
     A resumed training has as many steps as the one that wrote the checkpoint would have by its start flags and the present length.
 
     Raises:
-        TrainerError: If no steps are left to train.
+        TrainerError: If nothing is left to train, or the checkpoint is damaged.
     """
     if checkpoint is None:
         return _first_position(config, steps_per_epoch, config.run.start)
@@ -126,8 +118,11 @@ def _first_position(config: TrainerConfig, steps_per_epoch: int, start: StartCon
 
     As in kohya, only --skip_until_initial_step leaves out the steps before it; without it the epochs are merely counted from there. The
     learning rate schedule begins at its beginning in both cases.
+
+    Raises:
+        TrainerError: If nothing is left to train.
     """
-    num_epochs, num_steps = training_length(config, steps_per_epoch)
+    num_epochs, num_steps = config.run.length(steps_per_epoch)
     step = start.initial_step if start.initial_step is not None else ((start.initial_epoch or 1) - 1) * steps_per_epoch
     if step and step >= num_steps:
         flag = f"--initial_step {step}" if start.initial_step is not None else f"--initial_epoch {start.initial_epoch}"

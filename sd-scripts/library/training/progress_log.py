@@ -1,5 +1,6 @@
 """progress.jsonl, the state of the training for the app. PyTorch is not imported, so that an early refusal is written without it."""
 
+import json
 import os
 import resource
 import sys
@@ -10,7 +11,7 @@ from typing import Any
 
 from fluxgym.contract.codes import Phase, ReasonCode
 from fluxgym.contract.files import ATTEMPT_VARIABLE, PROGRESS
-from fluxgym.contract.progress import append_lines, format_line
+from fluxgym.contract.progress import Line, append_lines, format_line, validate_line
 from library.errors import TrainerError
 from library.files import disk_errors
 
@@ -39,6 +40,13 @@ class ProgressLog:
             self._last_part = time.monotonic()
             self.enter(phase, item=done, num_items=total)
 
+    def has_validation(self, step: int) -> bool:
+        """Return True if a line has the validation loss of a step; lines that a kill cut off are ignored."""
+        if self.path is None or not self.path.is_file():
+            return False
+        lines = self.path.read_text(encoding="utf-8-sig", errors="replace").splitlines()
+        return any(line is not None and "val_loss" in line and line.get("step") == step for line in map(parse_line, lines))
+
     def fail(self, reason_code: ReasonCode, reason: str, *, checkpoint: str | None = None) -> None:
         """Write the reason of a failure, and the checkpoint that could not be used, as the last line; errors of this write are ignored."""
         with suppress(OSError, TrainerError):
@@ -59,6 +67,14 @@ class ProgressLog:
         with disk_errors(self.path):
             self.path.parent.mkdir(parents=True, exist_ok=True)
             append_lines(self.path, text)
+
+
+def parse_line(text: str) -> Line | None:
+    """Return a line of progress.jsonl, None if it cannot be read."""
+    try:
+        return validate_line(json.loads(text))
+    except (ValueError, RecursionError):
+        return None
 
 
 def memory_in_use() -> dict[str, int | None]:

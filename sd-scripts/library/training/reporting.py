@@ -74,9 +74,18 @@ class Reporter:
         """Report the current phase."""
         self.progress.enter(phase, **fields)
 
+    def enter_part(self, phase: Phase, done: int, total: int) -> None:
+        """Report the progress of a phase that processes many items."""
+        self.progress.enter_part(phase, done, total)
+
+    def has_validation(self, step: int) -> bool:
+        """Return True if the validation loss of a step was reported, also by an earlier attempt."""
+        return self.progress.has_validation(step)
+
     def report_step(self, position: Position, loss: float, rates: Mapping[str, float], seconds: float) -> None:
         """Report a finished step: the position after it, its loss, learning rates by name, and duration in seconds."""
-        self.progress.step, epoch = position.step, position.current_epoch
+        self.progress.step = position.step
+        epoch = position.current_epoch
         speed = self.console.advance(loss, seconds)
         rate = next((rate for name, rate in rates.items() if name.startswith("d*lr")), next(iter(rates.values())))
         self.progress.enter(Phase.TRAINING, epoch=epoch, loss=loss, lr=rate, s_per_it=speed)
@@ -90,8 +99,8 @@ class Reporter:
     def report_validation(self, kind: str, x: int, loss: float, position: Position) -> None:
         """Report a validation loss at x, the number of steps (kind "step") or of epochs (kind "epoch")."""
         self.progress.write(val_loss=loss)
-        name, divergence = f"loss/validation/{kind}", loss - self.console.average
-        values = {f"{name}_average": loss, f"{name}_divergence": divergence}
+        name = f"loss/validation/{kind}"
+        values = {f"{name}_average": loss, f"{name}_divergence": loss - self.console.average}
         self.trackers.log(values, x=x, step=position.step, epoch=position.current_epoch)
         self.pause()
 

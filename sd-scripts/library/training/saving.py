@@ -58,11 +58,11 @@ class Saver:
         """
         expected = {name: tensor.shape for name, tensor in self._weights().items()}
         try:
-            tensors = open_weights(path, "the saved LoRA")
+            tensors = open_weights(path, "The saved LoRA")
         except (TrainerError, OSError) as error:
-            raise TrainerError(f"the saved LoRA {path} cannot be read back: {error}", reason_code=ReasonCode.BAD_OUTPUT) from None
+            raise TrainerError(f"The saved LoRA {path} cannot be read back: {error}", reason_code=ReasonCode.BAD_OUTPUT) from None
         if {name: tensor.shape for name, tensor in tensors.items()} != expected:
-            raise TrainerError(f"the saved LoRA {path} does not contain the tensors that were trained.", reason_code=ReasonCode.BAD_OUTPUT)
+            raise TrainerError(f"The saved LoRA {path} does not contain the tensors that were trained.", reason_code=ReasonCode.BAD_OUTPUT)
         _check_numbers(tensors, path)
 
     def save_state(self, suffix: str, parts: CheckpointParts, state: TrainState) -> Path:
@@ -110,7 +110,7 @@ def _check_numbers(weights: Mapping[str, Tensor], path: Path) -> None:
     """Raise TrainerError if a LoRA contains NaN or infinity."""
     if invalid := next((name for name, tensor in weights.items() if not tensor.isfinite().all()), None):
         raise TrainerError(
-            f"the LoRA {path.name} would contain NaN or infinity in {invalid}; likely causes are a learning rate that is too high and "
+            f"The LoRA {path.name} would contain NaN or infinity in {invalid}; likely causes are a learning rate that is too high and "
             "--optimizer_args with an extreme value.",
             reason_code=ReasonCode.NAN,
         )

@@ -1,19 +1,23 @@
 """Puts a training together: data, models, network, optimizer, reporting and hooks."""
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 
+from fluxgym.contract.codes import Phase
 from library.config import TrainerConfig
 from library.data.dataset import TrainingData, build_dataset
+from library.errors import warn
 from library.files import clear_leftovers
 from library.flow_matching import validation_sigmas
+from library.models.family import ModelFamily
 from library.objective import BatchInputs, FlowMatchingLoss
 from library.optim.averaging import Average
-from library.optim.optimizers import create_optimizer
-from library.optim.schedules import create_scheduler
-from library.optim.trial import try_schedule
+from library.optim.optimizers import create_optimizer, optimizer_warnings
+from library.optim.schedules import create_scheduler, schedule_warnings
 from library.process import StopFlag
 from library.randomness import derived_seed
 from library.sampling import ImageSampler
@@ -24,8 +28,11 @@ from library.training.kohya_state import is_kohya_state
 from library.training.learner import Learner
 from library.training.loaded_models import LoadedModels, load_models
 from library.training.metadata import fixed_metadata
-from library.training.position import Position, check_batch, read_checkpoint, start_position, training_length
-from library.training.preflight import TrainingContext, check_run
+from library.training.position import Position, check_batch, read_checkpoint, start_position
+from library.training.preflight.context import TrainingContext, create_context
+from library.training.preflight.models import find_fitting_family
+from library.training.preflight.optimizer import try_schedule
+from library.training.preflight.settings import CheckedSettings
 from library.training.progress_log import ProgressLog
 from library.training.reporting import Console, Reporter
 from library.training.saving import Saver
@@ -35,54 +42,68 @@ from networks import factory
 from networks.base import TrainedNetwork
 from networks.factory import parameter_groups
 
+LoadModels = Callable[[TrainingContext, TrainingData, ModelFamily], LoadedModels]
 
-def build_trainer(config: TrainerConfig, progress: ProgressLog, stop: StopFlag) -> Trainer:
+
+def build_trainer(settings: CheckedSettings, progress: ProgressLog, stop: StopFlag, load: LoadModels = load_models) -> Trainer:
     """Load everything and return a trainer at its start position.
 
     Raises:
-        TrainerError: For a mistake of the user's, as early as it can be seen.
+        TrainerError: If settings, files or models cannot be used, as early as that can be known.
         StopRequested: If a stop was requested meanwhile.
     """
-    context = check_run(config, progress, stop)
-    data = build_dataset(config)
-    checkpoint = _find_checkpoint(context, data)
+    config = settings.config
+    context = create_context(settings, progress, stop)
+    data = build_dataset(config, settings.datasets)
+    progress.total_steps = config.run.length(data.steps_per_epoch)[1]
+    fixed = fixed_settings(config, data, context.device)
+    checkpoint = _find_checkpoint(config, data, fixed)
     position = start_position(config, data.steps_per_epoch, checkpoint)
     try_schedule(config.optim, position.total_steps)
-    progress.step, progress.total_steps = position.step, position.total_steps
-    models = load_models(context, data)
-    return _Setup(context=context, data=data, checkpoint=checkpoint, position=position, models=models).create_trainer()
+    progress.step = position.step
+    progress.total_steps = position.total_steps
+    progress.enter(Phase.LOADING)
+    models = load(context, data, find_fitting_family(config))
+    return _Setup(context=context, data=data, checkpoint=checkpoint, position=position, models=models, fixed=fixed).create_trainer()
 
 
-def describe_dataset(config: TrainerConfig) -> str:
+def describe_dataset(settings: CheckedSettings) -> str:
     """Return what --debug_dataset prints: the data set in words.
 
     Raises:
         TrainerError: As build_trainer does.
     """
-    check_run(config, ProgressLog(None), StopFlag())
-    return build_dataset(config).describe()
+    create_context(settings, ProgressLog(None), StopFlag())
+    return build_dataset(settings.config, settings.datasets).describe()
 
 
-def _find_checkpoint(context: TrainingContext, data: TrainingData) -> TrainState | None:
+def _find_checkpoint(config: TrainerConfig, data: TrainingData, fixed: dict[str, Any]) -> TrainState | None:
     """Return the checkpoint to resume from, if its position means the same under this configuration."""
-    context.progress.total_steps = training_length(context.config, data.steps_per_epoch)[1]
-    clear_leftovers(context.config.save.output_dir, context.config.save.output_name)  # a kill between two renames leaves them
-    state = read_checkpoint(context.config, data.steps_per_epoch)
-    if state is not None:
-        check_fixed(state, fixed_settings(context.config, data), str(context.config.run.resume))
-        check_batch(state, data.num_batches_per_epoch, context.config.run.resume)
+    clear_leftovers(config.save.output_dir, config.save.output_name)  # a kill between two renames leaves them
+    state = read_checkpoint(config, data.steps_per_epoch)
+    if state is None or config.run.resume is None:
+        return None
+    if is_kohya_state(config.run.resume):
+        message = f"resuming inexactly from a state of kohya's trainer at step {state.step}: it does not record the order of the images"
+        print(message, flush=True)
+    check_fixed(state, fixed, str(config.run.resume))
+    check_batch(state, data.num_batches_per_epoch, config.run.resume)
     return state
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Setup:
-    """Creates the parts of a trainer from what is loaded; `checkpoint` is what the training resumes from, if it does."""
+    """Creates the parts of a trainer from what is loaded.
+
+    `checkpoint` is what the training resumes from, if it does; `fixed` are the settings that a resume must not change.
+    """
 
     context: TrainingContext
     data: TrainingData
     checkpoint: TrainState | None
     position: Position
     models: LoadedModels
+    fixed: dict[str, Any]
 
     def create_trainer(self) -> Trainer:
         """Create the trainer.
@@ -112,7 +133,10 @@ class _Setup:
         optim, seed = self.context.config.optim, self.context.config.run.seed
         torch.manual_seed(derived_seed(seed, "network"))  # for layers that draw without a generator of their own
         network = self._create_network()
-        optimizer = create_optimizer(optim, parameter_groups(optim, network, self.models.family.lora_parts))
+        groups = parameter_groups(optim, network, self.models.family.lora_parts)
+        optimizer = create_optimizer(optim, groups)
+        for warning in (*optimizer_warnings(optim, groups), *schedule_warnings(optim, optimizer)):
+            warn(warning)
         return Learner(
             network=network,
             optimizer=optimizer,
@@ -164,7 +188,7 @@ class _Setup:
     def _create_reporter(self) -> Reporter:
         config, position, checkpoint = self.context.config, self.position, self.checkpoint
         folder = checkpoint.log_folder if checkpoint else ""
-        trackers = Trackers(config.log, config.given, log_folder=folder, step=position.step)
+        trackers = Trackers(config.log, config.flag_values, log_folder=folder, step=position.step)
         losses = checkpoint.losses if checkpoint else []
         console = Console(position.step, position.total_steps, self.data.steps_per_epoch, losses)
         return Reporter(progress=self.context.progress, console=console, trackers=trackers)
@@ -198,7 +222,7 @@ class _Setup:
             family=models.family,
             transformer=models.transformer,
             vae=models.vae,
-            prompts=self.context.prompts,
+            prompts=self.context.settings.prompts,
             texts=models.prompts,
             seed=config.run.seed,
             dtype=self.context.dtype,
@@ -215,7 +239,7 @@ class _Setup:
             batch_in_epoch=position.batch_in_epoch,
             total_steps=position.total_steps,
             seed=config.run.seed,
-            fixed=fixed_settings(config, self.data),
+            fixed=self.fixed,
             settings=other_settings(config, self.data),
             begun_by=self.checkpoint.begun_by if self.checkpoint else config.run.start.flags(),
         )

@@ -32,8 +32,14 @@ class Trainer:
         stop: StopFlag,
         position: Position,
     ) -> None:
-        self.data, self.inputs, self.loss, self.learner = data, inputs, loss, learner
-        self.hooks, self.reporter, self.stop, self.position = hooks, reporter, stop, position
+        self.data = data
+        self.inputs = inputs
+        self.loss = loss
+        self.learner = learner
+        self.hooks = hooks
+        self.reporter = reporter
+        self.stop = stop
+        self.position = position
 
     def run(self) -> None:
         """Train to the end and save.
@@ -74,7 +80,7 @@ class Trainer:
         if self.position.batch_in_epoch == self.data.num_batches_per_epoch:
             self.position = self.position.after_epoch()  # an epoch that the last step cuts short can be extended by a resume
         if self.position == before:  # otherwise the same epoch would be saved again and again
-            raise TrainerError(f"epoch {before.current_epoch} has no batch after batch {before.batch_in_epoch}; nothing can be trained.")
+            raise TrainerError(f"Epoch {before.current_epoch} has no batch after batch {before.batch_in_epoch}; nothing can be trained.")
         self.reporter.report_epoch(self.position)
         self.hooks.after_epoch(self.position)
 

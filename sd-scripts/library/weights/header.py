@@ -1,4 +1,4 @@
-"""The header of a .safetensors file of weights, read without PyTorch; what is wrong with the file becomes one sentence."""
+"""The header of a .safetensors file of weights, read without PyTorch; a fault of the file becomes an error message."""
 
 from pathlib import Path
 

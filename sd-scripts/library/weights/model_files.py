@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from fluxgym.contract.codes import ReasonCode
 from fluxgym.contract.model_kinds import kind_of, quantized_weights, unwrapped
 from library.errors import TrainerError
+from library.weights.header import damaged
 from library.weights.safetensors_file import WeightFile, assign, fingerprint_of_file, persistent_tensors
 
 FLOAT8 = (torch.float8_e4m3fn, torch.float8_e5m2)
@@ -90,7 +91,7 @@ class ModelFiles:
 
     def damaged(self, why: str) -> TrainerError:
         """Return the error for a model that cannot be read."""
-        return TrainerError(f"{self.what} {self.path} is damaged: {why}. Download it again.", reason_code=ReasonCode.BAD_MODEL)
+        return damaged(self.path, self.what, why)
 
     def shape(self, name: str) -> tuple[int, ...]:
         """Return a tensor's shape without reading it.
@@ -250,7 +251,7 @@ def find_files(path: Path, what: str, folders: Sequence[str] = ()) -> list[Path]
 def fingerprint(path: str | Path) -> str:
     """Return a content id of a model, computed from its file, its shards, or all .safetensors files in its folder."""
     path = Path(path)
-    files = sorted(path.rglob("*.safetensors")) if path.is_dir() else find_files(path, "the model")
+    files = sorted(path.rglob("*.safetensors")) if path.is_dir() else find_files(path, "The model")
     if len(files) == 1:
         return fingerprint_of_file(files[0])
     return hashlib.sha256("".join(f"{file.name} {fingerprint_of_file(file)}\n" for file in files).encode()).hexdigest()

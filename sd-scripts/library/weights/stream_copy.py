@@ -15,10 +15,10 @@ from torch import Tensor
 from fluxgym.contract.safetensors import TensorEntry, read_header
 from library.files import disk_errors, sync, tmp_path_of
 
-NAMES = {
+DTYPE_NAMES = {
     torch.float32: "F32", torch.float16: "F16", torch.bfloat16: "BF16", torch.float8_e4m3fn: "F8_E4M3", torch.float8_e5m2: "F8_E5M2",
 }  # fmt: skip
-KINDS = {name: dtype for dtype, name in NAMES.items()}
+TORCH_DTYPES = {name: dtype for dtype, name in DTYPE_NAMES.items()}
 CHUNK_BYTES = 16 << 20
 
 
@@ -51,7 +51,7 @@ def copy_with_changes(source: Path, target: Path, changes: Mapping[str, Change],
                 for name in plan:
                     if name in changes:
                         changed = changes[name].make(_read(old, start, tensors[name]))
-                        new.write(_bytes_of(changed.to(KINDS[plan[name]["dtype"]])))
+                        new.write(_bytes_of(changed.to(TORCH_DTYPES[plan[name]["dtype"]])))
                     else:
                         _copy(old, new, start, tensors[name])
             sync(tmp_path)
@@ -68,7 +68,7 @@ def _plan(tensors: Mapping[str, TensorEntry], changes: Mapping[str, Change]) -> 
     for name, entry in sorted(tensors.items(), key=lambda item: (item[1].begin, item[1].end)):
         change, dtype, size = changes.get(name), entry.dtype, entry.end - entry.begin
         if change is not None and change.dtype is not None:
-            dtype, size = NAMES[change.dtype], torch.Size(entry.shape).numel() * change.dtype.itemsize
+            dtype, size = DTYPE_NAMES[change.dtype], torch.Size(entry.shape).numel() * change.dtype.itemsize
         plan[name] = {"dtype": dtype, "shape": list(entry.shape), "data_offsets": [offset, offset + size]}
         offset += size
     return plan
@@ -76,7 +76,7 @@ def _plan(tensors: Mapping[str, TensorEntry], changes: Mapping[str, Change]) -> 
 
 def floating(path: Path) -> set[str]:
     """Return the names of a file's floating-point tensors, which Change supports."""
-    return {name for name, entry in read_header(path).tensors.items() if entry.dtype in KINDS}
+    return {name for name, entry in read_header(path).tensors.items() if entry.dtype in TORCH_DTYPES}
 
 
 def _read(file: BinaryIO, start: int, entry: TensorEntry) -> Tensor:
@@ -84,7 +84,7 @@ def _read(file: BinaryIO, start: int, entry: TensorEntry) -> Tensor:
     size = entry.end - entry.begin
     file.seek(start + entry.begin)
     data = torch.frombuffer(bytearray(file.read(size)), dtype=torch.uint8) if size else torch.empty(0, dtype=torch.uint8)
-    return data.view(KINDS[entry.dtype]).reshape(entry.shape)
+    return data.view(TORCH_DTYPES[entry.dtype]).reshape(entry.shape)
 
 
 def _bytes_of(tensor: Tensor) -> memoryview:

@@ -8,13 +8,15 @@ import pytest
 from fluxgym.config.settings import DATASET_KEYS, check_advanced
 from fluxgym.config.trainer_flags import SUBSET_FLAGS, all_flags
 from fluxgym.errors import ConfigError
-from library.cli.flags import build_parser, rows
+from library.cli import flags as trainer
 
 
 def test_flags_json_equals_trainer_flags():
     committed = json.loads((Path("fluxgym/config/flags.json")).read_text())
-    assert committed == rows(), "run: python sd-scripts/library/cli/flags.py > fluxgym/config/flags.json"
-    assert set(all_flags()) == {action.dest for action in build_parser()._actions} - {"help"}
+    assert committed == [flag.to_json() for flag in trainer.all_flags().values()], (
+        "run: python sd-scripts/library/cli/flags.py > fluxgym/config/flags.json"
+    )
+    assert set(all_flags()) == {action.dest for action in trainer.build_parser()._actions} - {"help"}
 
 
 def test_every_dataset_key_is_flag():

@@ -13,10 +13,10 @@ from fluxgym.config.settings import TrainConfig
 from fluxgym.dataset.dataset_spec import bucket_rule, dataset_toml, expected_steps
 from fluxgym.dataset.folder_index import FolderIndex
 from fluxgym.errors import ConfigError
-from library.data.dataset import build_dataset
 from library.data.image_index import bucket_rule as trainer_rule
 from library.data.schema import Dataset
 from tests.support.trainer_config import trainer_config
+from tests.support.training_data import data_of
 
 SIDE = st.integers(1, 5000)
 
@@ -57,7 +57,7 @@ def test_expected_steps_equal_trainers(enable_bucket, advanced, num_reg, tmp_pat
     reg = tmp_path / "reg" if num_reg else None
     (tmp_path / "d.toml").write_text(dataset_toml(config, tmp_path / "train", reg))
     flags = {name: value for name, value in advanced.items() if name.startswith("valid")}  # on the command line
-    batches = build_dataset(trainer_config(seed=config.seed, dataset_config=tmp_path / "d.toml", **flags)).num_batches_per_epoch
+    batches = data_of(trainer_config(seed=config.seed, dataset_config=tmp_path / "d.toml", **flags)).num_batches_per_epoch
     expected = -(-batches // advanced.get("gradient_accumulation_steps", 1)) * 4
     assert expected_steps(config, FolderIndex(tmp_path / "train").sizes(), FolderIndex(reg).sizes() if reg else ()) == expected
 

@@ -8,9 +8,9 @@ import torch
 
 from library.errors import TrainerError
 from library.models.flux1.layer_names import CLIP_PREFIX, FLUX_PREFIX
+from library.network_options import LoRAOptions
 from library.placement.activations import BlockCheckpointing
 from networks.lora_flux import LoRASpec, create_network
-from networks.network_args import LoRAOptions
 from tests.support.lora import randomize_lora
 from tests.support.tiny_models import PARAMS, flux_inputs, make_clip, make_flux
 

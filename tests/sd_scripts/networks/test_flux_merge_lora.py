@@ -176,7 +176,7 @@ def test_lora_whose_layers_are_unknown_is_refused_and_writes_nothing(files, caps
     assert go(*argv) == go(*argv, "--flux_model", files / "flux.safetensors") == 2
     first, second = capsys.readouterr().err.splitlines()
     assert first == second
-    assert "odd.safetensors: the tensor lora_" in first
+    assert "odd.safetensors: The tensor lora_" in first
     assert "belongs to no layer of FLUX" in first
     assert not (files / "out.safetensors").exists()
 

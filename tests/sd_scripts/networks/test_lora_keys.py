@@ -8,9 +8,9 @@ import torch
 from library.errors import TrainerError
 from library.models.flux1.layer_names import CLIP_PREFIX, FLUX_PREFIX, T5_PREFIX
 from library.models.layer_names import kohya_name
+from library.network_options import LoRAOptions
 from networks.lora_flux import LoRASpec, create_network
 from networks.lora_keys import KeyForm, check_layers, form_of, to_diffusers, to_kohya
-from networks.network_args import LoRAOptions
 from tests.support.lora import randomize_lora
 from tests.support.tiny_models import make_clip, make_flux, make_t5
 

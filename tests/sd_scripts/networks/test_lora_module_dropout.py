@@ -4,10 +4,10 @@ import pytest
 import torch
 
 from library.models.flux1.layer_names import FLUX_PREFIX
+from library.network_options import LoRAOptions
 from library.placement.activations import BlockCheckpointing
 from networks.lora_flux import LoRASpec, create_network
 from networks.lora_module import Dropout, DropoutRates, MicroStep
-from networks.network_args import LoRAOptions
 from tests.support.lora import randomize_lora
 from tests.support.tiny_models import PARAMS, flux_inputs, make_flux
 

@@ -14,7 +14,8 @@ from library.models.flux1.layer_names import CLIP_PREFIX, FLUX_PREFIX
 from library.models.flux1.text_encoders import CLIP
 from library.placement.activations import BlockCheckpointing
 from library.placement.quantization import quantize_blocks
-from networks import factory, lycoris_args, network_checks
+from library.training.preflight.network import check_network
+from networks import factory, lycoris_args
 from networks.factory import parameter_groups
 from networks.lora_flux import LoRASpec, create_network
 from tests.support.tiny_models import PARAMS, flux_inputs, make_clip, make_flux
@@ -155,20 +156,19 @@ def test_lycoris_starts_from_file(tmp_path):
     ],
 )  # fmt: skip
 def test_invalid_value_is_reported(pair):
-    config = config_of(pair)
     with pytest.raises(TrainerError, match="--network_args"):
-        create_checked(config)
+        create_checked(config_of(pair))
 
 
 def create_checked(config):
-    network_checks.check_network(config)
+    check_network(config)
     create(config, make_flux(), None)
 
 
 def test_unsupported_flags_are_reported():
     for changes, named in (({"dim_from_weights": True}, "--dim_from_weights"), ({"save_keys": "diffusers"}, "--save_keys")):
         with pytest.raises(TrainerError, match=named):
-            network_checks.check_network(config_of("algo=lokr", **changes))
+            check_network(config_of("algo=lokr", **changes))
 
 
 @pytest.mark.parametrize(
@@ -180,21 +180,21 @@ def test_unsupported_flags_are_reported():
 )  # fmt: skip
 def test_argument_out_of_range_is_refused_before_models_are_loaded(pair, limit):
     with pytest.raises(TrainerError, match=f"--network_args {pair.split('=')[0]}") as caught:
-        network_checks.check_network(config_of(pair))
+        check_network(config_of(pair))
     assert limit in str(caught.value)
 
 
 def test_rank_is_limited_and_lokr_may_have_full_one():
-    network_checks.check_network(config_of("algo=lokr", network_dim=100_000))
+    check_network(config_of("algo=lokr", network_dim=100_000))
     for algo, rank, limit in (("loha", 4097, 4096), ("lokr", 10**20, 1_000_000)):
         with pytest.raises(TrainerError, match=f"--network_dim {rank} is too large; it must be at most {limit}"):
-            network_checks.check_network(config_of(f"algo={algo}", network_dim=rank))
+            check_network(config_of(f"algo={algo}", network_dim=rank))
 
 
 def test_missing_package_is_reported_with_install_command(monkeypatch):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     with pytest.raises(TrainerError, match=r"pip install -r requirements-lycoris\.txt"):
-        network_checks.check_network(config_of("algo=lokr"))
+        check_network(config_of("algo=lokr"))
 
 
 def test_dropout_draws_between_begin_and_end_of_step_alone():

@@ -79,11 +79,11 @@ def _load_tokenizer(hub_id: str, folders: tuple[str, str], encoder_path: str, ca
     folder_found = next((folder for folder in folders_tried if folder.is_dir()), None)
     if folder_found is None:
         tried = ", ".join(str(folder) for folder in folders_tried)
-        raise TrainerError(f"the tokenizer of {hub_id} was not found (looked in {tried}); put its files into one of them.")
+        raise TrainerError(f"The tokenizer of {hub_id} was not found (looked in {tried}); put its files into one of them.")
     try:
         return AutoTokenizer.from_pretrained(str(folder_found), local_files_only=True)
     except (OSError, ValueError, KeyError) as error:
-        raise TrainerError(f"the tokenizer in {folder_found} cannot be read: {error}", reason_code=ReasonCode.BAD_MODEL) from None
+        raise TrainerError(f"The tokenizer in {folder_found} cannot be read: {error}", reason_code=ReasonCode.BAD_MODEL) from None
 
 
 @dataclass(frozen=True)

@@ -139,7 +139,7 @@ class Modulation(nn.Module):
 
 
 def norm_without_weights(dim: int) -> nn.LayerNorm:
-    """The LayerNorm before every modulation: the scale and shift come from there."""
+    """Return the LayerNorm before every modulation, which brings the scale and the shift."""
     return nn.LayerNorm(dim, elementwise_affine=False, eps=1e-6)
 
 

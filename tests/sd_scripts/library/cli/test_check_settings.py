@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from library.cli.check_settings import check
+from library.cli.parse import parse
 from tests.support.photos import write_cats
 from tests.support.source_tree import ROOT
 from tests.support.tiny_models import model_flags
@@ -42,7 +43,7 @@ def test_settings_that_can_be_trained_are_accepted(argv):
         (["--network_args", "train_single_block_indices=6"], "the model's blocks are 0 to 5"),
         (
             ["--network_args", "train_double_block_indices=none", "train_single_block_indices=none", "--network_train_unet_only"],
-            "nothing would be trained",
+            "Nothing would be trained",
         ),
         (["--network_weights", "/no/such"], "--network_weights /no/such is missing"),
         (["--min_bucket_reso", "512", "--enable_bucket"], "min_bucket_reso 512"),
@@ -102,12 +103,12 @@ def test_schedule_that_never_reaches_rate_that_teaches_is_refused(argv):
     assert "so nothing would be learned" in check(given, steps_per_epoch=2)[0]
 
 
-def test_what_likely_teaches_nothing_is_warning(argv, capsys):
+def test_what_likely_teaches_nothing_is_a_warning(argv):
     more = ["--learning_rate", "1e-9", "--network_dropout", "0.99", "--caption_dropout_rate", "1"]
     assert check([*argv, *more]) == (None, [])
-    warned = capsys.readouterr().err
-    assert "warning: --learning_rate 1e-09 is so small that the training is likely to learn nothing" in warned
-    assert "warning: --network_dropout 0.99 leaves 0.01" in warned
+    warned = "\n".join(parse([*argv, *more]).warnings)
+    assert "--learning_rate 1e-09 is so small that the training is likely to learn nothing" in warned
+    assert "--network_dropout 0.99 leaves 0.01" in warned
 
 
 def test_control_character_in_text_of_data_set_is_refused(argv):

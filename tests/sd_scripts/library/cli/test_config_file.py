@@ -30,13 +30,14 @@ def fixture_write(tmp_path):
 
 def test_sections_are_flattened_and_command_line_wins(write):
     path = write(
-        '[train]\nlearning_rate = 1e-4\nsdpa = true\nnetwork_args = ["a=1", "b=2"]\nlr_warmup_steps = 0.1\nflip_aug = false\nresolution = [512, 768]'
+        '[train]\nlearning_rate = 1e-4\nsdpa = true\nnetwork_args = ["split_qkv=True", "verbose=True"]\n'
+        "lr_warmup_steps = 0.1\nflip_aug = false\nresolution = [512, 768]"
     )
     args = read_flags(["--config_file", path, "--learning_rate", "2e-4"])
     assert (args.learning_rate, args.sdpa, args.network_args, args.lr_warmup_steps, args.flip_aug) == (
         2e-4,
         True,
-        ["a=1", "b=2"],
+        ["split_qkv=True", "verbose=True"],
         0.1,
         False,
     )
@@ -74,11 +75,11 @@ def test_missing_file_is_reported(tmp_path):
 
 def test_written_config_file_is_read_back(tmp_path, capsys):
     path = str(tmp_path / "new")
-    flags = ["--learning_rate", "3e-4", "--sdpa", "--network_args", "a=1", "--dataset_config", "d", "--output_name", "höhe"]
+    flags = ["--learning_rate", "3e-4", "--sdpa", "--network_args", "split_qkv=True", "--dataset_config", "d", "--output_name", "höhe"]
     assert write_config(read_flags(["--config_file", path, "--output_config", *flags])) == tmp_path / "new.toml"
     rest = ["--pretrained_model_name_or_path", "f", "--ae", "a", "--clip_l", "c", "--t5xxl", "t", "--output_dir", "o"]
     again, directly = parse(["--config_file", path, "--seed", "1", *rest]), parse([*flags, *rest, "--seed", "1"])
-    assert again == replace(directly, given={**directly.given, "config_file": path})
+    assert again == replace(directly, flag_values={**directly.flag_values, "config_file": path})
     with pytest.raises(TrainerError, match="already exists"):
         write_config(read_flags(["--config_file", path, "--output_config", *flags]))
     with pytest.raises(TrainerError, match="--output_config needs --config_file"):

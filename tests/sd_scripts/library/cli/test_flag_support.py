@@ -22,10 +22,10 @@ IN_ANY_CASE = ("sdpa", "persistent_data_loader_workers", "highvram", "lowram", "
 def test_support_tables_cover_exactly_kohya_flags():
     names = [row["flag"][2:] for row in json.loads(TABLE.read_text())]
     assert sorted([*HONORED, *IGNORED, *REFUSED]) == sorted(names)
-    assert not {row["flag"][2:] for row in ADDITIONS} & set(names)
+    assert not {flag.name for flag in ADDITIONS} & set(names)
 
 
-@pytest.mark.parametrize("name", sorted(HONORED) + [row["flag"][2:] for row in ADDITIONS])
+@pytest.mark.parametrize("name", sorted(HONORED) + [flag.name for flag in ADDITIONS])
 def test_honored_flag_is_read(name):
     if name in IN_ANY_CASE or name in ONLY or name in metadata.FROM_FLAGS or name in SUBSET_FIELDS or name in DATASET_FIELDS:
         return

@@ -6,7 +6,7 @@ import re
 import pytest
 
 from library.cli.flag_support import HONORED, IGNORED, REFUSED
-from library.cli.flags import TABLE, build_parser, rows
+from library.cli.flags import TABLE, Support, all_flags, build_parser
 from library.cli.parse import parse, read_flags
 from library.errors import TrainerError
 from tests.support.trainer_config import trainer_config
@@ -39,33 +39,37 @@ def test_every_flag_has_exactly_one_support_class():
 
 def test_defaults_match_kohya():
     args = vars(build_parser().parse_args([]))
-    assert all(args[row["flag"][2:]] == row["default"] for row in rows())
+    assert all(args[flag.name] == flag.default for flag in all_flags().values())
 
 
-def given(row):
-    choices = [choice for choice in row.get("choices") or () if choice not in (None, row["default"])]
-    if row["type"] == "flag":
-        return [row["flag"]]
-    numeric = row["flag"] in ("--text_encoder_lr", "--base_weights_multiplier")
-    return [row["flag"], str(choices[0]) if choices else "0.25" if numeric else VALUES[row["type"]]]
+def words_with(flag):
+    choices = [choice for choice in flag.choices or () if choice not in (None, flag.default)]
+    if flag.is_switch:
+        return [flag.option]
+    numeric = flag.option in ("--text_encoder_lr", "--base_weights_multiplier")
+    return [flag.option, str(choices[0]) if choices else "0.25" if numeric else VALUES[flag.type]]
 
 
-@pytest.mark.parametrize("row", [row for row in rows() if row["support"] == "refused"], ids=lambda row: row["flag"])
-def test_refused_flag_is_reported_with_its_reason(row):
-    with pytest.raises(TrainerError, match=row["flag"]) as caught:
-        parse([*NEEDED, *given(row)])
-    assert REFUSED[row["flag"][2:]] in str(caught.value)
+def flags_with(support):
+    return [pytest.param(flag, id=flag.option) for flag in all_flags().values() if flag.support == support]
 
 
-@pytest.mark.parametrize("row", [row for row in rows() if row["support"] == "ignored"], ids=lambda row: row["flag"])
-def test_ignored_flag_is_warned_of(row, capsys):
-    parse([*NEEDED, "--seed", "1", *given(row)])
-    assert f"warning: {row['flag']} has no effect" in capsys.readouterr().err
+@pytest.mark.parametrize("flag", flags_with(Support.REFUSED))
+def test_refused_flag_is_named_with_its_reason(flag):
+    with pytest.raises(TrainerError, match=flag.option) as caught:
+        parse([*NEEDED, *words_with(flag)])
+    assert REFUSED[flag.name] in str(caught.value)
 
 
-def test_honored_flag_prints_no_warning(capsys):
-    parse([*NEEDED, "--seed", "1", "--network_alpha", "4", "--sdpa"])
+@pytest.mark.parametrize("flag", flags_with(Support.IGNORED))
+def test_ignored_flag_has_a_warning_and_parsing_prints_nothing(flag, capsys):
+    (warning,) = parse([*NEEDED, "--seed", "1", *words_with(flag)]).warnings
+    assert warning.startswith(f"{flag.option} has no effect")
     assert capsys.readouterr() == ("", "")
+
+
+def test_honored_flag_has_no_warning():
+    assert parse([*NEEDED, "--seed", "1", "--network_alpha", "4", "--sdpa"]).warnings == ()
 
 
 @pytest.mark.parametrize(
@@ -117,9 +121,9 @@ def test_honored_flag_prints_no_warning(capsys):
         (["--min_timestep", "700", "--max_timestep", "300"], "min_timestep"),
         (["--use_8bit_adam", "--optimizer_type", "AdamW"], "use_8bit_adam"),
         (["unexpected"], "unexpected"),
-        (["\\"], "a backslash is left over"),
-        ([" "], "a backslash is left over"),
-        (["--sdpa", "\r"], "a backslash is left over"),
+        (["\\"], "A backslash is left over"),
+        ([" "], "A backslash is left over"),
+        (["--sdpa", "\r"], "A backslash is left over"),
         (["--split_mode", "max"], "--split_mode takes no value; remove “max”"),
         (["--split_mode=true"], "--split_mode takes no value; remove “true”"),
     ],
@@ -136,9 +140,9 @@ def test_missing_required_flag_is_reported(missing):
         parse(NEEDED[:index] + NEEDED[index + 2 :])
 
 
-def test_flags_that_dataset_config_overrides_are_reported(capsys):
-    parse([*NEEDED, "--seed", "1", "--reg_data_dir", "x"])
-    assert "--reg_data_dir has no effect" in capsys.readouterr().err
+def test_flags_that_dataset_config_overrides_are_reported():
+    (warning,) = parse([*NEEDED, "--seed", "1", "--reg_data_dir", "x"]).warnings
+    assert warning.startswith("--reg_data_dir has no effect")
 
 
 @pytest.mark.parametrize(
@@ -148,9 +152,9 @@ def test_flags_that_dataset_config_overrides_are_reported(capsys):
         ["--sample_every_n_steps", "3"], ["--skip_until_initial_step"], ["--lr_scheduler_args", "a=1"],
     ],
 )  # fmt: skip
-def test_flags_that_another_flag_disables_are_reported(given, capsys):
-    parse([*NEEDED, "--seed", "1", *given])
-    assert f"warning: {given[0]} has no effect" in capsys.readouterr().err
+def test_flags_that_another_flag_disables_are_reported(given):
+    warnings = parse([*NEEDED, "--seed", "1", *given]).warnings
+    assert any(warning.startswith(f"{given[0]} has no effect") for warning in warnings)
 
 
 def test_flag_aliases_are_equivalent():
@@ -159,14 +163,17 @@ def test_flag_aliases_are_equivalent():
     assert parse([*NEEDED, "--seed", "1", "--network_dim", "8", "--network_alpha", "0"]).network.network_alpha == 8
 
 
-def test_caching_to_disk_means_caching_and_missing_seed_is_reported(capsys):
+def test_caching_to_disk_means_caching_and_a_missing_seed_is_drawn():
     config = parse([*NEEDED, "--cache_latents_to_disk", "--cache_text_encoder_outputs_to_disk"])
     assert config.data.cache_latents
     assert config.data.cache_text_encoder_outputs
-    assert str(config.run.seed) in capsys.readouterr().out
+    assert config.seed_is_drawn
+    assert not parse([*NEEDED, "--seed", str(config.run.seed)]).seed_is_drawn
 
 
-LISTS = {row["flag"]: ["0.25", "0.5", "0.75"] if row["type"] == "float" else ["a=1", "b=2", "c=3"] for row in rows() if row.get("nargs")}
+LISTS = {
+    flag.option: ["0.25", "0.5", "0.75"] if flag.type == "float" else ["a=1", "b=2", "c=3"] for flag in all_flags().values() if flag.nargs
+}
 
 
 def test_every_flag_of_several_values_is_known():
@@ -191,9 +198,8 @@ def test_key_that_is_given_twice_with_two_values_is_refused(flag, words):
 
 
 @pytest.mark.parametrize("tier", TIER_FLAGS)
-def test_fluxgym_own_flags_print_no_warning(tier, tmp_path, capsys):
-    parse(trainer_flags(tmp_path, tmp_path / "d.toml", tmp_path, tier=tier))
-    assert capsys.readouterr().err == ""
+def test_fluxgyms_own_flags_have_no_warning(tier, tmp_path):
+    assert parse(trainer_flags(tmp_path, tmp_path / "d.toml", tmp_path, tier=tier)).warnings == ()
 
 
 @pytest.mark.parametrize(

@@ -9,11 +9,10 @@ import pytest
 import torch
 from PIL import Image
 
-from library.data.dataset import build_dataset
 from library.errors import TrainerError
 from tests.support.photos import write_cats
 from tests.support.trainer_config import trainer_config
-from tests.support.training_data import CACHED, fill, make_data, shared_models
+from tests.support.training_data import CACHED, data_of, fill, make_data, shared_models
 
 
 @pytest.fixture(scope="module", name="models")
@@ -109,7 +108,7 @@ def test_data_sets_of_their_own_sizes_and_repeats_never_share_batch(models, cats
         for side, size, folder, n in ((64, 2, "cats", 1), (64, 3, "more", 5), (96, 1, "cats", 2))
     ]
     (tmp_path / "several.toml").write_text("\n".join(tables))
-    data = build_dataset(trainer_config(dataset_config=tmp_path / "several.toml"))
+    data = data_of(trainer_config(dataset_config=tmp_path / "several.toml"))
     assert data.num_train_images == 3 + 10 + 6
     sizes = sorted((batch.pixels.shape[-1], len(batch.captions)) for batch in data.epoch(0))
     assert sizes == [(64, 1), (64, 1), (64, 2), (64, 3), (64, 3), (64, 3), *[(96, 1)] * 6]

@@ -20,7 +20,7 @@ def found(tmp_path):
 
 
 def test_metadata_counts_what_is_trained_on(tmp_path):
-    figures = dataset_metadata(trainer_config(validation_split=0.25).given, *found(tmp_path))
+    figures = dataset_metadata(trainer_config(validation_split=0.25).flag_values, *found(tmp_path))
     assert json.loads(figures["dataset_dirs"]) == {"cats": {"n_repeats": 3, "img_count": 3}}
     assert json.loads(figures["reg_dataset_dirs"]) == {"reg": {"n_repeats": 1, "img_count": 1}}
     assert json.loads(figures["tag_frequency"])["cats"]["sks cat"] == 3

@@ -6,7 +6,7 @@ import pytest
 import tomli_w
 
 from library.data.dataset_toml import read_datasets
-from library.errors import TrainerError
+from library.errors import TrainerError, warn
 from tests.support.trainer_config import trainer_config
 from tests.support.training_data import SUBSET_TOML
 
@@ -19,7 +19,7 @@ def fixture_write(tmp_path):
     def write(text, **changes):
         path = tmp_path / "dataset.toml"
         path.write_text(text.replace("CATS", str(tmp_path / "cats")))
-        return read_datasets(trainer_config(dataset_config=str(path), **changes).data)
+        return read_datasets(trainer_config(dataset_config=str(path), **changes).data, warn)
 
     return write
 
@@ -81,7 +81,7 @@ def test_invalid_value_is_reported(text, named, write):
 def test_file_that_cannot_be_read_is_reported(tmp_path):
     for name in (".", "missing.toml"):
         with pytest.raises(TrainerError, match="dataset_config"):
-            read_datasets(trainer_config(dataset_config=str(tmp_path / name)).data)
+            read_datasets(trainer_config(dataset_config=str(tmp_path / name)).data, warn)
 
 
 @pytest.mark.parametrize("name", ["meta.json", "meta.toml"])
@@ -89,7 +89,7 @@ def test_metadata_file_is_recognized(name, tmp_path):
     text = json.dumps({"p0": {"caption": "a cat"}}) if name.endswith("json") else '[p0]\ncaption = "a cat"\n'
     (tmp_path / name).write_text(text)
     with pytest.raises(TrainerError, match=r"is a metadata file .* --in_json"):
-        read_datasets(trainer_config(dataset_config=str(tmp_path / name)).data)
+        read_datasets(trainer_config(dataset_config=str(tmp_path / name)).data, warn)
 
 
 def test_caption_augmentation_forbids_text_cache(write):
@@ -102,14 +102,14 @@ def test_caption_augmentation_forbids_text_cache(write):
 def test_kohya_named_folders_give_repeats_and_class(tmp_path):
     (tmp_path / "10_sks cat").mkdir()
     (tmp_path / "notes").mkdir()
-    (dataset,) = read_datasets(trainer_config(train_data_dir=str(tmp_path), resolution="64", train_batch_size=2).data)
+    (dataset,) = read_datasets(trainer_config(train_data_dir=str(tmp_path), resolution="64", train_batch_size=2).data, warn)
     assert [(s.num_repeats, s.class_tokens) for s in dataset.subsets] == [(10, "sks cat")]
     assert (dataset.resolution, dataset.batch_size) == ((64, 64), 2)
     with pytest.raises(TrainerError, match="10_sks cat"):
-        read_datasets(trainer_config(train_data_dir=str(tmp_path / "notes"), resolution="64").data)
+        read_datasets(trainer_config(train_data_dir=str(tmp_path / "notes"), resolution="64").data, warn)
     (tmp_path / "10_sks cat" / "a.png").touch()
     with pytest.raises(TrainerError, match="give the folder above it"):
-        read_datasets(trainer_config(train_data_dir=str(tmp_path / "10_sks cat"), resolution="64").data)
+        read_datasets(trainer_config(train_data_dir=str(tmp_path / "10_sks cat"), resolution="64").data, warn)
 
 
 def test_file_takes_precedence_over_flags(write):
@@ -137,17 +137,17 @@ def test_file_may_be_json(tmp_path):
     (tmp_path / "cats").mkdir()
     path = tmp_path / "dataset.json"
     path.write_text(json.dumps({"datasets": [{"resolution": [96, 64], "subsets": [{"image_dir": str(tmp_path / "cats")}]}]}))
-    assert read_datasets(trainer_config(dataset_config=str(path)).data)[0].resolution == (96, 64)
+    assert read_datasets(trainer_config(dataset_config=str(path)).data, warn)[0].resolution == (96, 64)
     path.write_text("{")
     with pytest.raises(TrainerError, match="not valid JSON"):
-        read_datasets(trainer_config(dataset_config=str(path)).data)
+        read_datasets(trainer_config(dataset_config=str(path)).data, warn)
 
 
 def test_masks_lie_in_folder_of_same_name_or_all_in_one(tmp_path):
     for name in ("train/2_cat", "train/1_dog", "masks/2_cat"):
         (tmp_path / name).mkdir(parents=True)
     flags = {"train_data_dir": str(tmp_path / "train"), "conditioning_data_dir": str(tmp_path / "masks"), "masked_loss": True}
-    (dataset,) = read_datasets(trainer_config(resolution="64", **flags).data)
+    (dataset,) = read_datasets(trainer_config(resolution="64", **flags).data, warn)
     assert [s.conditioning_data_dir for s in dataset.subsets] == [str(tmp_path / "masks"), str(tmp_path / "masks/2_cat")]
 
 
@@ -157,5 +157,5 @@ def test_byte_order_mark_is_ignored(name, tmp_path):
     table = {"datasets": [{"resolution": 64, "subsets": [{"image_dir": str(tmp_path / "cats")}]}]}
     text = json.dumps(table) if name == "d.json" else tomli_w.dumps(table)
     (tmp_path / name).write_text(text, encoding="utf-8-sig")
-    (dataset,) = read_datasets(trainer_config(dataset_config=str(tmp_path / name)).data)
+    (dataset,) = read_datasets(trainer_config(dataset_config=str(tmp_path / name)).data, warn)
     assert dataset.resolution == (64, 64)

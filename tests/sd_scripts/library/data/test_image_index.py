@@ -9,7 +9,7 @@ from fluxgym.contract.images.formats import FORMATS
 from library.data.dataset_toml import read_datasets
 from library.data.image_index import index_images
 from library.data.schema import Dataset, Subset
-from library.errors import TrainerError
+from library.errors import TrainerError, warn
 from tests.support.photos import write_cats
 from tests.support.trainer_config import trainer_config
 
@@ -84,14 +84,14 @@ def test_folder_may_be_all_for_validation(cats, tmp_path):
         f'[[datasets]]\nresolution = 64\n[[datasets.subsets]]\nimage_dir = "{cats}"\n'
         f'[[datasets.subsets]]\nimage_dir = "{other}"\nvalidation_split = 1.0\n'
     )
-    train, held_out = index_images(read_datasets(trainer_config(dataset_config=str(tmp_path / "d.toml")).data), 1)
+    train, held_out = index_images(read_datasets(trainer_config(dataset_config=str(tmp_path / "d.toml")).data, warn), 1)
     assert (len(train), len(held_out)) == (10, 2)
 
 
 def test_in_json_lists_images(cats, tmp_path):
     (tmp_path / "meta.json").write_text(json.dumps({f"cat {index}.png": {"caption": f"number {index}"} for index in range(2)}))
     flags = {"in_json": str(tmp_path / "meta.json"), "train_data_dir": str(cats), "dataset_repeats": 5, "resolution": "64"}
-    train, _ = index_images(read_datasets(trainer_config(**flags).data), 1)
+    train, _ = index_images(read_datasets(trainer_config(**flags).data, warn), 1)
     assert [(image.caption, image.num_repeats, image.folder) for image in train] == [
         ("number 0", 5, cats),
         ("number 1", 5, cats),
@@ -123,7 +123,7 @@ def test_unused_and_duplicate_files_are_reported(cats, capsys):
     assert (captions["cat 0.png"], captions["cat 1.png"], captions["twin.png"]) == ("sks cat, crop 0", "sks cat, crop 1", "zqx")
     err = capsys.readouterr().err
     for words in (
-        "1 file is left out (1 .heif2)", "images in subfolders are left out: 1 image in inner", "1 caption file is not used: alone.txt",
+        "1 file is left out (1 .heif2)", "Images in subfolders are left out: 1 image in inner", "1 caption file is not used: alone.txt",
         "same content: cat 0.png, twin.png", "10 captions do not contain the trigger word “zqx”",
     ):  # fmt: skip
         assert f"warning: {cats}: " in err

@@ -4,7 +4,7 @@ import pytest
 
 from library.data.dataset_toml import read_datasets
 from library.data.schema import SHARED_KEYS, SUBSET_FIELDS
-from library.errors import TrainerError
+from library.errors import TrainerError, warn
 from tests.support.trainer_config import trainer_config
 from tests.support.training_data import SUBSET_TOML
 
@@ -28,7 +28,7 @@ def fixture_write(tmp_path):
     def write(subset="", dataset="", **flags):
         text = f"[[datasets]]\nresolution = 64\n{dataset}\n{SUBSET_TOML}{subset}\n".replace("CATS", str(tmp_path / "cats"))
         (tmp_path / "dataset.toml").write_text(text)
-        return read_datasets(trainer_config(dataset_config=str(tmp_path / "dataset.toml"), **flags).data)
+        return read_datasets(trainer_config(dataset_config=str(tmp_path / "dataset.toml"), **flags).data, warn)
 
     return write
 

@@ -13,7 +13,7 @@ from torch import nn
 from library.models.flux1.layer_names import FLUX_PREFIX
 from library.models.flux1.loading import load_flux
 from library.placement.quantization import (
-    KINDS,
+    QUANTIZED_LAYERS,
     Float8Linear,
     NF4Linear,
     QuantizedLinear,
@@ -31,7 +31,7 @@ ROUNDING = {"fp8": 0.04, "int8": 0.01, "nf4": 0.12}  # of a bell curve's numbers
 
 
 def quantized(kind, weight, dtype=torch.float32):
-    layer = KINDS[kind](nn.Linear(weight.shape[1], weight.shape[0]).requires_grad_(False), dtype)
+    layer = QUANTIZED_LAYERS[kind](nn.Linear(weight.shape[1], weight.shape[0]).requires_grad_(False), dtype)
     layer.store_weight(weight, None)
     return layer
 
@@ -62,7 +62,7 @@ def test_nf4_matches_bitsandbytes():
     assert sum(tensor.nbytes for tensor in layer.stored()) < weight.nbytes / 7
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", QUANTIZED_LAYERS)
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_layer_computes_with_its_rounded_weight_and_gives_inputs_gradient(kind, dtype):
     torch.manual_seed(0)
@@ -76,7 +76,7 @@ def test_layer_computes_with_its_rounded_weight_and_gives_inputs_gradient(kind, 
     assert not any(parameter.requires_grad for parameter in layer.parameters())
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", QUANTIZED_LAYERS)
 def test_autograd_keeps_small_form_only(kind):
     layer, sizes = quantized(kind, torch.randn(256, 256)), []
     with torch.autograd.graph.saved_tensors_hooks(lambda tensor: sizes.append(tensor.nbytes) or tensor, lambda tensor: tensor):
@@ -85,7 +85,7 @@ def test_autograd_keeps_small_form_only(kind):
 
 
 @torch.no_grad()
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", QUANTIZED_LAYERS)
 def test_model_is_close_and_smaller(kind):
     flux, x = make_flux(), flux_inputs(PARAMS)
     exact = flux(**x)
@@ -99,7 +99,7 @@ def test_model_is_close_and_smaller(kind):
     assert torch.equal(flux(**x), rounded)
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", QUANTIZED_LAYERS)
 def test_loras_gradients_pass_through(kind):
     flux = make_flux()
     quantize_blocks(flux.blocks, kind, torch.float32)
@@ -109,7 +109,7 @@ def test_loras_gradients_pass_through(kind):
     assert all(p.grad.abs().sum() > 0 for p in network.parameters())
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", QUANTIZED_LAYERS)
 def test_loading_quantizes_as_loaded_model_is_quantized(kind, tmp_path):
     save_file(make_flux().state_dict(), tmp_path / "flux.safetensors")
     loaded, wanted = load_quantized(tmp_path / "flux.safetensors", kind), make_flux()

@@ -47,6 +47,10 @@ def data(*images):
     return SimpleNamespace(num_batches_per_epoch=4, images=images or (image(),))
 
 
+def fixed_of(config, images):
+    return fixed_settings(config, images, torch.device("cpu"))
+
+
 @pytest.mark.parametrize(
     ("argv", "named"),
     [
@@ -59,10 +63,10 @@ def data(*images):
     ],
 )
 def test_settings_that_define_position_must_be_same(argv, named):
-    state = replace(STATE, fixed=fixed_settings(trainer_config(), data()))
-    check_fixed(state, fixed_settings(trainer_config("--learning_rate", "1", "--max_train_epochs", "9"), data()), "x-state")
+    state = replace(STATE, fixed=fixed_of(trainer_config(), data()))
+    check_fixed(state, fixed_of(trainer_config("--learning_rate", "1", "--max_train_epochs", "9"), data()), "x-state")
     with pytest.raises(TrainerError, match=named):
-        check_fixed(state, fixed_settings(trainer_config(*argv), data()), "x-state")
+        check_fixed(state, fixed_of(trainer_config(*argv), data()), "x-state")
 
 
 @pytest.mark.parametrize(
@@ -70,20 +74,20 @@ def test_settings_that_define_position_must_be_same(argv, named):
     [{"name": "b.png"}, {"repeats": 3}, {"size": (64, 128)}, {"is_reg": True}, {"batch_size": 2}],
 )
 def test_other_images_are_refused(change):
-    state = replace(STATE, fixed=fixed_settings(trainer_config(), data()))
+    state = replace(STATE, fixed=fixed_of(trainer_config(), data()))
     assert layout_of([image()]) != layout_of([image(), image()])
     with pytest.raises(TrainerError, match="of the images changed since the checkpoint"):
-        check_fixed(state, fixed_settings(trainer_config(), data(image(**change))), "x-state")
+        check_fixed(state, fixed_of(trainer_config(), data(image(**change))), "x-state")
 
 
 def test_another_number_of_images_is_reported_with_what_to_do():
-    state = replace(STATE, fixed=fixed_settings(trainer_config(), data()) | {"num_batches_per_epoch": 2})
+    state = replace(STATE, fixed=fixed_of(trainer_config(), data()) | {"num_batches_per_epoch": 2})
     with pytest.raises(TrainerError, match=r"2 batches then and has 4 now\. Put the images .* back .* --network_weights"):
-        check_fixed(state, fixed_settings(trainer_config(), data()), "x-state")
+        check_fixed(state, fixed_of(trainer_config(), data()), "x-state")
 
 
 def test_checkpoint_of_earlier_version_with_fewer_settings_is_accepted():
-    check_fixed(replace(STATE, fixed={"seed": 1}), fixed_settings(trainer_config("--network_dim", "8"), data()), "x-state")
+    check_fixed(replace(STATE, fixed={"seed": 1}), fixed_of(trainer_config("--network_dim", "8"), data()), "x-state")
 
 
 @pytest.fixture(name="models")

@@ -36,6 +36,7 @@ class Reported:
 
     def __init__(self, folder):
         self.progress, self.validations = ProgressLog(str(folder)), []
+        self.enter_part, self.has_validation = self.progress.enter_part, self.progress.has_validation
 
     def report_validation(self, kind, x, loss, position):
         self.progress.step = position.step

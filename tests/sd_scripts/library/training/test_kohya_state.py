@@ -52,14 +52,13 @@ def fixture_folder(tmp_path):
 
 
 @pytest.mark.parametrize("kind", ["AdamW", "AdamW8bit"])
-def test_kohya_state_restores_network_optimizer_and_schedule(kind, folder, capsys):
+def test_kohya_state_restores_network_optimizer_and_schedule(kind, folder):
     straight = parts(kind, halves=(1, 0))
     train(*straight, 0, 5)
     write(folder, *straight)
     assert is_kohya_state(folder)
     state = position_of(folder, trainer_config(gradient_accumulation_steps=2), steps_per_epoch=4)
     assert (state.step, state.epoch, state.batch_in_epoch) == (5, 1, 2)
-    assert capsys.readouterr().out.count("inexactly") == 1
     resumed = parts(kind, halves=(0, 1))
     load_kohya_state(folder, *resumed, state.step)
     train(*straight, 5, 8)

@@ -80,7 +80,7 @@ def test_loss_that_is_not_finite_ends_training(loss):
 
 def test_network_without_changed_weights_is_refused():
     learner = make_learner()
-    with pytest.raises(TrainerError, match=r"nothing was learned in 9 steps: .* learning rate 0.1 ") as caught:
+    with pytest.raises(TrainerError, match=r"Nothing was learned in 9 steps: .* learning rate 0.1 ") as caught:
         learner.check_learned(9)
     assert caught.value.reason_code == "bad_output"
     with torch.no_grad():

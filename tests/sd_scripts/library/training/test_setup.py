@@ -13,6 +13,7 @@ from library.errors import TrainerError
 from library.models.flux1.transformer import Flux
 from library.process import StopFlag
 from library.training.base_model import BaseModel
+from library.training.preflight.settings import check_settings
 from library.training.progress_log import ProgressLog
 from library.training.setup import build_trainer, describe_dataset
 from tests.support.lora import lora_tensors
@@ -49,21 +50,22 @@ def test_t5_is_released_before_transformer_is_loaded(train_clip, tmp_path, monke
         "--sample_every_n_steps", "1", "--max_train_steps", "1", "--seed", "1", *([] if train_clip else ["--network_train_unet_only"]),
     ])  # fmt: skip
     with pytest.raises(TransformerWanted):
-        build_trainer(config, ProgressLog(None), StopFlag())
+        build_trainer(check_settings(config), ProgressLog(None), StopFlag())
     assert seen == []
 
 
 @pytest.fixture(name="run")
-def fixture_run(tmp_path_factory, monkeypatch):
-    """Build a trainer whose models are never loaded: doing so fails the test."""
+def fixture_run(tmp_path_factory):
+    """Build a trainer with a loader of models that fails the test."""
     folder = tmp_path_factory.mktemp("run")
     models = write_tiny_models(folder / "models")
     dataset = write_dataset(folder / "d.toml", write_cats(folder / "cats", count=1, size=64))
-    for name in ("load_text_encoders", "load_vae", "load_transformer"):
-        monkeypatch.setattr(BaseModel, name, lambda *_, **__: pytest.fail("a model was loaded"))
+
+    def load(*_):
+        pytest.fail("a model would be loaded")
 
     def run(out, *extra):
-        return build_trainer(parse(flags(models, dataset, out, *extra)), ProgressLog(str(out)), StopFlag())
+        return build_trainer(check_settings(parse(flags(models, dataset, out, *extra))), ProgressLog(str(out)), StopFlag(), load)
 
     return run
 
@@ -97,7 +99,7 @@ def fixture_run(tmp_path_factory, monkeypatch):
         ),
         (
             ["--network_args", "train_blocks=single", "train_single_block_indices=none", "--network_train_unet_only"],
-            "nothing would be trained",
+            "Nothing would be trained",
         ),
         (["--network_weights", "nowhere.safetensors"], "--network_weights nowhere.safetensors is missing"),
         (
@@ -135,5 +137,5 @@ def test_folder_at_path_of_lora_is_noticed_before_anything_is_loaded(run, tmp_pa
 def test_dataset_is_described_without_loading_model(run, tmp_path):
     write_tiny_models(tmp_path / "models")
     dataset = write_dataset(tmp_path / "d.toml", write_cats(tmp_path / "cats", count=2, size=64))
-    assert "2 images, 4 with repeats" in describe_dataset(parse(flags(tmp_path / "models", dataset, tmp_path / "out")))
+    assert "2 images, 4 with repeats" in describe_dataset(check_settings(parse(flags(tmp_path / "models", dataset, tmp_path / "out"))))
     assert not (tmp_path / "out").exists()

@@ -11,7 +11,7 @@ from tests.support.trainer_config import trainer_config
 
 def trackers_of(*argv, log_folder="", step=0):
     config = trainer_config(*argv)
-    return Trackers(config.log, config.given, log_folder=log_folder, step=step)
+    return Trackers(config.log, config.flag_values, log_folder=log_folder, step=step)
 
 
 def curves(folder):

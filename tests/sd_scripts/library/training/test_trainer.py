@@ -10,6 +10,7 @@ from library.cli.parse import parse
 from library.errors import TrainerError
 from library.process import StopFlag, StopRequested
 from library.training.checkpoint import put_tensors
+from library.training.preflight.settings import check_settings
 from library.training.progress_log import ProgressLog
 from library.training.setup import build_trainer
 from tests.support.photos import write_cats
@@ -51,7 +52,7 @@ def train(argv, out, **stop_when):
     stop = StopFlag()
     config = parse([*argv, *(["--resume", str(checkpoint)] if checkpoint else [])])
     try:
-        build_trainer(config, StopWhen(str(out), stop, **stop_when), stop).run()
+        build_trainer(check_settings(config), StopWhen(str(out), stop, **stop_when), stop).run()
     except StopRequested:
         return True
     return False
@@ -109,7 +110,7 @@ def test_initial_epoch_comes_from_checkpoint_if_flags_do_not_have_it(models, dat
 
 
 def test_training_that_changed_no_weight_fails(models, dataset, tmp_path):
-    with pytest.raises(TrainerError, match="nothing was learned in 6 steps") as caught:
+    with pytest.raises(TrainerError, match="Nothing was learned in 6 steps") as caught:
         train(flags(models, dataset, tmp_path, *QUICK, "--network_alpha", "1e-44", epochs=1), tmp_path)
     assert caught.value.reason_code == "bad_output"
     assert not (tmp_path / "cat.safetensors").exists()

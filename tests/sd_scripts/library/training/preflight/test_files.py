@@ -5,7 +5,7 @@ import torch
 from safetensors.torch import save as safetensors
 
 from library.errors import TrainerError
-from library.training.checks_without_torch import check_without_torch
+from library.training.preflight.settings import check_settings
 from tests.support.photos import write_cats
 from tests.support.stops import write_dataset
 from tests.support.trainer_config import trainer_config
@@ -22,7 +22,7 @@ def fixture_config_of(tmp_path):
 
 
 def test_settings_that_can_be_trained_pass_silently_and_write_nothing(config_of, tmp_path, capsys):
-    check_without_torch(config_of(network_args=["train_blocks=single"]))
+    check_settings(config_of(network_args=["train_blocks=single"]))
     assert capsys.readouterr() == ("", "")
     assert not (tmp_path / "out").exists()
 
@@ -30,7 +30,7 @@ def test_settings_that_can_be_trained_pass_silently_and_write_nothing(config_of,
 def test_folder_at_path_of_lora_is_reported(config_of, tmp_path):
     (tmp_path / "out" / "cat.safetensors").mkdir(parents=True)
     with pytest.raises(TrainerError, match="is a folder, so no LoRA can be saved there"):
-        check_without_torch(config_of())
+        check_settings(config_of())
 
 
 WEIGHTS = {
@@ -51,7 +51,7 @@ def test_weights_are_checked_by_their_header(flag, kind, config_of, tmp_path):
         path.write_bytes(content)
     given = {"network_weights": str(path)} if flag == "network_weights" else {"base_weights": [str(path)], "base_weights_multiplier": [1.0]}
     with pytest.raises(TrainerError, match=rf"--{flag} \S+w\.safetensors .*{words}"):
-        check_without_torch(config_of(**given))
+        check_settings(config_of(**given))
 
 
 @pytest.mark.parametrize(
@@ -65,7 +65,7 @@ def test_weights_are_checked_by_their_header(flag, kind, config_of, tmp_path):
 )
 def test_invalid_value_is_reported(flags, sentence, config_of):
     with pytest.raises(TrainerError, match=sentence):
-        check_without_torch(config_of(**flags))
+        check_settings(config_of(**flags))
 
 
 @pytest.mark.parametrize("flag", ["logging_dir", "console_log_file"])
@@ -74,10 +74,10 @@ def test_log_folder_that_cannot_be_written_is_refused(flag, name, config_of, tmp
     (tmp_path / "file").write_text("")
     path = tmp_path / name
     with pytest.raises(TrainerError, match=f"^--{flag} {path} cannot be written: .*; choose another folder.$"):
-        check_without_torch(config_of(**{flag: str(path)}))
+        check_settings(config_of(**{flag: str(path)}))
 
 
 def test_check_of_log_folders_leaves_nothing_behind(config_of, tmp_path):
-    check_without_torch(config_of(logging_dir=str(tmp_path / "logs" / "b"), console_log_file=str(tmp_path / "logs" / "c")))
+    check_settings(config_of(logging_dir=str(tmp_path / "logs" / "b"), console_log_file=str(tmp_path / "logs" / "c")))
     assert not (tmp_path / "logs").exists()
     assert not list(tmp_path.glob("fluxgym-check-*"))

@@ -3,16 +3,16 @@
 import math
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager, redirect_stderr
-from io import StringIO
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
 
 from fluxgym.contract.learning import LEAST
-from library.command import MAX_RATE, explain_error
 from library.config import OptimConfig
 from library.errors import TrainerError
+from library.failures import explain_error
+from library.limits import MAX_LEARNING_RATE
 from library.optim.optimizers import create_optimizer, unfit_optimizer
 from library.optim.schedules import create_scheduler, unfit_schedule
 
@@ -30,7 +30,7 @@ def try_step(config: OptimConfig, weights: Tensor, *, is_conclusive: bool = True
     Raises:
         TrainerError: If the optimizer cannot be created, cannot make the step, or its steps make a weight NaN or infinite, or change none.
     """
-    with _silent():
+    with _without_library_warnings():
         parameter = nn.Parameter(weights)
         optimizer = _optimizer(config, parameter)
         before = weights[0, 0].item()
@@ -60,9 +60,9 @@ def try_schedule(config: OptimConfig, num_steps: int, *, tried: int = MAX_TRIED)
     """Compute the learning rate of the first `tried` steps of a training of `num_steps` steps.
 
     Raises:
-        TrainerError: If the schedule cannot be created, fails at a step, gives a learning rate beyond MAX_RATE, or about 0 for all steps.
+        TrainerError: If the schedule cannot be created, fails at a step, gives a rate beyond MAX_LEARNING_RATE, or about 0 for all steps.
     """
-    with _silent():
+    with _without_library_warnings():
         optimizer = _optimizer(config, nn.Parameter(torch.zeros(2, 2)))
         scheduler = create_scheduler(config, optimizer, num_steps)
         if optimizer.defaults.get("relative_step"):
@@ -70,7 +70,7 @@ def try_schedule(config: OptimConfig, num_steps: int, *, tried: int = MAX_TRIED)
         is_zero = True
         for step in range(1, min(num_steps, tried) + 1):
             rate = float(optimizer.param_groups[0]["lr"])
-            if not math.isfinite(rate) or abs(rate) > MAX_RATE:
+            if not math.isfinite(rate) or abs(rate) > MAX_LEARNING_RATE:
                 raise unfit_schedule(config, f"the learning rate is {rate} at step {step}")
             is_zero = is_zero and abs(rate) < LEAST["learning_rate"]
             try:
@@ -95,8 +95,8 @@ def _optimizer(config: OptimConfig, parameter: nn.Parameter) -> torch.optim.Opti
 
 
 @contextmanager
-def _silent() -> Iterator[None]:
-    """Discard warnings, which are printed when the training itself creates optimizer and schedule."""
-    with redirect_stderr(StringIO()), warnings.catch_warnings():
+def _without_library_warnings() -> Iterator[None]:
+    """Discard PyTorch's warnings, which are printed when the training itself creates optimizer and schedule."""
+    with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         yield

@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import nn
 
+from library.optim.optimizer_state import fitting_state
 from library.optim.optimizers import NAMES, OPTIMIZERS, create_optimizer
-from library.optim.state_check import fitting_state
 from tests.support.trainer_config import trainer_config
 
 OTHERS = ("torch.optim.NAdam", "torch.optim.RAdam", "torch.optim.Adamax", "torch.optim.ASGD", "torch.optim.Rprop", "torch.optim.RMSprop",

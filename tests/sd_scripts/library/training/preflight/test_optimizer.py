@@ -6,7 +6,7 @@ import torch
 from library.errors import TrainerError
 from library.optim.optimizers import NAMES
 from library.optim.schedules import SCHEDULES
-from library.optim.trial import try_schedule, try_step
+from library.training.preflight.optimizer import try_schedule, try_step
 from tests.support.trainer_config import trainer_config
 
 

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from fluxgym.dataset.images import check_image
-from library.data.image_worker import read_rgb, read_rgba
+from library.data.image_decoder import read_rgb, read_rgba
 from library.data.images import read_image, read_with_alpha, upright_size
 from tests.support.image_files import exif_of, huge_png, png_chunk, png_with, tiff_of_many_values, tiff_of_one_huge_tile
 

@@ -1,4 +1,4 @@
-"""Checks of a training before anything is loaded, and their results: the device, the precision, the sample prompts."""
+"""What all parts of a training share: checked settings, device, precision, progress and stop flag."""
 
 from dataclasses import dataclass
 
@@ -6,26 +6,29 @@ import torch
 
 from fluxgym.contract.codes import Phase
 from library.config import MixedPrecision, TrainerConfig
-from library.optim.trial import try_schedule, try_step
 from library.placement.compile import check_backend
 from library.placement.determinism import compute_deterministically
 from library.placement.layout import choose_device, compute_dtype
 from library.process import StopFlag
-from library.sample_prompts import SamplePrompt, read_prompts
-from library.training.checks_without_torch import check_without_torch
+from library.training.preflight.optimizer import try_schedule, try_step
+from library.training.preflight.settings import CheckedSettings
 from library.training.progress_log import ProgressLog
 
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingContext:
-    """What all parts of a training share from before anything is loaded: configuration, prompts, device, precision, progress, stop flag."""
+    """What all parts of a training share from before anything is loaded."""
 
-    config: TrainerConfig
-    prompts: list[SamplePrompt]
+    settings: CheckedSettings
     device: torch.device
     dtype: torch.dtype
     progress: ProgressLog
     stop: StopFlag
+
+    @property
+    def config(self) -> TrainerConfig:
+        """The configuration."""
+        return self.settings.config
 
     def on_item(self, done: int, total: int) -> None:
         """Report that one more item was cached.
@@ -37,13 +40,13 @@ class TrainingContext:
         self.stop.check()
 
 
-def check_run(config: TrainerConfig, progress: ProgressLog, stop: StopFlag) -> TrainingContext:
-    """Check a training's settings and files before anything is loaded, and return its context.
+def create_context(settings: CheckedSettings, progress: ProgressLog, stop: StopFlag) -> TrainingContext:
+    """Choose device and precision, check what can be checked before anything is loaded, and return the training's context.
 
     Raises:
-        TrainerError: If they cannot be used.
+        TrainerError: If compiler, optimizer or schedule cannot be used.
     """
-    check_without_torch(config)
+    config = settings.config
     if config.run.deterministic:
         compute_deterministically()
     device = choose_device()
@@ -51,8 +54,7 @@ def check_run(config: TrainerConfig, progress: ProgressLog, stop: StopFlag) -> T
     if dtype == torch.float32 and config.placement.mixed_precision == MixedPrecision.BF16:
         print("this CPU multiplies bfloat16 matrices slowly; computing in float32", flush=True)
     check_before_loading(config, device)
-    prompts = read_prompts(config.sample.sample_prompts) if config.sample.sample_prompts else []
-    return TrainingContext(config=config, prompts=prompts, device=device, dtype=dtype, progress=progress, stop=stop)
+    return TrainingContext(settings=settings, device=device, dtype=dtype, progress=progress, stop=stop)
 
 
 def check_before_loading(config: TrainerConfig, device: torch.device, *, is_conclusive: bool = True) -> None:

@@ -3,7 +3,7 @@
 import pytest
 
 from library.errors import TrainerError
-from networks import network_checks
+from library.training.preflight.network import check_network
 from tests.support.trainer_config import trainer_config
 
 
@@ -22,4 +22,4 @@ from tests.support.trainer_config import trainer_config
 )
 def test_contradicting_arguments_are_reported(changes, named):
     with pytest.raises(TrainerError, match=named):
-        network_checks.check_network(trainer_config(**changes))
+        check_network(trainer_config(**changes))

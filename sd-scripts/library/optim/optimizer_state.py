@@ -18,7 +18,7 @@ from torch import Tensor, nn
 MAX_STEP = 2**53  # beyond it, a float has not every whole number
 GRADIENT = 1e-3  # DAdaptSGD divides by its norm
 SQUARES = "exp_avg_sq"  # the start of the names of averages of squares
-Kind = tuple[int, torch.Size, torch.dtype]  # index of the group, shape and dtype of a parameter
+ParameterSignature = tuple[int, torch.Size, torch.dtype]  # index of the group, shape and dtype of a parameter
 
 
 def fitting_state(optimizer: torch.optim.Optimizer, saved: dict[str, Any]) -> dict[str, Any]:
@@ -32,10 +32,10 @@ def fitting_state(optimizer: torch.optim.Optimizer, saved: dict[str, Any]) -> di
     groups = [_fitting_group(own, group) for own, group in zip(_settings(optimizer), saved["param_groups"], strict=True)]
     indices = [index for group in groups for index in group["params"]]
     examples = [_examples(optimizer, value) for value in (1.0, 0.0)]  # Prodigy keeps one number instead of a weight of zeros
-    kinds = [_kind(number, parameter) for number, group in enumerate(optimizer.param_groups) for parameter in group["params"]]
-    for index, kind in zip(indices, kinds, strict=True):
+    signatures = [_signature(number, parameter) for number, group in enumerate(optimizer.param_groups) for parameter in group["params"]]
+    for index, signature in zip(indices, signatures, strict=True):
         if state := saved["state"].get(index):
-            _check_state(_flat(state), [example.get(kind, {}) for example in examples], f"parameter {index}")
+            _check_state(_flat(state), [example.get(signature, {}) for example in examples], f"parameter {index}")
     return {**saved, "param_groups": groups}
 
 
@@ -73,26 +73,26 @@ def _number(value: Any) -> float | None:
         return None
 
 
-def _kind(group: int, parameter: nn.Parameter) -> Kind:
+def _signature(group: int, parameter: nn.Parameter) -> ParameterSignature:
     return group, parameter.shape, parameter.dtype
 
 
-def _examples(optimizer: torch.optim.Optimizer, value: float) -> dict[Kind, dict[str, Any]]:
+def _examples(optimizer: torch.optim.Optimizer, value: float) -> dict[ParameterSignature, dict[str, Any]]:
     """Return the state that the optimizer makes for one parameter of each kind, all of whose weights have a value."""
     twin = object.__new__(type(optimizer))  # a copy would lack what bitsandbytes keeps beside the groups
     twin.__dict__.update({name: kept for name, kept in vars(optimizer).items() if name != "step"})  # a schedule wraps `step` of its own
-    twin.state, twin.param_groups, all_kinds = defaultdict(dict), [], list[Kind]()
+    twin.state, twin.param_groups, all_signatures = defaultdict(dict), [], list[ParameterSignature]()
     for number, (group, settings) in enumerate(zip(optimizer.param_groups, _settings(optimizer), strict=True)):
-        kinds = {_kind(number, parameter): parameter for parameter in group["params"]}
-        copies = [_example(parameter, value) for parameter in kinds.values()]
+        signatures = {_signature(number, parameter): parameter for parameter in group["params"]}
+        copies = [_example(parameter, value) for parameter in signatures.values()]
         twin.param_groups.append({**deepcopy(settings), "params": copies})
         twin.state |= {
-            copy: deepcopy(state) for copy, each in zip(copies, kinds.values(), strict=True) if (state := optimizer.state.get(each))
+            copy: deepcopy(state) for copy, each in zip(copies, signatures.values(), strict=True) if (state := optimizer.state.get(each))
         }
-        all_kinds += kinds
+        all_signatures += signatures
     twin.step()
     made = twin.state_dict()["state"]  # bitsandbytes wraps some of it
-    return {kind: _flat(made[index]) for index, kind in enumerate(all_kinds) if index in made}
+    return {signature: _flat(made[index]) for index, signature in enumerate(all_signatures) if index in made}
 
 
 def _flat(state: dict[str, Any]) -> dict[str, Any]:
@@ -136,7 +136,7 @@ def _faults(name: str, value: Any, known: list[Any]) -> Iterator[str]:
 
 
 def _is_same_kind(value: Tensor, example: Any) -> bool:
-    """Return True for two kinds of floats, and for the same kind of whole numbers, such as the bytes of 8-bit states."""
+    """Return True for two signatures of floats, and for the same kind of whole numbers, such as the bytes of 8-bit states."""
     if not isinstance(example, Tensor):
         return True
     return value.dtype == example.dtype or (value.is_floating_point() and example.is_floating_point())

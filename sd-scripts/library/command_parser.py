@@ -1,0 +1,19 @@
+"""The argument parser that all commands share."""
+
+import argparse
+import re
+from typing import Any, NoReturn
+
+from library.errors import TrainerError
+
+
+class Parser(argparse.ArgumentParser):
+    """An ArgumentParser that raises TrainerError instead of exiting, and takes every negative number as a value, as Python 3.14's does."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._negative_number_matcher = re.compile(r"-(\.?\d|inf|nan)", re.IGNORECASE)  # earlier ones take -1e-3 for a flag
+
+    def error(self, message: str) -> NoReturn:
+        """Raise TrainerError with argparse's message."""
+        raise TrainerError(f"{message[0].upper()}{message[1:]}.")
