@@ -16,7 +16,6 @@ TESTED_BY = {
     "fluxgym/sessions/launch.py": "tests/fluxgym/sessions/test_start.py",
     "fluxgym/sessions/removal.py": "tests/compatibility/test_old_supervisor.py",
     "fluxgym/supervisor/__main__.py": "tests/integration/test_supervisor.py",
-    "fluxgym/ui/api/action_answers.py": "tests/fluxgym/ui/api/test_bulk.py",
     "fluxgym/ui/api/app.py": "tests/fluxgym/ui/test_server.py",
     "fluxgym/ui/form_draft.py": "tests/fluxgym/ui/test_form_events.py",
     "fluxgym/ui/theme.py": "tests/fluxgym/ui/test_server.py",

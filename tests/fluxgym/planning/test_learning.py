@@ -2,7 +2,7 @@
 
 import pytest
 
-from fluxgym.planning.plan import plan_unchecked
+from fluxgym.planning.plan import Planner
 from tests.support.photos import write_cats
 from tests.support.small_installation import small_installation, state
 
@@ -12,7 +12,7 @@ def fixture_problems(tmp_path):
     world, images = small_installation(tmp_path), write_cats(tmp_path / "images")
 
     def problems(level, **changes):
-        planned = plan_unchecked(state(**changes), images, world)
+        planned = Planner(world).plan_unchecked(state(**changes), images)
         return [(problem.field, problem.message) for problem in planned.problems if problem.level == level]
 
     return problems
