@@ -40,7 +40,7 @@ class LockedDevices:
         for name, file in zip(self.names, self.locks, strict=True):
             path = _path(name)
             with suppress(OSError, FluxGymError):  # the next time
-                if any(is_open_file(known.fileno(), path) for known in (file, *self.relocked)):
+                if any(is_open_file(lock.fileno(), path) for lock in (file, *self.relocked)):
                     os.utime(path)
                 elif (again := try_lock(path)) is not None:
                     self.relocked.append(again)
@@ -195,8 +195,8 @@ def current_user(device: str) -> DeviceUser | None:
     if not _is_locked(path):
         return None  # the name in it is that of the last run
     try:
-        known = read_json(path)
-        return DeviceUser(slug=str(known["holder"]), outputs=str(known.get("folder", "")))
+        user = read_json(path)
+        return DeviceUser(slug=str(user["holder"]), outputs=str(user.get("folder", "")))
     except (KeyError, TypeError, AttributeError):
         return None
 
