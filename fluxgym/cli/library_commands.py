@@ -10,7 +10,7 @@ from pathlib import Path
 
 from fluxgym.app_settings import Settings
 from fluxgym.cli.terminal import image_folder, is_confirmed, print_lines, print_way_back, printable
-from fluxgym.contract.dataset_notes import counted, listed
+from fluxgym.contract.wording import counted, listed
 from fluxgym.dataset.recode import captions_to_utf8
 from fluxgym.errors import ReplacesTemplate, SettingsError
 from fluxgym.runs.paths import OutputsPaths, RunPaths

@@ -14,7 +14,7 @@ from fluxgym.app_settings import Settings
 from fluxgym.cli.terminal import detail_lines, image_folder, print_lines, print_way_back, printable, read_state_file
 from fluxgym.cli.watch import progress_words, watch
 from fluxgym.contract.codes import LIVE, Status
-from fluxgym.contract.dataset_notes import counted
+from fluxgym.contract.wording import counted
 from fluxgym.dataset.flat_folder import flat_folder, repeats_sentence, with_settings_of
 from fluxgym.engines.registry import engine_for
 from fluxgym.errors import NamesCode, NameTaken, NeedsConsent, SessionError, SettingsError, TakesOver
@@ -31,8 +31,9 @@ from fluxgym.sessions.origin import origin_of
 from fluxgym.sessions.past_speed import PastSpeeds, device_kind
 from fluxgym.sessions.removed_runs import list_removed
 from fluxgym.sessions.resume import needs_check, resume, resumed_sentence
+from fluxgym.sessions.run_dates import date_of
 from fluxgym.sessions.start import IfExists, start_plan
-from fluxgym.sessions.status_display import STATUS_WORDS, began_at, is_stopping, status_symbol, status_word
+from fluxgym.sessions.status_display import STATUS_WORDS, is_stopping, status_symbol, status_word
 from fluxgym.sessions.waiting import restart_waiting
 
 Add = Callable[..., argparse.ArgumentParser]
@@ -101,16 +102,17 @@ def _sessions(args: argparse.Namespace, settings: Settings) -> int:
     elif not sessions:
         print("No active training sessions found")
     else:
-        print("\n\n---\n\n".join(_as_text(session) for session in sessions))
+        texts = [_as_text(session) for session in sessions]
+        print("\n\n---\n\n".join(text for _, text in sorted(texts, key=lambda found: -found[0])))
     return 0
 
 
-def _as_text(session: Session) -> str:
-    """Return a session as the user guide shows it, with the words of the page."""
+def _as_text(session: Session) -> tuple[float, str]:
+    """Return a session's date, and the session as the user guide shows it, with the words of the page."""
     run = RunPaths(Path(session.folder))
     snapshot = RunSnapshot(run, read_state_or_empty(run))
     origin, stopping = origin_of(run, snapshot.state), is_stopping(run, session.status)
-    began = began_at(snapshot, session, origin)
+    began = date_of(snapshot, session.status, origin, session.started)
     symbol, word = status_symbol(session.status, is_stopping=stopping), status_word(session.status, origin, is_stopping=stopping)
     lines = [f"{symbol} {printable(session.name)} - {word}", f"   - {began.word}: {_local_time(began.at)}"]
     if session.slug != session.name:
@@ -124,7 +126,7 @@ def _as_text(session: Session) -> str:
         lines.append(f"   - Progress: {progress_words(session)}")
     if session.reason:
         lines.append(f"   - {printable(session.reason)}")
-    return "\n".join(lines)
+    return began.at, "\n".join(lines)
 
 
 def _local_time(seconds: float) -> str:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from fluxgym.app_settings import Settings
 from fluxgym.contract.files import parse_sample_name
-from fluxgym.contract.image_reader import open_image
+from fluxgym.contract.images.reader import open_image
 from fluxgym.dataset.example import TRIGGER, write_example
 from fluxgym.runs.paths import RunPaths
 from fluxgym.runs.storage_errors import storage_error

@@ -5,8 +5,8 @@ import stat
 from dataclasses import dataclass
 from pathlib import Path
 
-from fluxgym.contract.dataset_notes import counted
 from fluxgym.contract.dataset_rules import is_image_name
+from fluxgym.contract.wording import counted
 from fluxgym.runs.paths import RunPaths
 from fluxgym.sessions.preconditions import ensure_is_run
 

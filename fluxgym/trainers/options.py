@@ -48,9 +48,11 @@ def trainer_options(config: TrainConfig, run: RunPaths, files: FoundFiles, *, re
 
     An advanced setting replaces an option of FluxGym or of the VRAM tier; a switch that is set to false removes it.
     """
-    given = _model_options(files) | FIXED | setting_options(config) | _run_options(config, run)
+    default_options = _model_options(files) | FIXED | setting_options(config) | _run_options(config, run)
     tier = TIERS[config.vram]
-    options: Options = {flag: given[flag] for flag in (*ORDER, *given) if flag in given and flag not in tier.without}
+    options: Options = {
+        flag: default_options[flag] for flag in (*ORDER, *default_options) if flag in default_options and flag not in tier.without
+    }
     options |= tier.options if resume is None else {**tier.options, "--resume": (str(resume),)}
     for name, value in config.advanced.items():
         if name not in NOT_ON_COMMAND_LINE:

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, event, settings
+from hypothesis import HealthCheck, Phase, event, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
@@ -393,5 +393,6 @@ TestTruth.settings = settings(
     stateful_step_count=20,
     deadline=None,
     derandomize=True,
+    phases=(Phase.explicit, Phase.generate),  # real processes do not repeat a failure
     suppress_health_check=list(HealthCheck),
 )

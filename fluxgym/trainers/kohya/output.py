@@ -1,6 +1,6 @@
 """What kohya's trainer prints, read as phase, step, loss and so on. Knows its words and bars; opens no file.
 
-kohya says it in two ways: messages, which rich wraps at 80 columns, so that only their first words can be relied on; and tqdm's bars,
+kohya prints it in two ways: messages, which rich wraps at 80 columns, so that only their first words can be relied on; and tqdm's bars,
 `steps:  12%|█▎        | 40/320 [00:52<06:04,  1.30s/it, avr_loss=0.123]`, which share a line with whatever is printed next.
 """
 

@@ -15,8 +15,8 @@ from fluxgym.sessions.cleanup import remove_in_background
 from fluxgym.sessions.delete import move_to_deleted
 from fluxgym.sessions.folder_contents import FolderContents, contents
 from fluxgym.sessions.forget import forget, sweep, sweepable, undo_forget
+from fluxgym.ui.api.action_answers import ActionResult, BulkResult, Contents, Refused, RemovedItem, RemovedRuns, SweepPreview
 from fluxgym.ui.api.responses import new_router
-from fluxgym.ui.api.session_answers import ActionResult, BulkResult, Contents, Refused, RemovedItem, RemovedRuns, SweepPreview
 
 MAX_DAYS = 100_000
 SHOWN_NAMES = 5
@@ -68,16 +68,16 @@ class BulkRoutes:
     def contents(self, request: BulkRequest) -> Contents:
         """Count what the folders of runs hold."""
         runs = [self._outputs.run(selected.slug) for selected in request.runs]
-        found = [one for run in runs if (one := _contents(run))]
-        if not found:
+        contents = [one for run in runs if (one := _contents(run))]
+        if not contents:
             raise SessionNotFound("There is no run left of those that are selected.")
         return Contents(
-            num_files=sum(one.num_files for one in found),
-            num_bytes=sum(one.num_bytes for one in found),
-            num_loras=sum(len(one.lora_files) for one in found),
-            num_checkpoints=sum(one.num_checkpoints for one in found),
-            num_samples=sum(one.num_samples for one in found),
-            num_images=sum(one.num_images for one in found),
+            num_files=sum(one.num_files for one in contents),
+            num_bytes=sum(one.num_bytes for one in contents),
+            num_loras=sum(len(one.lora_files) for one in contents),
+            num_checkpoints=sum(one.num_checkpoints for one in contents),
+            num_samples=sum(one.num_samples for one in contents),
+            num_images=sum(one.num_images for one in contents),
         )
 
     def forget(self, request: BulkRequest) -> BulkResult:
@@ -130,7 +130,7 @@ def _removed_item(run: removed_runs.RemovedRun) -> RemovedItem:
 
 
 def _contents(run: RunPaths) -> FolderContents | None:
-    """Return what a run's folder holds, None if it was deleted meanwhile."""
+    """Return the content of a run's folder, None if it was deleted meanwhile."""
     try:
         return contents(run)
     except SessionNotFound:

@@ -16,7 +16,7 @@ from fluxgym.sessions.run_metrics import AttemptSpans, RunMetrics, metrics_of
 from fluxgym.sessions.settings_view import label_of, settings_of, shown_text
 from fluxgym.ui.api.loss_curve import Curves
 from fluxgym.ui.api.responses import new_router
-from fluxgym.ui.api.session_answers import ComparedRun, ComparedSetting, Comparison
+from fluxgym.ui.api.run_answers import ComparedRun, ComparedSetting, Comparison
 
 MAX_COMPARED = 2
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import ClientDisconnect, Request
 
-from fluxgym.contract.image_formats import MAX_FILE_BYTES as MAX_IMAGE_BYTES
+from fluxgym.contract.images.formats import MAX_FILE_BYTES as MAX_IMAGE_BYTES
 from fluxgym.dataset.folder import ImageFolder
 from fluxgym.errors import DatasetError, StorageError, TooLarge
 from fluxgym.runs.disk_space import MIN_FREE_BYTES

@@ -15,6 +15,7 @@ from fluxgym.sessions.history import save_version
 from fluxgym.sessions.index import SessionIndex
 from fluxgym.sessions.listing import list_sessions
 from fluxgym.sessions.resume import resume_preview
+from fluxgym.ui.api.session_actions import ActionRoutes
 from fluxgym.ui.api.sessions import PAGE_SIZE, SessionRoutes
 from tests.support.api import error, router_client, value
 from tests.support.runs import make_run, record_processes
@@ -30,7 +31,7 @@ def settings(tmp_path):
 @pytest.fixture
 def client(settings):
     """Return a client of the routes."""
-    return router_client([SessionRoutes(settings, SessionIndex(settings.outputs)).router])
+    return router_client([SessionRoutes(settings, SessionIndex(settings.outputs)).router, ActionRoutes(settings).router])
 
 
 def rows(client):
@@ -114,16 +115,8 @@ def test_every_column_sorts_in_both_directions_and_the_unknown_is_last(client, s
         run = stopped(settings, name, status=status, lora_name=lora_name, base_model=model, timestamp=1000 - number)
         if step is not None:
             run.progress.write_text(json.dumps({"time": 1.0, "phase": "training", "step": step, "total_steps": 9, "loss": loss}) + "\n")
-            end = {
-                "run_id": "x",
-                "attempt": 1,
-                "status": status,
-                "reason": "",
-                "reason_code": "",
-                "started_at": 10,
-                "ended_at": 10 + duration,
-            }
-            run.exit.write_text(json.dumps(end))
+            end = {"run_id": "x", "attempt": 1, "status": status, "reason": "", "reason_code": ""}
+            run.exit.write_text(json.dumps(end | {"started_at": 1000 - number, "ended_at": 1000 - number + duration}))
     assert slugs(client, sort=sort, descending=False) == ascending
     unknown = [name for name in ascending if (name == "b" and sort in ("steps", "loss", "duration")) or (name == "a" and sort == "model")]
     known = [name for name in ascending if name not in unknown]
