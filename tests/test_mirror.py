@@ -13,7 +13,6 @@ TESTED_BY = {
     "fluxgym/launch/verify.py": "tests/compatibility/test_old_supervisor.py",
     "fluxgym/sessions/demo.py": "tests/fluxgym/cli/test_run_commands.py",
     "fluxgym/sessions/known_settings.py": "tests/fluxgym/sessions/test_adopt.py",
-    "fluxgym/sessions/launch.py": "tests/fluxgym/sessions/test_start.py",
     "fluxgym/sessions/removal.py": "tests/compatibility/test_old_supervisor.py",
     "fluxgym/supervisor/__main__.py": "tests/integration/test_supervisor.py",
     "fluxgym/ui/api/app.py": "tests/fluxgym/ui/test_server.py",

@@ -12,7 +12,7 @@ from fluxgym.errors import FluxGymError, StorageError
 from fluxgym.runs.atomic_files import read_json
 from fluxgym.runs.gpus import GPU_NUMBERS, GPU_SIGNS, VISIBLE
 from fluxgym.runs.launch_spec import DeviceRequest, LaunchSpec
-from fluxgym.runs.locks import is_open_file, local_locks, try_lock
+from fluxgym.runs.locks import is_held_without_its_name, is_open_file, local_locks, try_lock
 from fluxgym.runs.storage_errors import storage_error
 
 MAX_USER_BYTES = 1 << 16
@@ -40,7 +40,7 @@ class LockedDevices:
         for name, file in zip(self.names, self.locks, strict=True):
             path = _path(name)
             with suppress(OSError, FluxGymError):  # the next time
-                if any(is_open_file(known.fileno(), path) for known in (file, *self.relocked)):
+                if any(is_open_file(lock.fileno(), path) for lock in (file, *self.relocked)):
                     os.utime(path)
                 elif (again := try_lock(path)) is not None:
                     self.relocked.append(again)
@@ -141,12 +141,20 @@ def _lock_all(devices: Sequence[str]) -> tuple[IO[str], ...] | None:
     locks: list[IO[str]] = []
     for device in sorted(devices):
         file = try_lock(_path(device))
+        if file is not None and _is_new(file) and is_held_without_its_name(file):
+            file.close()
+            file = None
         if file is None:
             for taken in locks:
                 taken.close()
             return None
         locks.append(file)
     return tuple(locks)
+
+
+def _is_new(file: IO[str]) -> bool:
+    """Return True if no run has used a lock file yet; its predecessor may have been removed while a run used the device."""
+    return os.fstat(file.fileno()).st_size == 0
 
 
 def _write_user(devices: LockedDevices, holder: Path) -> None:
@@ -187,8 +195,8 @@ def current_user(device: str) -> DeviceUser | None:
     if not _is_locked(path):
         return None  # the name in it is that of the last run
     try:
-        known = read_json(path)
-        return DeviceUser(slug=str(known["holder"]), outputs=str(known.get("folder", "")))
+        user = read_json(path)
+        return DeviceUser(slug=str(user["holder"]), outputs=str(user.get("folder", "")))
     except (KeyError, TypeError, AttributeError):
         return None
 

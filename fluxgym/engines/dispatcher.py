@@ -26,11 +26,11 @@ from fluxgym.engines.tickets import Tickets
 from fluxgym.engines.waiting_reasons import WAITS_FOR_APP, WaitingReasons
 from fluxgym.engines.waiting_runs import Starter, WaitingRun, WaitingRuns, with_those_ahead
 from fluxgym.errors import StorageError, describe_error
-from fluxgym.runs.gpus import VISIBLE
 from fluxgym.runs.launch_spec import LaunchSpec
 from fluxgym.runs.locks import is_open_file, try_lock
 from fluxgym.runs.paths import OutputsPaths, RunPaths
 from fluxgym.runs.state import update_state
+from fluxgym.runs.trainer_environment import without_other_runs
 
 QUEUE_POLL_S = 1.0
 NOT_STARTED = "It waited in the queue, and then its supervisor did not start: {error}"
@@ -143,8 +143,7 @@ class Dispatcher:
             _describe(waiting, TRIED.format(error=pause.error, limit_s=LONGEST_PAUSE_S))
         else:
             log.info("%s is next: its supervisor is started", waiting.run.slug)
-            # The devices that this process was started with are another run's.
-            environment = {name: value for name, value in os.environ.items() if name != VISIBLE}
+            environment = without_other_runs(os.environ)
             self._starts[_key(waiting)] = start_supervisor(waiting.run, Mode.TRAIN, environment=environment)
 
     def _warn(self, what: str, message: str) -> None:

@@ -71,11 +71,11 @@ class LocalEngine:
     def orphans(self, runs: Sequence[RunPaths]) -> Mapping[str, str]:
         """Return a supervisor or trainer that was started for a run's folder, from one pass over all processes."""
         folders = {os.fsencode(run.folder): run.slug for run in runs}
-        found: dict[str, str] = {}
+        orphans: dict[str, str] = {}
         for entry in os.scandir(PROC):
             if entry.name.isdigit():
-                found |= {folders[word]: f"PID {entry.name}" for word in _command_line(Path(entry.path)) if word in folders}
-        return found
+                orphans |= {folders[word]: f"PID {entry.name}" for word in _command_line(Path(entry.path)) if word in folders}
+        return orphans
 
     def _state(self, run: RunPaths) -> EngineState:
         return state_of_record(read_record(run), time.time())

@@ -37,15 +37,15 @@ def _frozen_reason(record: ProcessRecord) -> str:
 
 
 def _state_of_dead(record: ProcessRecord, now: float) -> EngineState:
-    known = record.trainer or record.supervisor
-    liveness = Liveness.DEAD if known is None else liveness_of(known)
-    if known is not None and liveness is Liveness.OTHER_HOST:
-        return EngineState(phase=EnginePhase.UNREACHABLE, node=known.host, observed_at=now)
-    reason = _restart_reason(known) if known is not None and liveness is Liveness.REBOOTED else ""
+    last = record.trainer or record.supervisor
+    liveness = Liveness.DEAD if last is None else liveness_of(last)
+    if last is not None and liveness is Liveness.OTHER_HOST:
+        return EngineState(phase=EnginePhase.UNREACHABLE, node=last.host, observed_at=now)
+    reason = _restart_reason(last) if last is not None and liveness is Liveness.REBOOTED else ""
     return EngineState(phase=EnginePhase.GONE, reason=reason, observed_at=now)
 
 
-def _restart_reason(known: ProcessIdentity) -> str:
+def _restart_reason(process: ProcessIdentity) -> str:
     """Return what has restarted since a process was recorded, and when: only the container if the kernel is still the same."""
-    started, what = init_started_at(), "container" if known.boot_id == boot_id() else "machine or container"
+    started, what = init_started_at(), "container" if process.boot_id == boot_id() else "machine or container"
     return f"The {what} restarted" + (f" at {datetime.fromtimestamp(started):%Y-%m-%d %H:%M}." if started is not None else ".")

@@ -40,8 +40,8 @@ class StartedSupervisor:
 
     def kill(self) -> str:
         """Kill it because it is late; return a clause for a message: its PID, and if it was frozen."""
-        known = identify(self.process.pid, "")
-        state = "was frozen" if known is not None and is_frozen(known) else "did not answer"
+        process = identify(self.process.pid, "")
+        state = "was frozen" if process is not None and is_frozen(process) else "did not answer"
         if self.identity is not None:
             signal_process(self.identity, signal.SIGKILL)
         return f"(PID {self.process.pid}) {state} for {START_TIMEOUT_S:.0f} seconds"

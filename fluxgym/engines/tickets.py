@@ -26,8 +26,8 @@ class Tickets:
     def all(self) -> list[Ticket]:
         """Return all tickets in the order of the queue."""
         named = (path for path in self._outputs.queue.glob("*.json") if is_run_name(path.stem))
-        found = [ticket for path in named if (ticket := read_ticket(self._outputs.run(path.stem))) is not None]
-        return sorted(found, key=lambda ticket: (ticket.position, ticket.since, ticket.slug))
+        tickets = [ticket for path in named if (ticket := read_ticket(self._outputs.run(path.stem))) is not None]
+        return sorted(tickets, key=lambda ticket: (ticket.position, ticket.since, ticket.slug))
 
     def join(self, run: RunPaths, run_id: str, devices: Sequence[str]) -> None:
         """Write a ticket at the end of the queue, or at the position that this start has had before."""

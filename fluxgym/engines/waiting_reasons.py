@@ -46,10 +46,10 @@ class WaitingReasons:
         if device not in self._users:
             user = current_user(device)
             self._users[device] = None if user is None or not user.slug else (user, _name_of_user(user, run))
-        found = self._users[device]
-        if found is None or found[0].is_run(run.folder):
+        user_and_name = self._users[device]
+        if user_and_name is None or user_and_name[0].is_run(run.folder):
             return ""
-        return f"“{found[1]}”" + (" of another outputs folder" if found[0].is_elsewhere(run.folder) else "")
+        return f"“{user_and_name[1]}”" + (" of another outputs folder" if user_and_name[0].is_elsewhere(run.folder) else "")
 
 
 def _name_of_user(user: DeviceUser, run: RunPaths) -> str:

@@ -73,7 +73,7 @@ class WaitingRuns:
 
     def __init__(self, outputs: OutputsPaths) -> None:
         self._outputs, self._tickets = outputs, Tickets(outputs)
-        self._known: dict[str, tuple[Signature, WaitingRun]] = {}
+        self._cached: dict[str, tuple[Signature, WaitingRun]] = {}
 
     def all(self) -> list[WaitingRun]:
         """Return the runs that have a ticket, in the order of the queue.
@@ -81,8 +81,8 @@ class WaitingRuns:
         Raises:
             NotReadableNow: If nothing can be known about one now.
         """
-        self._known = {ticket.slug: self._read(ticket) for ticket in self._tickets.all()}
-        return [waiting for _, waiting in self._known.values()]
+        self._cached = {ticket.slug: self._read(ticket) for ticket in self._tickets.all()}
+        return [waiting for _, waiting in self._cached.values()]
 
     def of(self, run: RunPaths) -> WaitingRun | None:
         """Return a run that has a ticket or has lost it, else None."""
@@ -121,11 +121,11 @@ class WaitingRuns:
         self._tickets.remove(run, run_id)
 
     def _read(self, ticket: Ticket) -> tuple[Signature, WaitingRun]:
-        run, known = self._outputs.run(ticket.slug), self._known.get(ticket.slug)
+        run, cached = self._outputs.run(ticket.slug), self._cached.get(ticket.slug)
         signature = _signature(run, ticket)
-        depends_on_time = known is not None and known[1].starter in (Starter.OWN_SUPERVISOR, Starter.OTHER_HOST)
-        if known is not None and known[0] == signature and not depends_on_time:
-            return known
+        depends_on_time = cached is not None and cached[1].starter in (Starter.OWN_SUPERVISOR, Starter.OTHER_HOST)
+        if cached is not None and cached[0] == signature and not depends_on_time:
+            return cached
         return signature, _read_or_unknown(run, ticket)
 
 
@@ -185,10 +185,10 @@ def _signature(run: RunPaths, ticket: Ticket) -> Signature:
 
 def _state_of_file(path: Path) -> tuple[int, int, int] | None:
     try:
-        found = os.lstat(path)
+        status = os.lstat(path)
     except OSError:
         return None
-    return found.st_mtime_ns, found.st_size, found.st_ino
+    return status.st_mtime_ns, status.st_size, status.st_ino
 
 
 def with_those_ahead(runs: Sequence[WaitingRun]) -> Iterator[tuple[WaitingRun, list[WaitingRun]]]:

@@ -15,8 +15,8 @@ def sample_prompts(config: TrainConfig) -> str:
     """
     lines = [line.strip() for line in config.sample_prompts.splitlines() if line.strip()]
     lines = lines or [" ".join(config.concept_sentence.split()) or config.lora_name]
-    given = {"w": config.resolution, "h": config.resolution, "d": config.seed}
-    return "".join(line + "\n" if line.startswith("#") else _completed(line, given) + "\n" for line in lines)
+    defaults = {"w": config.resolution, "h": config.resolution, "d": config.seed}
+    return "".join(line + "\n" if line.startswith("#") else _completed(line, defaults) + "\n" for line in lines)
 
 
 def check_sample_prompts(text: str) -> Iterator[str]:
@@ -29,6 +29,6 @@ def check_sample_prompts(text: str) -> Iterator[str]:
             yield f"Sample prompt {number}: {error}"
 
 
-def _completed(line: str, given: Mapping[str, int]) -> str:
+def _completed(line: str, defaults: Mapping[str, int]) -> str:
     flags = {part.split(" ", 1)[0] for part in line.split(" --")[1:]}
-    return line + "".join(f" --{flag} {given[flag]}" for flag in PROMPT_FLAGS if flag not in flags)
+    return line + "".join(f" --{flag} {defaults[flag]}" for flag in PROMPT_FLAGS if flag not in flags)

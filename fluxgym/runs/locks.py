@@ -18,6 +18,7 @@ from fluxgym.errors import AlreadyRunning, StorageError
 from fluxgym.runs.storage_errors import storage_error
 
 LOCK_POLL_S = 0.05
+PROC = Path("/proc")
 log = logging.getLogger(__name__)
 
 
@@ -83,6 +84,30 @@ def is_open_file(handle: int, path: Path) -> bool:
         return os.path.samestat(os.fstat(handle), path.stat())
     except OSError:
         return False
+
+
+def is_held_without_its_name(file: IO[str]) -> bool:
+    """Return True if a process that can be seen from here has a removed file of the same path open, and with it the lock that was on it.
+
+    Call it for a lock file that was created just now. It looks at the open files of all processes.
+    """
+    removed = f"{Path(f'/proc/self/fd/{file.fileno()}').readlink()} (deleted)"
+    return any(_link_target(path) == removed for process in PROC.glob("[0-9]*") for path in _entries(process / "fd"))
+
+
+def _entries(folder: Path) -> list[Path]:
+    """Return the entries of a folder, [] if it has gone or belongs to another user."""
+    try:
+        return list(folder.iterdir())
+    except OSError:
+        return []
+
+
+def _link_target(path: Path) -> str:
+    try:
+        return str(path.readlink())
+    except OSError:
+        return ""
 
 
 def keeps_hosts_apart(folder: Path) -> bool:

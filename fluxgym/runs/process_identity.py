@@ -209,8 +209,8 @@ def lock_holder(path: Path, program: str) -> ProcessIdentity | None:
         return None
     rows = (line.split() for line in lines)  # "1: FLOCK ADVISORY WRITE 123 fe:00:2359968 0 EOF"
     pids = [int(row[4]) for row in rows if row[1:2] == ["FLOCK"] and row[4].isdecimal() and row[5].rpartition(":")[2] == inode]
-    found = (identify(pid, "") for pid in pids if program in _words(pid))
-    return next((identity for identity in found if identity is not None), None)
+    holders = (identify(pid, "") for pid in pids if program in _words(pid))
+    return next((identity for identity in holders if identity is not None), None)
 
 
 def _words(pid: int) -> list[str]:

@@ -119,9 +119,9 @@ def diff(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str]:
     return [f"{change.name}: {_shown(change.before)} → {_shown(change.after)}" for change in changes(before, after)]
 
 
-def later_states(found: Sequence[Version], current: State) -> list[State]:
+def later_states(versions: Sequence[Version], current: State) -> list[State]:
     """Return the state that replaced each version: that of the next newer one, of the newest the current state."""
-    return [current, *(version.state for version in found)][: len(found)]
+    return [current, *(version.state for version in versions)][: len(versions)]
 
 
 def _shown(value: Any) -> str:

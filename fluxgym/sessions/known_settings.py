@@ -141,10 +141,10 @@ def _from_toml(folder: Path) -> dict[str, Any]:
         return {}
     own = {setting.name: tables[setting.emit].get(setting.dataset_key) for setting in OWN_KEYS if setting.emit in tables}
     own = {name: value for name, value in own.items() if value is not None}
-    given = tables[Emit.DATASET] | tables[Emit.SUBSET]
-    keys = {flag: key for flag, key in (DATASET_KEYS | {flag: flag for flag in SUBSET_FLAGS}).items() if key in given}
+    written = tables[Emit.DATASET] | tables[Emit.SUBSET]
+    keys = {flag: key for flag, key in (DATASET_KEYS | {flag: flag for flag in SUBSET_FLAGS}).items() if key in written}
     usual = _usual_dataset(usable_settings(own))
-    advanced = {flag: given[key] for flag, key in keys.items() if usual.get(key) != given[key]}
+    advanced = {flag: written[key] for flag, key in keys.items() if usual.get(key) != written[key]}
     return own | {"advanced": advanced | _regularization(tables[Emit.NEVER])}
 
 

@@ -1,6 +1,8 @@
 """From a plan to a running supervisor: used by start and by resume."""
 
+import os
 import time
+from dataclasses import replace
 
 from fluxgym.contract.codes import ReasonCode, Status
 from fluxgym.engines.registry import engine_of
@@ -9,11 +11,16 @@ from fluxgym.planning.plan import TrainingPlan
 from fluxgym.runs.exit_record import ExitRecord, record_end
 from fluxgym.runs.launch_spec import LaunchSpec
 from fluxgym.runs.paths import RunPaths
+from fluxgym.runs.trainer_environment import carried
 
 
 def launch_spec(planned: TrainingPlan, run_id: str, attempt: int, gpus: str | None) -> LaunchSpec:
-    """Return what an attempt launches, on the GPUs that the user named ("0,1"), else on any free device."""
-    return engine_of(planned.run).devices.assign(planned.launch_spec(run_id, attempt), gpus)
+    """Return what an attempt launches, on the GPUs that a user named ("0,1"), else on any free device.
+
+    It carries the memory limits of this process, because another process may start the run from the queue.
+    """
+    spec = engine_of(planned.run).devices.assign(planned.launch_spec(run_id, attempt), gpus)
+    return replace(spec, env={**carried(os.environ), **spec.env})
 
 
 def launch(run: RunPaths, spec: LaunchSpec, verb: str) -> RunPaths:

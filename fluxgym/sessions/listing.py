@@ -59,8 +59,8 @@ def list_sessions(outputs: Path) -> list[Session]:
 
 def session_of(run: RunPaths) -> Session | None:
     """Return a run's row, None if its state was removed meanwhile."""
-    found = read_session(run)
-    return None if found is None else found[0]
+    session_and_state = read_session(run)
+    return None if session_and_state is None else session_and_state[0]
 
 
 def read_session(run: RunPaths) -> tuple[Session, RunSnapshot] | None:

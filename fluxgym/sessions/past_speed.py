@@ -80,15 +80,15 @@ class PastSpeeds:
         self._outputs, self._index = outputs, index
         self._entries: list[Entry] = []
         self._listed_at = float("-inf")
-        self._kept: dict[str, tuple[Entry, _Measured | None]] = {}
+        self._cached: dict[str, tuple[Entry, _Measured | None]] = {}
         self._lock = threading.Lock()
 
     def of(self, config: TrainConfig, device: str) -> PastSpeed | None:
         """Return the speed of earlier runs like this one, None if there is none."""
         with self._lock:
             wanted = Conditions.of(config, device)
-            found = [self._measured(entry) for entry in self._completed(config.base_model)]
-        speeds = [run.seconds_per_step for run in found if run is not None and run.conditions == wanted]
+            runs = [self._measured(entry) for entry in self._completed(config.base_model)]
+        speeds = [run.seconds_per_step for run in runs if run is not None and run.conditions == wanted]
         return PastSpeed(seconds_per_step=median(speeds), num_runs=len(speeds)) if speeds else None
 
     def estimate(self, planned: TrainingPlan, device: str) -> TimeEstimate:
@@ -112,10 +112,10 @@ class PastSpeeds:
         return [entry for entry in self._entries if entry.status is Status.COMPLETED and entry.base_model == base_model][:MAX_RUNS]
 
     def _measured(self, entry: Entry) -> _Measured | None:
-        kept = self._kept.get(entry.slug)
-        if kept is None or kept[0] is not entry:
-            kept = self._kept[entry.slug] = (entry, _measure(RunSnapshot.read(self._outputs.run(entry.slug))))
-        return kept[1]
+        cached = self._cached.get(entry.slug)
+        if cached is None or cached[0] is not entry:
+            cached = self._cached[entry.slug] = (entry, _measure(RunSnapshot.read(self._outputs.run(entry.slug))))
+        return cached[1]
 
 
 def _measure(snapshot: RunSnapshot) -> _Measured | None:

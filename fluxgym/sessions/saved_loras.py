@@ -34,10 +34,10 @@ class SavedLora:
 def saved_loras(run: RunPaths, record: TrainingRecord, *, status: Status) -> list[SavedLora]:
     """Return the LoRA files, the trained model first, then from the latest to the earliest."""
     checkpoints = _checkpoints(run) if status in (Status.STOPPED, Status.FAILED) else frozenset()
-    found = [lora for path in run.lora_files() if (lora := _saved_lora(run, path, record, checkpoints)) is not None]
+    loras = [lora for path in run.lora_files() if (lora := _saved_lora(run, path, record, checkpoints)) is not None]
     if status is Status.COMPLETED:
-        found = [_final(lora, run, record) if lora.is_final else lora for lora in found]
-    return sorted(found, key=lambda lora: (lora.is_final, lora.step or 0, lora.epoch or 0, lora.path.name), reverse=True)
+        loras = [_final(lora, run, record) if lora.is_final else lora for lora in loras]
+    return sorted(loras, key=lambda lora: (lora.is_final, lora.step or 0, lora.epoch or 0, lora.path.name), reverse=True)
 
 
 def best_lora(loras: Iterable[SavedLora]) -> SavedLora | None:

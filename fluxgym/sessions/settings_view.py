@@ -64,16 +64,16 @@ def settings_of(state: Mapping[str, Any]) -> dict[str, Any]:
     advanced = state.get("advanced")
     values = {name: state[name] for name in SETTINGS if name in DEFAULTS and name in state}
     more = dict(advanced) if isinstance(advanced, Mapping) else {}
-    known = [setting.name for setting in IN_ADVANCED if setting.name in more]
-    return values | {name: more[name] for name in known} | more
+    in_order = [setting.name for setting in IN_ADVANCED if setting.name in more]
+    return values | {name: more[name] for name in in_order} | more
 
 
 def changes(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[SettingChange]:
     """Return the settings in which two states differ, in the order of the form."""
     old, new = settings_of(before), settings_of(after)
     names: Iterable[str] = dict.fromkeys((*new, *old))
-    found = (SettingChange(name=name, before=old.get(name), after=new.get(name)) for name in names)
-    return [change for change in found if change.before != change.after]
+    settings = (SettingChange(name=name, before=old.get(name), after=new.get(name)) for name in names)
+    return [change for change in settings if change.before != change.after]
 
 
 def label_of(name: str) -> str:

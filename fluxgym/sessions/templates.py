@@ -49,8 +49,8 @@ def save(outputs: OutputsPaths, name: str, state: Mapping[str, Any], *, agreed: 
 
 def list_templates(outputs: OutputsPaths) -> list[Template]:
     """Return every template, sorted by name; damaged ones are skipped."""
-    found = [_read(path.stem, read_json(path)) for path in outputs.templates.glob("*.json")]
-    return sorted((template for template in found if template), key=lambda template: template.name.casefold())
+    templates = [_read(path.stem, read_json(path)) for path in outputs.templates.glob("*.json")]
+    return sorted((template for template in templates if template), key=lambda template: template.name.casefold())
 
 
 def _read(slug: str, value: Any) -> Template | None:

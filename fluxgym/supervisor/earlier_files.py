@@ -27,7 +27,7 @@ class EarlierFiles:
 
 def note_earlier_files(run: RunPaths, spec: LaunchSpec, reader: CheckpointReader) -> None:
     """Record what is in the folder before a trainer is started. On a full disk nothing is recorded, and times are compared instead."""
-    checkpoints = {found.name: found.written_at for found in list_complete(run, reader)}
+    checkpoints = {checkpoint.name: checkpoint.written_at for checkpoint in list_complete(run, reader)}
     earlier = EarlierFiles(run_id=spec.run_id, attempt=spec.attempt, lora=_identity_of(run.lora), checkpoints=checkpoints)
     with suppress(StorageError):
         write_json(run.earlier, asdict(earlier))

@@ -103,7 +103,7 @@ def _exit_context(attempt: Attempt, restarts: int) -> ExitContext:
         log_end=tuple(tail(attempt.run.training_log, LOG_LINES)),
         kernel_killed=kernel_oom_kills() > attempt.oom_kills,
         verification=verification,
-        saved_state=any(found.step == last.get("step") and _is_of_attempt(found, attempt) for found in complete),
+        saved_state=any(checkpoint.step == last.get("step") and _is_of_attempt(checkpoint, attempt) for checkpoint in complete),
         has_checkpoint=bool(complete),
         has_steps_left=not complete or _has_steps_left(attempt.spec, complete[0]),
         steps_lost=num_steps_lost(last.get("step") or 0, complete),
@@ -167,8 +167,8 @@ def _verify(attempt: Attempt, last: dict[str, Any]) -> Verification | None:
     run, spec = attempt.run, attempt.spec
     steps = spec.expected_steps if spec.expected_steps is not None else int(last.get("total_steps") or 0)
     numbers = [str(_oldest_time(attempt)), str(steps), str(int(last.get("step") or 0))]
-    kept: dict[str, Any] = {name: last[name] for name in ("step", "total_steps", "epoch") if name in last}
-    _append_progress(run, last and {"attempt": spec.attempt, **kept, "phase": Phase.VERIFYING})
+    position: dict[str, Any] = {name: last[name] for name in ("step", "total_steps", "epoch") if name in last}
+    _append_progress(run, last and {"attempt": spec.attempt, **position, "phase": Phase.VERIFYING})
     try:
         verification = _run_verifier([*VERIFIER, str(run.lora), *numbers], attempt)
     except (OSError, subprocess.SubprocessError, ValueError, KeyError) as error:

@@ -229,8 +229,8 @@ def _failed(context: ExitContext) -> tuple[Status, str, str]:
         return Status.FAILED, str(line["reason_code"]), _capitalized(str(line.get("reason") or line["reason_code"]))
     log_end = "\n".join(context.log_end)
     message = next((text.removeprefix(ERROR_PREFIX) for text in reversed(context.log_end) if text.startswith(ERROR_PREFIX)), "")
-    if context.exit_code is not None and (known := REASON_OF_EXIT.get(context.exit_code)) is not None:
-        return Status.FAILED, known, _capitalized(message) or SENTENCES[known].format(again=context.again)
+    if context.exit_code is not None and (exit_reason := REASON_OF_EXIT.get(context.exit_code)) is not None:
+        return Status.FAILED, exit_reason, _capitalized(message) or SENTENCES[exit_reason].format(again=context.again)
     for code, phrases in PHRASES.items():
         if any(phrase in log_end for phrase in phrases):
             return Status.FAILED, code, SENTENCES[code].format(again=context.again)

@@ -79,11 +79,11 @@ def _is_marked(pid: int, run: RunPaths, run_id: str) -> bool:
 
 def _parents() -> dict[LocalProcess, int]:
     """Return every live process with the PID of its parent."""
-    found = {}
+    parent_pids = {}
     for entry in os.scandir(PROC):
         if entry.name.isdigit() and (fields := stat_fields(int(entry.name))) is not None:
-            found[LocalProcess(int(entry.name), int(fields[19]))] = int(fields[1])
-    return found
+            parent_pids[LocalProcess(int(entry.name), int(fields[19]))] = int(fields[1])
+    return parent_pids
 
 
 def _descendants(root: int, parents: dict[LocalProcess, int]) -> list[LocalProcess]:

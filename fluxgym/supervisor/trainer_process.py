@@ -15,14 +15,12 @@ from fluxgym.errors import NotReadableNow
 from fluxgym.runs.launch_spec import LaunchSpec
 from fluxgym.runs.paths import RunPaths
 from fluxgym.runs.process_identity import LocalProcess, ProcessIdentity, is_alive, processes_of_group, signal_recorded
+from fluxgym.runs.trainer_environment import SECRETS, WANDB_KEY, carried
 
 POLL_S = 0.25
-WANDB_KEY = "WANDB_API_KEY"
-SECRETS = ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "HUGGINGFACE_TOKEN", "FLUXGYM_TOKEN", WANDB_KEY)
 # OpenMP's threads wait for each other in a busy loop unless told otherwise. While another program uses one of two cores, a step on the CPU then
 # takes ten times as long.
 DEFAULTS = {"OMP_WAIT_POLICY": "PASSIVE"}
-PASSED = ("CUDA_VISIBLE_DEVICES", "PYTORCH_ALLOC_CONF", "PYTORCH_CUDA_ALLOC_CONF")  # what a launch.json may set; nothing that names code
 UNKNOWN_CODE = 1 << 16
 OOM_EVENTS = Path("/sys/fs/cgroup/memory.events")
 
@@ -130,7 +128,7 @@ def start_trainer(run: RunPaths, spec: LaunchSpec, devices: HeldDevices, *, hold
         ATTEMPT_VARIABLE: str(spec.attempt),
         RUN_FOLDER_VARIABLE: str(run.folder),
         HOLDER_VARIABLE: holder,
-        **{name: value for name, value in spec.env.items() if name in PASSED},
+        **carried(spec.env),
         **devices.env,
     }
     with append_regular(run.training_log) as output:

@@ -2,6 +2,8 @@
 
 import errno
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -163,3 +165,29 @@ def test_assigned_run_keeps_devices_that_its_starter_sees(monkeypatch):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
     assert LocalDevices().assign(spec, None).env == {"CUDA_VISIBLE_DEVICES": ""}
     assert LocalDevices().assign(spec, "0,1").env == {"CUDA_VISIBLE_DEVICES": "0,1"}
+
+
+def test_a_device_whose_lock_file_was_removed_stays_in_use_before_its_holder_has_noticed():
+    cpu, path = DeviceRequest(kind="cpu"), local_locks() / "device-cpu.lock"
+    held = acquire_devices(cpu, OUTPUTS / "ann")
+    path.unlink()
+    assert not are_free(cpu)
+    assert acquire_devices(cpu, OUTPUTS / "bob") is None
+    held.renew()
+    assert not are_free(cpu)
+    held.release()
+    assert acquire_devices(cpu, OUTPUTS / "bob") is not None
+
+
+def test_a_device_whose_lock_file_was_removed_is_in_use_while_a_trainer_that_inherited_it_lives():
+    cpu, path = DeviceRequest(kind="cpu"), local_locks() / "device-cpu.lock"
+    held = acquire_devices(cpu, OUTPUTS / "ann")
+    trainer = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"], pass_fds=held.file_descriptors)
+    held.release()  # its supervisor has died
+    path.unlink()
+    try:
+        assert not are_free(cpu)
+    finally:
+        trainer.kill()
+        trainer.wait()
+    assert are_free(cpu)

@@ -98,6 +98,7 @@ def fixture_programs(monkeypatch):
         if started.ends:
             process.wait()
         size = run.monitor_log.stat().st_size if run.monitor_log.exists() else 0
+        started.environments.append(dict(environment))
         started.append(
             StartedSupervisor(run=run, process=process, identity=local_process(process.pid), log_size=size, started_at=time.monotonic())
         )
@@ -107,6 +108,7 @@ def fixture_programs(monkeypatch):
         code, ends = "", True
 
     started = Started()
+    started.environments = []
     monkeypatch.setattr(dispatcher, "start_supervisor", start)
     yield started
     for supervisor in started:
@@ -187,3 +189,19 @@ def test_full_lock_folder_stops_neither_start_nor_dispatcher(process, outputs, s
         " is full: locks/dispatcher.json could not be written."
     }
     assert state_of(waits)["reason"].startswith("Waiting for the CPU, which “dog” uses")
+
+
+def test_a_supervisor_gets_neither_the_devices_and_memory_limits_of_another_run_nor_tokens(served, waits, programs, clock, monkeypatch):
+    others = (
+        "CUDA_VISIBLE_DEVICES",
+        "PYTORCH_ALLOC_CONF",
+        "PYTORCH_CUDA_ALLOC_CONF",
+        "FLUXGYM_TOKEN",
+        "HF_TOKEN",
+        "HUGGING_FACE_HUB_TOKEN",
+    )
+    for name in (*others, "NUMEXPR_MAX_THREADS"):  # of the app that started the dispatcher
+        monkeypatch.setenv(name, "7")
+    served.serve_all()
+    (environment,) = programs.environments
+    assert {*others, "NUMEXPR_MAX_THREADS"} & set(environment) == {"NUMEXPR_MAX_THREADS"}

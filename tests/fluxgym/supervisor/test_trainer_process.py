@@ -6,7 +6,8 @@ import pytest
 
 from fluxgym.runs.launch_spec import LaunchSpec
 from fluxgym.runs.paths import RunPaths
-from fluxgym.supervisor.trainer_process import SECRETS, start_trainer
+from fluxgym.runs.trainer_environment import SECRETS
+from fluxgym.supervisor.trainer_process import start_trainer
 from tests.support.runs import wait_for
 
 
