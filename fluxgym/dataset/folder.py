@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from fluxgym.contract.caption_files import CAPTION, caption_name, control_character, decode_caption, trained_text
 from fluxgym.contract.dataset_notes import undecodable_sentence
-from fluxgym.contract.dataset_rules import is_image_name, is_name_character, is_portable_name
+from fluxgym.contract.dataset_rules import is_image_name, is_name_character, is_portable_name, is_reserved_name
 from fluxgym.contract.image_formats import EXTENSIONS_TEXT
 from fluxgym.contract.limits import MAX_CAPTION_BYTES
 from fluxgym.contract.regular_files import UnsafeFile, copy_regular, read_regular
@@ -130,17 +130,18 @@ class ImageFolder:
         """Move an image or caption file into the folder and return its new name; prepare is called once the file is known to be valid.
 
         An image whose stem another image has gets a number; an image with the name of another one replaces it, unless the names became
-        equal only because FluxGym changed this one.
+        equal only because FluxGym changed this one. The same holds for captions, which are refused instead of getting a number.
 
         Raises:
-            DatasetError: If the file is neither an image nor a caption, is damaged, or is not UTF-8; the message names it.
+            DatasetError: If the file is neither an image nor a caption, is damaged, is not UTF-8 or would replace another caption; the
+                message names it.
         """
         given, name = name, safe_name(name)
         if Path(name).suffix.lower() == CAPTION:
             self._check_caption(source, name)
             prepare()
             with self.changing():
-                return self._move(source, self._free_caption(name))
+                return self._move(source, self._free_caption(source, name, _without_folders(given)))
         if not is_image_name(name):
             raise DatasetError(f"{name} is neither an image nor a .txt caption; use {EXTENSIONS_TEXT}.", field="images")
         self._check_image(source, name)
@@ -174,11 +175,21 @@ class ImageFolder:
         taken = {Path(other).stem for other in self.names() if not (may_replace and other == name)}
         return free_stem(Path(name).stem, taken) + Path(name).suffix
 
-    def _free_caption(self, name: str) -> str:
-        """Return the plain name of a caption file such as a.png.txt, or its own name if there is a caption of the plain one."""
+    def _free_caption(self, source: Path, name: str, given: str) -> str:
+        """Return the plain name of a caption file such as a.png.txt, or its own name if there is a caption of the plain one.
+
+        Raises:
+            DatasetError: If another caption has that name, which is not the given one, and another content.
+        """
         plain = caption_name(name)
         own = Path(name).stem + CAPTION
-        return own if own != plain and (self.path / plain).exists() else plain
+        free = own if own != plain and (self.path / plain).exists() else plain
+        if free != given and (self.path / free).exists() and _content(source) != _content(self.path / free):
+            raise DatasetError(
+                f"“{_shown(given)}” would be stored as {free}, which is another caption here; rename it and its image, and add both again.",
+                field="images",
+            )
+        return free
 
     def _move(self, source: Path, name: str) -> str:
         try:
@@ -243,15 +254,33 @@ def safe_name(name: str) -> str:
     """Return a file name without folders, control characters and leading dots.
 
     Raises:
-        DatasetError: If the result is empty.
+        DatasetError: If nothing is left before the extension, or it is a name that Windows cannot store.
     """
     plain = unicodedata.normalize("NFC", _without_folders(name))
-    plain = "".join(filter(is_name_character, plain)).strip().lstrip(".")
+    plain = "".join(filter(is_name_character, plain)).strip()
+    if is_extension(plain.lstrip(". ")) and plain.startswith("."):
+        extension = plain.lstrip(". ").lower()
+        raise DatasetError(
+            f"“{_shown(_without_folders(name))}” has no name before its extension; give it one, such as 1.{extension}.", field="images"
+        )
+    plain = plain.lstrip(".")
     suffix = Path(plain).suffix
     stem = short_stem(Path(plain).stem, suffix)
     if not stem:
         raise DatasetError(f"“{name[:80]}” is not a valid file name.", field="images")
+    if is_reserved_name(plain):
+        raise DatasetError(f"“{plain}” has a name that Windows reserves; rename it, for example to 1{suffix.lower()}.", field="images")
     return stem + suffix
+
+
+def is_extension(text: str) -> bool:
+    """Return True for the extension of an image or a caption without its dot."""
+    return f".{text.lower()}" == CAPTION or (is_image_name(f"1.{text}") and "." not in text)
+
+
+def _shown(name: str) -> str:
+    """Return a name of at most 80 characters in which control characters are visible as “?”."""
+    return "".join(char if is_name_character(char) else "?" for char in name[:80])
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,6 +1,7 @@
 """Images in kohya's folders become one folder with their captions; any other folder stays as it is."""
 
 import os
+import socket
 
 import pytest
 from PIL import Image
@@ -151,3 +152,19 @@ def test_settings_of_the_folders_fill_what_the_state_lacks():
 def test_sentence_says_what_was_found_and_what_is_used(names, used, sentence):
     assert sentence in repeats_sentence(clear_folders(names), used)
     assert bool(sentence) == bool(repeats_sentence(clear_folders(names), used))
+
+
+def test_entries_of_kohyas_folders_that_are_not_files_are_named_and_do_not_block(tmp_path):
+    write(tmp_path / "10_cat", a__png="red")
+    os.mkfifo(tmp_path / "10_cat" / "pipe.png")
+    (tmp_path / "10_cat" / "folder.png").mkdir()
+    (tmp_path / "10_cat" / "broken.png").symlink_to("nowhere.png")
+    (tmp_path / "10_cat" / "loop.png").symlink_to("loop.png")
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(os.path.relpath(tmp_path / "10_cat" / "socket.png"))
+    os.mkfifo(tmp_path / "beside.png")
+    with flat_folder(tmp_path) as flat:
+        assert [path.name for path in flat.path.glob("*.png")] == ["a.png"]
+    (sentence,) = flat.notes
+    names = "beside.png, 10_cat/broken.png, 10_cat/folder.png and 3 more"
+    assert sentence == f"6 entries with an image's name are left out, because a folder, pipe, device or broken link is not read: {names}."
