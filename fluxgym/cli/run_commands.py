@@ -14,7 +14,7 @@ from fluxgym.app_settings import Settings
 from fluxgym.cli.terminal import detail_lines, image_folder, print_lines, print_way_back, printable, read_state_file
 from fluxgym.cli.watch import progress_words, watch
 from fluxgym.contract.codes import LIVE, Status
-from fluxgym.contract.dataset_notes import counted
+from fluxgym.contract.wording import counted
 from fluxgym.dataset.flat_folder import flat_folder, repeats_sentence, with_settings_of
 from fluxgym.engines.registry import engine_for
 from fluxgym.errors import NamesCode, NameTaken, NeedsConsent, SessionError, SettingsError, TakesOver
@@ -31,8 +31,9 @@ from fluxgym.sessions.origin import origin_of
 from fluxgym.sessions.past_speed import PastSpeeds, device_kind
 from fluxgym.sessions.removed_runs import list_removed
 from fluxgym.sessions.resume import needs_check, resume, resumed_sentence
+from fluxgym.sessions.run_dates import date_of
 from fluxgym.sessions.start import IfExists, start_plan
-from fluxgym.sessions.status_display import STATUS_WORDS, began_at, is_stopping, status_symbol, status_word
+from fluxgym.sessions.status_display import STATUS_WORDS, is_stopping, status_symbol, status_word
 from fluxgym.sessions.waiting import restart_waiting
 
 Add = Callable[..., argparse.ArgumentParser]
@@ -101,16 +102,17 @@ def _sessions(args: argparse.Namespace, settings: Settings) -> int:
     elif not sessions:
         print("No active training sessions found")
     else:
-        print("\n\n---\n\n".join(_as_text(session) for session in sessions))
+        texts = [_as_text(session) for session in sessions]
+        print("\n\n---\n\n".join(text for _, text in sorted(texts, key=lambda found: -found[0])))
     return 0
 
 
-def _as_text(session: Session) -> str:
-    """Return a session as the user guide shows it, with the words of the page."""
+def _as_text(session: Session) -> tuple[float, str]:
+    """Return a session's date, and the session as the user guide shows it, with the words of the page."""
     run = RunPaths(Path(session.folder))
     snapshot = RunSnapshot(run, read_state_or_empty(run))
     origin, stopping = origin_of(run, snapshot.state), is_stopping(run, session.status)
-    began = began_at(snapshot, session, origin)
+    began = date_of(snapshot, session.status, origin, session.started)
     symbol, word = status_symbol(session.status, is_stopping=stopping), status_word(session.status, origin, is_stopping=stopping)
     lines = [f"{symbol} {printable(session.name)} - {word}", f"   - {began.word}: {_local_time(began.at)}"]
     if session.slug != session.name:
@@ -124,7 +126,7 @@ def _as_text(session: Session) -> str:
         lines.append(f"   - Progress: {progress_words(session)}")
     if session.reason:
         lines.append(f"   - {printable(session.reason)}")
-    return "\n".join(lines)
+    return began.at, "\n".join(lines)
 
 
 def _local_time(seconds: float) -> str:
@@ -217,19 +219,19 @@ def _demo(args: argparse.Namespace, settings: Settings) -> int:
 
 
 def _queue(args: argparse.Namespace, settings: Settings) -> int:
-    engine = engine_for(OutputsPaths(settings.outputs))
+    queue = engine_for(OutputsPaths(settings.outputs)).queue
     if args.action and not args.name:
         raise SettingsError(f"Name the run: queue {args.action} NAME.")
     if args.action:
         restart_waiting(settings)
         run = find_run(args.name, settings.outputs)
         if args.action == "move":
-            engine.move(run, args.to)
+            queue.move(run, args.to)
         else:
             cancel_waiting(run)
             wait_until_ended(run)
             print(f"Canceled {run.slug}.")
-    reasons, positions = engine.waiting_reasons(), enumerate(engine.waiting(), 1)
+    reasons, positions = queue.reasons(), enumerate(queue.slugs(), 1)
     lines = [f"{position}. {slug}: {reasons[slug]}" for position, slug in positions if slug in reasons]
     return print_lines(*lines, if_empty="No run is waiting.")
 

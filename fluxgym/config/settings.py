@@ -11,7 +11,7 @@ from typing import Any, Self
 
 from fluxgym.config.setting_spec import Choice, Emit, Group, Kind, Section, Setting
 from fluxgym.config.trainer_flags import DATASET_FLAGS, SUBSET_FLAGS, all_flags, check_flag
-from fluxgym.config.vram_tiers import TITLES
+from fluxgym.config.vram_tiers import TIERS
 from fluxgym.contract.limits import MAX_EPOCHS, MAX_RANK, MAX_REPEATS, MAX_STEPS
 from fluxgym.errors import ConfigError
 
@@ -36,7 +36,7 @@ ROWS = (
     ),
     Setting(
         name="vram", kind=Kind.CHOICE, label="GPU memory (VRAM)", group=Group.LORA, default="20G",
-        choices=tuple(Choice(tier, title) for tier, title in TITLES.items()),
+        choices=tuple(Choice(tier.name, tier.title) for tier in TIERS.values()),
         help="Your card’s memory. It sets how the model is kept on the GPU.",
     ),
     Setting(

@@ -1,4 +1,4 @@
-"""Characters that no text of a training may hold, because nobody sees them: they come from a damaged copy and would be trained as words."""
+"""Characters that no text of a training may hold, because users do not see them: they come from a damaged copy and would be trained as words."""
 
 import unicodedata
 

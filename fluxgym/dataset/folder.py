@@ -2,26 +2,37 @@
 
 import os
 import shutil
-import unicodedata
-from collections.abc import Callable, Iterable, Mapping, Sequence, Set
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from itertools import count
 from pathlib import Path
 from typing import NamedTuple
 
 from fluxgym.contract.caption_files import CAPTION, caption_name, control_character, decode_caption, trained_text
 from fluxgym.contract.dataset_notes import undecodable_sentence
-from fluxgym.contract.dataset_rules import is_image_name, is_name_character, is_portable_name, is_reserved_name
-from fluxgym.contract.image_formats import EXTENSIONS_TEXT
+from fluxgym.contract.dataset_rules import is_image_name, is_portable_name
+from fluxgym.contract.images.formats import EXTENSIONS_TEXT
 from fluxgym.contract.limits import MAX_CAPTION_BYTES
 from fluxgym.contract.regular_files import UnsafeFile, copy_regular, read_regular
-from fluxgym.dataset.folder_index import MAX_CAPTION, Captions, check_not_linked, images_among, index_of, pair_entries, read_caption, scan
-from fluxgym.dataset.images import ImageSize, check_image
+from fluxgym.dataset.file_names import free_stem, safe_name, shown_name, stems_of, without_folders
+from fluxgym.dataset.folder_index import (
+    MAX_CAPTION,
+    Captions,
+    FolderIndex,
+    check_not_linked,
+    images_among,
+    pair_entries,
+    read_caption,
+    scan,
+)
+from fluxgym.dataset.images import DecodedImages
+from fluxgym.dataset.natural_order import natural_key
 from fluxgym.errors import DatasetError
-from fluxgym.runs.files import ensure_room, file_lock, remove_file, storage_error, write_text
+from fluxgym.runs.atomic_files import remove_file, write_text
+from fluxgym.runs.disk_space import ensure_room
+from fluxgym.runs.locks import file_lock
+from fluxgym.runs.storage_errors import storage_error
 
-MAX_NAME_BYTES = 200
 BUSY_S = 60.0  # another tab may be copying thousands of images
 
 
@@ -43,14 +54,16 @@ class ImageCounts(NamedTuple):
 
 
 class ImageFolder:
-    """The images and captions of one training."""
+    """The images and captions of one training. caches.py makes those that share what was read."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, index: FolderIndex | None = None, decoded: DecodedImages | None = None) -> None:
         self.path = path
+        self._index = index or FolderIndex(path)
+        self._decoded = decoded or DecodedImages()
 
     def names(self) -> list[str]:
         """Return the images' names in order."""
-        return sorted(self.images())
+        return sorted(self.images(), key=natural_key)
 
     def images(self) -> dict[str, os.DirEntry[str]]:
         """Return the directory entries of the images by name."""
@@ -63,7 +76,7 @@ class ImageFolder:
 
     def captions(self) -> Captions:
         """Return the captions of all images."""
-        return index_of(self.path).captions()
+        return self._index.captions()
 
     def items_of(self, names: list[str], captions: Captions) -> list[Item]:
         """Return some of the images whose captions were read, by name."""
@@ -78,7 +91,7 @@ class ImageFolder:
 
     def count(self) -> int:
         """Return the number of images."""
-        return index_of(self.path).count()
+        return self._index.count()
 
     def items(self, offset: int = 0, limit: int | None = None) -> list[Item]:
         """Return a page of images with their captions."""
@@ -141,13 +154,13 @@ class ImageFolder:
             self._check_caption(source, name)
             prepare()
             with self.changing():
-                return self._move(source, self._free_caption(source, name, _without_folders(given)))
+                return self._move(source, self._free_caption(source, name, without_folders(given)))
         if not is_image_name(name):
             raise DatasetError(f"{name} is neither an image nor a .txt caption; use {EXTENSIONS_TEXT}.", field="images")
         self._check_image(source, name)
         prepare()
         with self.changing():
-            return self._move(source, self._free(name, may_replace=name == _without_folders(given)))
+            return self._move(source, self._free(name, may_replace=name == without_folders(given)))
 
     def remove(self, name: str) -> None:
         """Remove an image and its caption, unless another image has the same caption."""
@@ -166,7 +179,7 @@ class ImageFolder:
 
     def _check_image(self, source: Path, name: str) -> None:
         try:
-            check_image(source)
+            self._decoded.check(source)
         except DatasetError as error:
             raise DatasetError(str(error).replace(source.name, name), field="images") from None
 
@@ -186,7 +199,7 @@ class ImageFolder:
         free = own if own != plain and (self.path / plain).exists() else plain
         if free != given and (self.path / free).exists() and _content(source) != _content(self.path / free):
             raise DatasetError(
-                f"“{_shown(given)}” would be stored as {free}, which is another caption here; rename it and its image, and add both again.",
+                f"“{shown_name(given)}” would be stored as {free}, which is another caption here; rename it and its image, and add both again.",
                 field="images",
             )
         return free
@@ -219,23 +232,6 @@ def check_caption_length(name: str, length: int) -> None:
         raise DatasetError(f"The caption of {name} is longer than {MAX_CAPTION} characters.", field="images")
 
 
-def stems_of(names: Iterable[str]) -> set[str]:
-    """Return the stems of image names: images with one stem share a caption."""
-    return {Path(name).stem for name in names}
-
-
-def free_stem(stem: str, taken: Set[str]) -> str:
-    """Return a stem that is not taken, with a number if necessary."""
-    return next(free for number in count(1) if (free := stem if number == 1 else f"{stem}-{number}") not in taken)
-
-
-def short_stem(stem: str, suffix: str) -> str:
-    """Return a stem cut so that it has at most MAX_NAME_BYTES with its suffix."""
-    while stem and len(os.fsencode(stem + suffix)) > MAX_NAME_BYTES:
-        stem = stem[:-1]
-    return stem
-
-
 def _remove(path: Path) -> None:
     """Remove a file.
 
@@ -244,43 +240,6 @@ def _remove(path: Path) -> None:
     """
     if error := remove_file(path):
         raise storage_error(error, path) from error
-
-
-def _without_folders(name: str) -> str:
-    return name.replace("\\", "/").rsplit("/", 1)[-1]
-
-
-def safe_name(name: str) -> str:
-    """Return a file name without folders, control characters and leading dots.
-
-    Raises:
-        DatasetError: If nothing is left before the extension, or it is a name that Windows cannot store.
-    """
-    plain = unicodedata.normalize("NFC", _without_folders(name))
-    plain = "".join(filter(is_name_character, plain)).strip()
-    if is_extension(plain.lstrip(". ")) and plain.startswith("."):
-        extension = plain.lstrip(". ").lower()
-        raise DatasetError(
-            f"“{_shown(_without_folders(name))}” has no name before its extension; give it one, such as 1.{extension}.", field="images"
-        )
-    plain = plain.lstrip(".")
-    suffix = Path(plain).suffix
-    stem = short_stem(Path(plain).stem, suffix)
-    if not stem:
-        raise DatasetError(f"“{name[:80]}” is not a valid file name.", field="images")
-    if is_reserved_name(plain):
-        raise DatasetError(f"“{plain}” has a name that Windows reserves; rename it, for example to 1{suffix.lower()}.", field="images")
-    return stem + suffix
-
-
-def is_extension(text: str) -> bool:
-    """Return True for the extension of an image or a caption without its dot."""
-    return f".{text.lower()}" == CAPTION or (is_image_name(f"1.{text}") and "." not in text)
-
-
-def _shown(name: str) -> str:
-    """Return a name of at most 80 characters in which control characters are visible as “?”."""
-    return "".join(char if is_name_character(char) else "?" for char in name[:80])
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -384,12 +343,3 @@ def _link(source: Path, target: Path) -> None:
     except OSError:
         ensure_room(target.parent, source.stat().st_size)
         copy_regular(source, target)
-
-
-def sizes(path: Path) -> Sequence[ImageSize]:
-    """Return the sizes of all images of a folder.
-
-    Raises:
-        BadImage: For a damaged one; the message names the file.
-    """
-    return index_of(path).sizes()

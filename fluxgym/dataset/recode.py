@@ -10,8 +10,10 @@ from fluxgym.contract.limits import MAX_CAPTION_BYTES
 from fluxgym.contract.regular_files import UnsafeFile, copy_regular, read_regular
 from fluxgym.dataset.folder import refusal_of
 from fluxgym.dataset.folder_index import scan
+from fluxgym.dataset.natural_order import natural_key
 from fluxgym.errors import DatasetError
-from fluxgym.runs.files import storage_error, write_text
+from fluxgym.runs.atomic_files import write_text
+from fluxgym.runs.storage_errors import storage_error
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,7 +38,7 @@ def captions_to_utf8(folder: Path, encoding: str) -> Converted:
             f"“{encoding[:40]}” is not an encoding; use cp1252 for Western European Windows, or cp1251, cp932, gbk."
         ) from None
     texts = {}
-    for file in sorted(scan(folder)):
+    for file in sorted(scan(folder), key=natural_key):
         if file.casefold().endswith(CAPTION_EXTENSIONS) and (text := _converted(folder / file, name)) is not None:
             texts[file] = text
     kept_in = _keep(folder, list(texts)) if texts else None

@@ -7,7 +7,7 @@ from fluxgym.config.trainer_flags import all_flags
 from fluxgym.config.values import to_number
 from fluxgym.contract.learning import learns_little
 from fluxgym.errors import Level
-from fluxgym.planning.checks import Findings
+from fluxgym.planning.start_checks import Findings
 
 
 def report_little_learning(config: TrainConfig, findings: Findings) -> None:

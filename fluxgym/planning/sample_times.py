@@ -8,7 +8,7 @@ from typing import Any
 from fluxgym.config.settings import SETTINGS, TrainConfig
 from fluxgym.config.values import to_integer
 from fluxgym.errors import Level
-from fluxgym.planning.checks import Findings
+from fluxgym.planning.start_checks import Findings
 
 STEPS_FIELD = "sample_every_n_steps"
 SAVE_FIELD = "save_every_n_steps"

@@ -17,11 +17,13 @@ from fluxgym.contract.codes import LIVE, ReasonCode, Status
 from fluxgym.contract.files import MONITOR_PID, TRAINING_PID
 from fluxgym.engines.registry import status_of
 from fluxgym.errors import NotReadableNow, UnreadableState
-from fluxgym.runs.files import storage_error
 from fluxgym.runs.paths import OutputsPaths, RunPaths, is_run_name
+from fluxgym.runs.snapshot import RunSnapshot
 from fluxgym.runs.state import State, read_state, shown_name, timestamp_of
 from fluxgym.runs.status import SessionStatus
+from fluxgym.runs.storage_errors import storage_error
 from fluxgym.sessions.origin import Origin, origin_of
+from fluxgym.sessions.run_dates import date_of
 
 MAX_CHECKED_PER_POLL = 3000
 SETTLED_S = 2.0  # the coarsest time stamp of a file system: two changes within it leave the folder's time unchanged
@@ -31,7 +33,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One run of the list under the name that it is shown with; started, and changed of ui_state.json, are in seconds since the epoch."""
+    """One run of the list under the name that it is shown with; started is the date that its row shows, changed that of ui_state.json."""
 
     slug: str
     name: str
@@ -198,15 +200,16 @@ def _entry(run: RunPaths, written_at: float) -> Entry:
         return Entry(run.slug, run.slug, written_at, Status.UNREADABLE, False, changed=written_at)
     may_be_running = _may_be_running(run, state)
     derived = status_of(run, state) if may_be_running else SessionStatus(Status(state["status"]), str(state.get("reason_code") or ""))
+    origin = origin_of(run, state)
     return Entry(
         slug=run.slug,
         name=shown_name(run.slug, state),
-        started=timestamp_of(state) or written_at,
+        started=date_of(RunSnapshot(run, state), derived.status, origin, timestamp_of(state) or written_at).at,
         status=derived.status,
         may_be_running=may_be_running,
         reason_code=derived.reason_code,
         base_model=str(state.get("base_model") or ""),
-        origin=origin_of(run, state),
+        origin=origin,
         changed=written_at,
         lora_name=str(state.get("lora_name") or ""),
     )

@@ -123,20 +123,6 @@ def metrics_of(snapshot: RunSnapshot, spans: Spans) -> RunMetrics:
     )
 
 
-def first_start(snapshot: RunSnapshot) -> float | None:
-    """Return when the first trainer of a run was started, in seconds since the epoch.
-
-    Return None if no trainer was started: the run waits, or was canceled while it waited.
-    """
-    record, end = snapshot.process_record, snapshot.exit_record
-    if record is not None and record.attempt == 1 and record.trainer is not None:
-        return record.started_at
-    if end is not None and end.attempt == 1 and end.started_at is not None:
-        return end.started_at
-    line = read_first(snapshot.run.progress)
-    return float(line["time"]) if line is not None and "time" in line else None
-
-
 def _integer(value: Any) -> int | None:
     return value if isinstance(value, int) and not isinstance(value, bool) else None
 

@@ -246,5 +246,9 @@ def _capitalized(text: str) -> str:
 
 
 def _at_step(context: ExitContext) -> str:
-    step, total = context.last_line.get("step"), context.last_line.get("total_steps")
+    return at_step(context.last_line.get("step"), context.last_line.get("total_steps"))
+
+
+def at_step(step: int | None, total: int | None) -> str:
+    """Return how a reason names the step at which a training ended, "" if that is not known."""
     return f" at step {step} of {total}" if step and total else ""

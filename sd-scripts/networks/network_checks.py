@@ -9,7 +9,7 @@ from networks.network_args import check_rank, parse_network_args
 T5_SWITCH = "train_t5xxl"
 
 
-def check(config: TrainerConfig) -> None:
+def check_network(config: TrainerConfig) -> None:
     """Refuse settings of the network that cannot be trained.
 
     Raises:

@@ -352,3 +352,14 @@ def test_icons_are_drawn_without_a_request(app, page):
     expect(page.locator("#fg-banner header svg.i").first).to_be_visible()
     page.wait_for_function("document.querySelector('#fg-banner header svg.i').getBBox().width > 0")
     assert fetched == []
+
+
+def test_a_tab_that_goes_to_the_page_of_another_app_shows_it(app, tmp_path, tiny_models, page):
+    (tmp_path / "other").mkdir()
+    other = App(tmp_path / "other", tiny_models)
+    try:
+        open_page(page, app)
+        open_page(page, other)
+        expect(page.locator("#fg-banner .sum")).to_contain_text("No active training sessions found")
+    finally:
+        other.kill()

@@ -211,3 +211,14 @@ def test_new_training_on_the_page_of_runs_empties_the_form(app, page, runs):
     page.get_by_role("button", name="New training", exact=True).first.click()
     expect(page).to_have_url(f"{app.url}#train")
     expect(page.get_by_label("LoRA name")).to_have_value("")
+
+
+def test_a_row_names_the_step_once_however_many_digits_it_has(app, page):
+    for name, reason in (("named", "Stopped by you at step 1100 of 1200."), ("unnamed", "Stopped by you.")):
+        run = make_run(app.outputs, name, status="stopped", reason=reason, reason_code="user")
+        run.progress.write_text('{"time": 1e9, "attempt": 1, "phase": "training", "step": 1100, "total_steps": 1200}\n')
+    page.goto(f"{app.url}#runs")
+    page.get_by_role("button", name="Show sessions").click()
+    rows = page.locator("#fg-banner li.row")
+    expect(rows.filter(has_text="unnamed")).to_contain_text("step 1,100 of 1,200")
+    expect(rows.filter(has_text="1100 of 1200")).not_to_contain_text("1,200")

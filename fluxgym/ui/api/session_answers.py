@@ -1,6 +1,6 @@
-"""The answers of the JSON API about the lists of runs: rows, banner, actions, comparison. See answers.py for what all answers share."""
+"""The answers of the JSON API about the lists of runs: rows, pages, banner. See answers.py for what all answers share."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import StrEnum
 from typing import Literal
 
@@ -8,7 +8,6 @@ from typing_extensions import TypedDict  # pydantic reads typing's own only from
 
 from fluxgym.contract.codes import Status
 from fluxgym.sessions.origin import Origin
-from fluxgym.sessions.removed_runs import Removal
 
 Shape = Literal["running", "queued", "stopped", "done", "failed", "bad", "none"]
 
@@ -92,7 +91,8 @@ class ProgressFigures(TypedDict, total=False):
 class SessionRow:
     """A run as a row of a list. began says what `started` is the time of; progress has the trainer's last known figures.
 
-    name is the one that is shown and tells the run from others. parent is the slug of the run that it was made from. duration_s is that of
+    step is the last one that was trained, and reason_names_step is true if the reason has it. name is the one that is shown and tells the run
+    from others. parent is the slug of the run that it was made from. duration_s is that of
     all attempts together; while it runs, it counts from
     duration_from: the start of the attempt, less the duration of the earlier ones. lora is the address of the trained LoRA. is_live is true
     while the run trains, starts or waits. stop_text says what a stop, or an immediate stop, does now, "" if its next step is another.
@@ -117,7 +117,9 @@ class SessionRow:
     checkpointing: bool
     monitoring: bool
     progress: ProgressFigures
+    step: int | None
     total_steps: int | None
+    reason_names_step: bool
     duration_s: float | None
     attempt: int
     duration_from: float | None
@@ -214,123 +216,3 @@ class Banner:
     open_end: str
     running: RunningNow | None
     machine: list[str]
-
-
-@dataclass(frozen=True, kw_only=True)
-class ActionResult:
-    """What an action on a run made: the slug of a copy, the settings that a restore changed, the name of a template, a sentence to show."""
-
-    slug: str | None = None
-    changed: list[str] = field(default_factory=list)
-    template: str | None = None
-    notice: str = ""
-
-
-@dataclass(frozen=True, kw_only=True)
-class ChangedValue:
-    """A setting that was changed, with both values as the form shows them."""
-
-    label: str
-    before: str
-    after: str
-
-
-@dataclass(frozen=True, kw_only=True)
-class HistoryVersion:
-    """Earlier settings of a run, what was changed in them at `kept_at`, and whether they can be restored now.
-
-    resumed_after is the step that the training had reached when it was resumed at that time, null if it was not resumed or that is not known.
-    """
-
-    id: str
-    kept_at: float
-    changes: list[ChangedValue]
-    resumed_after: int | None
-    can_restore: bool
-
-
-@dataclass(frozen=True, kw_only=True)
-class HistoryPage:
-    """The earlier settings of a run, newest first."""
-
-    versions: list[HistoryVersion]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Contents:
-    """What the folders of runs hold, for the question before they are deleted."""
-
-    num_files: int
-    num_bytes: int
-    num_loras: int
-    num_checkpoints: int
-    num_samples: int
-    num_images: int
-
-
-@dataclass(frozen=True, kw_only=True)
-class Refused:
-    """A run with which an action on several runs was not possible, and why."""
-
-    slug: str
-    message: str
-
-
-@dataclass(frozen=True, kw_only=True)
-class BulkResult:
-    """The slugs of the runs with which an action was done, and the runs that were refused."""
-
-    slugs: list[str]
-    refused: list[Refused] = field(default_factory=list)
-
-
-@dataclass(frozen=True, kw_only=True)
-class RemovedItem:
-    """A run that was forgotten or replaced and can be put back by its id; num_loras is the number of its LoRA files."""
-
-    id: str
-    name: str
-    removal: Removal
-    removed_at: float
-    num_loras: int
-
-
-@dataclass(frozen=True, kw_only=True)
-class RemovedRuns:
-    """The runs that are not on the list any more, the one that was removed last first."""
-
-    runs: list[RemovedItem]
-
-
-@dataclass(frozen=True, kw_only=True)
-class SweepPreview:
-    """The number of runs that a sweep would take off the list, and the names of some of them."""
-
-    count: int
-    names: list[str]
-
-
-@dataclass(frozen=True, kw_only=True)
-class ComparedRun:
-    """One of two runs that are compared; points are [step, loss] pairs, thinned if there are many."""
-
-    slug: str
-    name: str
-    points: list[tuple[int, float]]
-
-
-@dataclass(frozen=True, kw_only=True)
-class ComparedSetting:
-    """A setting, or a result, of each compared run; a value is "" where it is not known."""
-
-    label: str
-    values: list[str]
-    differs: bool
-
-
-@dataclass(frozen=True, kw_only=True)
-class Comparison:
-    """Runs side by side."""
-
-    runs: list[ComparedRun]
-    settings: list[ComparedSetting]

@@ -7,17 +7,19 @@ from fluxgym.contract.codes import ENDED, LIVE, Phase, Status
 from fluxgym.engines.registry import engine_of, has_process
 from fluxgym.models.catalog import list_models
 from fluxgym.runs.checkpoints import list_complete
-from fluxgym.runs.files import is_regular
+from fluxgym.runs.path_checks import is_regular
 from fluxgym.runs.paths import RunPaths
 from fluxgym.runs.snapshot import RunSnapshot
 from fluxgym.sessions.advice import EDIT_LABEL
 from fluxgym.sessions.listing import Session, read_session
 from fluxgym.sessions.origin import Origin, is_unstarted, origin_of, parent_of
 from fluxgym.sessions.resume import needs_check, resume_preview
+from fluxgym.sessions.run_dates import date_of, ended_at
 from fluxgym.sessions.run_metrics import AttemptSpans, earlier_s, metrics_of
-from fluxgym.sessions.status_display import began_at, ended_at, is_stopping, status_symbol, status_word
+from fluxgym.sessions.status_display import is_stopping, status_symbol, status_word
+from fluxgym.supervisor.outcome import at_step
 from fluxgym.trainers.base import backend_of_launch
-from fluxgym.ui.api.row_actions import ResumeOffer, RunSituation, kill_text, menu_items, next_step, page_state, stop_text
+from fluxgym.ui.api.row_actions import ResumeButton, RunSituation, kill_text, menu_items, next_step, page_state, stop_text
 from fluxgym.ui.api.session_answers import SessionRow, Shape, StatusWord, StepAction
 
 # The shape of each status.
@@ -41,15 +43,16 @@ class SessionRows:
 
     def row_of(self, run: RunPaths) -> SessionRow | None:
         """Return the row of a run, None if its state was removed meanwhile."""
-        found = read_session(run)
-        return None if found is None else self.row(*found)
+        session_and_snapshot = read_session(run)
+        return None if session_and_snapshot is None else self.row(*session_and_snapshot)
 
     def row(self, session: Session, snapshot: RunSnapshot) -> SessionRow:
         """Return a session as a row, with what its buttons need; the snapshot is the one that the session was made from."""
         state = snapshot.state
         situation = _situation(snapshot, session)
         origin, is_live, step = situation.origin, situation.is_live, next_step(situation)
-        began, spans, record = began_at(snapshot, session, origin), self._spans.of(snapshot), snapshot.process_record
+        began = date_of(snapshot, session.status, origin, session.started)
+        spans, record = self._spans.of(snapshot), snapshot.process_record
         figures, attempt = metrics_of(snapshot, spans), record.attempt if record is not None else 1
         return SessionRow(
             **vars(session) | {"started": began.at},
@@ -60,7 +63,9 @@ class SessionRows:
             origin=origin,
             parent=parent_of(snapshot.run, state) if origin is not Origin.TRAINED else "",
             model=self.model_title(str(state.get("base_model") or "")),
+            step=figures.step,
             total_steps=figures.total_steps,
+            reason_names_step=(where := at_step(figures.step, figures.total_steps)) != "" and where in session.reason,
             duration_s=None if is_live else figures.duration_s,
             attempt=attempt,
             duration_from=record.started_at - earlier_s(spans, attempt)
@@ -91,8 +96,8 @@ def _situation(snapshot: RunSnapshot, session: Session) -> RunSituation:
         is_stopping=is_stopping(run, session.status),
         is_executing=executing,
         lora=f"runs/{quote(run.slug)}/loras/{quote(run.lora.name)}" if is_regular(run.lora) else None,
-        is_next=session.status is Status.QUEUED and engine_of(run).waiting()[:1] == (run.slug,),
-        resume=resume_offer(snapshot) if session.status in ENDED and not executing else None,
+        is_next=session.status is Status.QUEUED and engine_of(run).queue.slugs()[:1] == (run.slug,),
+        resume=resume_button(snapshot) if session.status in ENDED and not executing else None,
     )
 
 
@@ -123,13 +128,13 @@ def activity_of(session: Session) -> str:
     return text if item is None or total is None else f"{text}, {item} of {total}"
 
 
-def resume_offer(snapshot: RunSnapshot) -> ResumeOffer | None:
+def resume_button(snapshot: RunSnapshot) -> ResumeButton | None:
     """Return the label and help of a run's resume button, None if there is nothing to resume."""
     if needs_check(snapshot):
-        return ResumeOffer(
+        return ResumeButton(
             label="Check the result", help="The trainer finished while no supervisor was running. Reads and checks the trained LoRA"
         )
-    found = resume_preview(snapshot)
-    if found is None:
+    preview = resume_preview(snapshot)
+    if preview is None:
         return None
-    return ResumeOffer(label=f"Resume from step {found.step}", help=f"Continues {found.sentence()} ({found.checkpoint})")
+    return ResumeButton(label=f"Resume from step {preview.step}", help=f"Continues {preview.sentence()} ({preview.checkpoint})")

@@ -7,7 +7,7 @@ import { endsAt, setBar, statusWord } from "./session_row.js";
 import { folderName, shareOf } from "./session_text.js";
 import { lossText, plural, speed, whole } from "./text.js";
 
-/** @import { RunFacts, SessionRow } from "./types.js" */
+/** @import { RunSummary, SessionRow } from "./types.js" */
 
 /** @typedef {{ title: string, value: string, about?: string, updated?: number | null }} Figure `updated` is shown in place of the text `about`. */
 
@@ -28,18 +28,17 @@ export function statusLine(session) {
 /**
  * "FLUX.1 dev · trigger word sks cat · 14 images · started 15:34, queued 15:25"
  * @param {SessionRow} session
- * @param {RunFacts} about
+ * @param {RunSummary} about
  */
 function facts(session, about) {
-  const start = session.status === "queued" ? null : about.began_at;
-  const times = start === null ? `${session.began.toLowerCase()} ${shortStamp(session.started)}` : `started ${shortStamp(start)}`;
-  const waited = about.queued_at === null ? "" : `, queued ${shortStamp(about.queued_at)}`;
+  const times = `${session.began.toLowerCase()} ${shortStamp(session.started)}`;
+  const waited = about.queued_at === null || session.status === "queued" ? "" : `, queued ${shortStamp(about.queued_at)}`;
   const took = session.is_live ? null : about.trained_s;
   return [
     about.model ? h("span", {}, about.model) : null,
     about.trigger ? h("span", {}, "trigger word ", h("code", {}, about.trigger)) : null,
     about.num_images ? h("span", {}, plural(about.num_images, "image")) : null,
-    h("span", { title: stamp(start ?? session.started) }, times + waited),
+    h("span", { title: stamp(session.started) }, times + waited),
     took === null ? null : h("span", {}, `ran ${duration(took)}`),
     about.parent ? h("span", {}, "from ", h("a", { href: `#run/${encodeURIComponent(about.parent)}` }, about.parent)) : null,
     folderName(session) ? h("span", {}, "folder ", h("code", {}, session.slug)) : null,
@@ -122,7 +121,7 @@ export function runHeader() {
   return {
     element,
     actions,
-    /** @param {{ session: SessionRow, facts?: RunFacts | null }} run */
+    /** @param {{ session: SessionRow, facts?: RunSummary | null }} run */
     show({ session, facts: known }) {
       put(name, session.name);
       attribute(element, "aria-label", session.name);

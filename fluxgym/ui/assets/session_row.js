@@ -4,7 +4,7 @@ import { address } from "./api.js";
 import { attribute, fill, find, h, put } from "./dom.js";
 import { count, duration, seconds, shortStamp, stamp } from "./clock.js";
 import { dot, icon } from "./icons.js";
-import { rowKey, sentence, shareOf, stepsText } from "./session_text.js";
+import { endedAtStep, rowKey, shareOf, stepsText } from "./session_text.js";
 import { lossText, plural, speed } from "./text.js";
 
 /** @import { Attribute, Child } from "./dom.js" */
@@ -161,9 +161,8 @@ export function shortFacts(session) {
   /** @type {Part[]} */
   const parts = session.status === "queued" ? [] : [{ key: `${session.began} ${session.started}`, element: [began(session)] }];
   if (session.max_train_epochs && !session.progress.epoch) parts.push({ key: "fg-epochs", text: plural(session.max_train_epochs, "epoch") });
-  const steps = stepsText(session);
-  const total = steps.split(" / ").at(-1) ?? "";
-  if (!session.is_live && steps && !sentence(session).includes(total)) parts.push({ key: "fg-steps", text: `step ${steps.replace(" / ", " of ")}` });
+  const steps = endedAtStep(session);
+  if (steps) parts.push({ key: "fg-steps", text: steps });
   return [...parts, ...switches(session)];
 }
 

@@ -21,11 +21,18 @@ export const rowKey = (session) => `${session.slug}/${session.run_id ?? ""}`;
  * "320 / 960", "0 / 960" for a run that waits, "" if the steps are not known.
  * @param {SessionRow} session
  */
-export function stepsText(session) {
-  const total = session.progress.total_steps ?? session.total_steps;
-  const step = session.progress.step ?? 0;
+export function stepsText({ step, total_steps: total }, between = " / ") {
   if (!total) return step ? whole(step) : "";
-  return `${whole(step)} / ${whole(total)}`;
+  return `${whole(step ?? 0)}${between}${whole(total)}`;
+}
+
+/**
+ * "step 320 of 960", "" if the steps are not known.
+ * @param {SessionRow} session
+ */
+function stepText(session) {
+  const text = stepsText(session, " of ");
+  return text && `step ${text}`;
 }
 
 /**
@@ -44,9 +51,25 @@ export function shareOf(session) {
 export function sentence(session) {
   if (session.origin === "copy") return session.parent ? `Copy of ${session.parent}` : "A copy";
   if (session.reason) return session.reason;
-  const steps = stepsText(session);
   if (session.status === "starting") return "The trainer is being started.";
-  if (session.status === "completed" && steps) return session.duration_s === null ? `${steps} steps trained` : `${steps} steps in ${duration(session.duration_s)}`;
-  if (session.status === "stopped" && steps) return `Stopped at step ${steps.replace(" / ", " of ")}`;
-  return "";
+  if (!namesSteps(session)) return "";
+  if (session.status === "stopped") return `Stopped at ${stepText(session)}`;
+  const steps = stepsText(session);
+  return session.duration_s === null ? `${steps} steps trained` : `${steps} steps in ${duration(session.duration_s)}`;
+}
+
+/**
+ * Whether the sentence about a run without a reason says how many steps were trained.
+ * @param {SessionRow} session
+ */
+const namesSteps = (session) => ["completed", "stopped"].includes(session.status) && stepsText(session) !== "";
+
+/**
+ * "step 320 of 960" for a run that has ended, "" if its sentence says so already or the steps are not known.
+ * @param {SessionRow} session
+ */
+export function endedAtStep(session) {
+  if (session.is_live) return "";
+  const isNamed = session.origin !== "copy" && (session.reason ? session.reason_names_step : namesSteps(session));
+  return isNamed ? "" : stepText(session);
 }

@@ -189,15 +189,12 @@
  * The answer to an event of the form (form_events.py). A part that is null does not change the page and is left out.
  *
  * request: the number of the event. kept: the number of the last edit that is saved. patch: {field: [value that was sent, new value]}.
- * source: [slug that was sent, new slug] of the run whose images the form shows, "" for the draft's own. steps: left out if unknown.
- * images: the number of images that steps is computed from. errors: if null, the event does not check the form, and only message or
- * notice is shown. time: how long the steps take, "" if that is not known. time_note: what it is based on. details:
- * the lists that belong to errors, by field. checking: the trainer has not checked the settings yet that only it can check, which the
- * event "check" does.
+ * source: [slug that was sent, new slug] of the run whose images the form shows, "" for the draft's own. checks: null if the event does
+ * not check the form, and only message or notice is shown; the page gets its fields beside the others.
  * @typedef {object} FormAnswer
  * @property {number} request
  * @property {"restore" | "typed" | "model" | "images" | "open" | "fresh" | "apply_template" | "save_template" | "start" | "reset" | "put_back" | "check" | ""} kind
- * @property {Record<string, [any, any]>} patch
+ * @property {Record<string, [string | boolean | null, string | boolean | null]>} patch
  * @property {[string, string]} source
  * @property {number | null} [kept]
  * @property {string | null} [model]
@@ -205,23 +202,47 @@
  * @property {boolean | null} [reload_images]
  * @property {string | null} [message]
  * @property {string | null} [notice]
- * @property {Record<string, string> | null} [errors]
- * @property {Record<string, Detail[]> | null} [details]
- * @property {Record<string, string> | null} [notes]
- * @property {FormLine[] | null} [lines]
- * @property {ChangedSetting[] | null} [changed]
- * @property {string | null} [trigger]
- * @property {number | null} [images]
- * @property {number | null} [steps]
- * @property {string | null} [explain]
- * @property {string | null} [time]
- * @property {string | null} [time_note]
- * @property {string | null} [command]
- * @property {string | null} [toml]
- * @property {boolean | null} [pressed]
- * @property {boolean | null} [checking]
  * @property {TakenName | null} [taken]
  * @property {StartedRun | null} [started]
+ * @property {Record<string, string>} [errors]
+ * @property {Record<string, Detail[]>} [details]
+ * @property {Record<string, string>} [notes]
+ * @property {FormLine[]} [lines]
+ * @property {ChangedSetting[]} [changed]
+ * @property {string} [trigger]
+ * @property {number} [images]
+ * @property {number | null} [steps]
+ * @property {string} [explain]
+ * @property {string} [time]
+ * @property {string} [time_note]
+ * @property {string} [command]
+ * @property {string} [toml]
+ * @property {boolean} [pressed]
+ * @property {boolean} [checking]
+ */
+
+/**
+ * What is shown beside the form's fields: errors by field, the lists that belong to them, the results of all checks, steps and time.
+ *
+ * images: the number of images that steps is computed from; steps is null if it is unknown, time "" if nothing is known about it.
+ * time_note: what time is based on. pressed: it answers a click on Start. checking: the trainer has not checked the settings yet that
+ * only it can check, which the event "check" does.
+ * @typedef {object} FormChecks
+ * @property {Record<string, string>} errors
+ * @property {Record<string, Detail[]>} details
+ * @property {Record<string, string>} notes
+ * @property {FormLine[]} lines
+ * @property {ChangedSetting[]} changed
+ * @property {string} trigger
+ * @property {number} images
+ * @property {number | null} steps
+ * @property {string} explain
+ * @property {string} time
+ * @property {string} time_note
+ * @property {string} command
+ * @property {string} toml
+ * @property {boolean} pressed
+ * @property {boolean} checking
  */
 
 /**
@@ -481,20 +502,20 @@
  * @property {string} seen
  * @property {boolean} is_missing
  * @property {SessionRow | null} session
- * @property {RunFacts | null} facts
+ * @property {RunSummary | null} facts
  * @property {SampleMatrix | null} samples
  * @property {LoraFiles | null} files
  * @property {SettingRow[] | null} settings
  * @property {HistoryVersion[] | null} history
  * @property {MonitorState | null} monitor
- * @property {RunEnding | null} ending
+ * @property {RunOutcome | null} ending
  * @property {LogPart | null} log
  * @property {CurvePoints | null} curve
  */
 
 /**
  * Why a run ended before its last step, and what to do: the cause as a title, the reason as a sentence, lines of the log that show it.
- * @typedef {object} RunEnding
+ * @typedef {object} RunOutcome
  * @property {string} title
  * @property {string} reason
  * @property {string} exit
@@ -507,15 +528,14 @@
  *
  * use says with which programs its LoRA works, "" if that is not known.
  *
- * queued_at is null if the run did not wait, began_at if its trainer has not been started; parent is the run that it was made from, "" for none.
+ * queued_at is null if the run did not wait; parent is the run that it was made from, "" for none.
  * can_train_further is true if the run is completed and has a checkpoint to continue from with more epochs.
- * @typedef {object} RunFacts
+ * @typedef {object} RunSummary
  * @property {string} model
  * @property {string} use
  * @property {string} trigger
  * @property {number} num_images
  * @property {number | null} queued_at
- * @property {number | null} began_at
  * @property {number | null} trained_s
  * @property {string} parent
  * @property {boolean} can_train_further
@@ -589,7 +609,8 @@
 /**
  * A run as a row of a list. began says what `started` is the time of; progress has the trainer's last known figures.
  *
- * name is the one that is shown and tells the run from others. parent is the slug of the run that it was made from. duration_s is that of
+ * step is the last one that was trained, and reason_names_step is true if the reason has it. name is the one that is shown and tells the run
+ * from others. parent is the slug of the run that it was made from. duration_s is that of
  * all attempts together; while it runs, it counts from
  * duration_from: the start of the attempt, less the duration of the earlier ones. lora is the address of the trained LoRA. is_live is true
  * while the run trains, starts or waits. stop_text says what a stop, or an immediate stop, does now, "" if its next step is another.
@@ -613,7 +634,9 @@
  * @property {boolean} checkpointing
  * @property {boolean} monitoring
  * @property {ProgressFigures} progress
+ * @property {number | null} step
  * @property {number | null} total_steps
+ * @property {boolean} reason_names_step
  * @property {number | null} duration_s
  * @property {number} attempt
  * @property {number | null} duration_from

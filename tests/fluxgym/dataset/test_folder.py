@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from fluxgym.contract.image_formats import FORMATS
-from fluxgym.dataset.folder import CaptionRules, ImageFolder, copy_for_training, copy_into, safe_name, sizes
+from fluxgym.contract.images.formats import FORMATS
+from fluxgym.dataset.folder import CaptionRules, ImageFolder, copy_for_training, copy_into
+from fluxgym.dataset.folder_index import FolderIndex
 from fluxgym.errors import DatasetError
 from tests.support.photos import write_cats
 
@@ -100,21 +101,6 @@ def test_add_of_a_truncated_image_names_it(folder, tmp_path):
         folder.add(path, name)
 
 
-@pytest.mark.parametrize(
-    ("name", "safe"),
-    [("../../etc/x.png", "x.png"), ("C:\\x\\y.png", "y.png"), (".hidden.png", "hidden.png"), ("a\0b.png", "ab.png"), ("猫.png", "猫.png")],
-)
-def test_file_name_is_made_safe(name, safe):
-    assert safe_name(name) == safe
-
-
-def test_long_file_name_is_shortened_and_an_empty_one_refused():
-    assert len(safe_name("é" * 400 + ".png").encode()) <= 200
-    assert safe_name("é" * 400 + ".png").endswith(".png")
-    with pytest.raises(DatasetError):
-        safe_name("../")
-
-
 def test_copy_has_its_own_captions(folder, tmp_path):
     folder.add(*upload(tmp_path, "a.png"))
     folder.add(*upload(tmp_path, "b.png"))
@@ -131,7 +117,7 @@ def test_copy_of_linked_images_copies_their_data(folder, tmp_path):
     (tmp_path / "links").mkdir()
     (tmp_path / "links" / "a.png").symlink_to("../dataset/a.png")
     assert copy_into(tmp_path / "links", tmp_path / "far" / "away" / "run") == 1
-    assert list(sizes(tmp_path / "far" / "away" / "run")) == [(40, 30)]
+    assert list(FolderIndex(tmp_path / "far" / "away" / "run").sizes()) == [(40, 30)]
 
 
 def test_captions_of_another_extension_are_stored_as_txt(folder, tmp_path):
@@ -242,11 +228,6 @@ def test_an_upload_whose_name_no_file_can_have_is_named_with_the_remedy(name, wo
         folder.add(source, name)
     assert str(caught.value) == words
     assert (sorted(folder.path.iterdir()) if folder.path.is_dir() else []) == before
-
-
-@pytest.mark.parametrize("name", ["console.png", "com.png", "nul_.txt", "aux-1.png", "a.con.png"])
-def test_names_that_windows_does_not_reserve_are_accepted(name):
-    assert safe_name(name) == name
 
 
 @pytest.mark.parametrize("name", ["a\x07.txt", "./.a.txt", "a\u2028.txt", " a.txt"])

@@ -2,7 +2,7 @@
 
 import pytest
 
-from fluxgym.planning.plan import plan_unchecked
+from fluxgym.planning.plan import plan
 from tests.support.photos import write_cats
 from tests.support.small_world import small_world, state
 
@@ -12,7 +12,7 @@ def fixture_problems(tmp_path):
     world, images = small_world(tmp_path), write_cats(tmp_path / "images")
 
     def problems(level, **changes):
-        planned = plan_unchecked(state(**changes), images, world)
+        planned = plan(state(**changes), images, world)
         return [(problem.field, problem.message) for problem in planned.problems if problem.level == level]
 
     return problems

@@ -5,9 +5,9 @@ import pytest
 from fluxgym.config.defaults import DEFAULTS
 from fluxgym.config.settings import TrainConfig
 from fluxgym.errors import Level
-from fluxgym.planning.checks import Findings
 from fluxgym.planning.plan import plan
 from fluxgym.planning.sample_times import SampleInterval, report_sample_times
+from fluxgym.planning.start_checks import Findings
 from tests.support.photos import write_cats
 from tests.support.small_world import small_world, state
 

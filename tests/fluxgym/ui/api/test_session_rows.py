@@ -108,3 +108,13 @@ def test_a_running_run_says_what_it_does_besides_training(settings, line, text):
 def test_every_status_and_phase_has_words():
     assert set(STATUS_WORDS) == set(SHAPES) == set(Status)
     assert set(PHASE_TEXTS) == set(Phase) - {Phase.TRAINING}
+
+
+@pytest.mark.parametrize(
+    ("reason", "expected"), [("Stopped by you at step 410 of 1200.", True), ("Stopped by you at step 41 of 120.", False), ("", False)]
+)
+def test_a_row_has_its_steps_as_numbers_and_knows_whether_its_reason_names_them(settings, reason, expected):
+    run = make_run(settings.outputs, status="stopped", reason=reason)
+    run.progress.write_text('{"time": 1.0, "attempt": 1, "phase": "training", "step": 410, "total_steps": 1200}\n')
+    row = row_of(settings, run)
+    assert (row.step, row.total_steps, row.reason_names_step) == (410, 1200, expected)

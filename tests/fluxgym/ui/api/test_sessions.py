@@ -3,11 +3,13 @@
 import json
 import os
 import time
+from dataclasses import asdict
 
 import pytest
 
 from fluxgym.contract.codes import Status
-from fluxgym.errors import NamesCode
+from fluxgym.errors import ModelError, NamesCode
+from fluxgym.models.catalog import find_files
 from fluxgym.runs.process_identity import identify
 from fluxgym.runs.snapshot import RunSnapshot
 from fluxgym.runs.state import read_state, update_state
@@ -15,9 +17,11 @@ from fluxgym.sessions.history import save_version
 from fluxgym.sessions.index import SessionIndex
 from fluxgym.sessions.listing import list_sessions
 from fluxgym.sessions.resume import resume_preview
+from fluxgym.ui.api.session_actions import ActionRoutes
 from fluxgym.ui.api.sessions import PAGE_SIZE, SessionRoutes
 from tests.support.api import error, router_client, value
 from tests.support.checkpoint_files import write_checkpoint_files
+from tests.support.photos import write_cats
 from tests.support.runs import make_run, record_processes
 from tests.support.small_world import small_world
 
@@ -31,7 +35,7 @@ def settings(tmp_path):
 @pytest.fixture
 def client(settings):
     """Return a client of the routes."""
-    return router_client([SessionRoutes(settings, SessionIndex(settings.outputs)).router])
+    return router_client([SessionRoutes(settings, SessionIndex(settings.outputs)).router, ActionRoutes(settings).router])
 
 
 def rows(client):
@@ -114,16 +118,8 @@ def test_every_column_sorts_in_both_directions_and_the_unknown_is_last(client, s
         run = stopped(settings, name, status=status, lora_name=lora_name, base_model=model, timestamp=1000 - number)
         if step is not None:
             run.progress.write_text(json.dumps({"time": 1.0, "phase": "training", "step": step, "total_steps": 9, "loss": loss}) + "\n")
-            end = {
-                "run_id": "x",
-                "attempt": 1,
-                "status": status,
-                "reason": "",
-                "reason_code": "",
-                "started_at": 10,
-                "ended_at": 10 + duration,
-            }
-            run.exit.write_text(json.dumps(end))
+            end = {"run_id": "x", "attempt": 1, "status": status, "reason": "", "reason_code": ""}
+            run.exit.write_text(json.dumps(end | {"started_at": 1000 - number, "ended_at": 1000 - number + duration}))
     assert slugs(client, sort=sort, descending=False) == ascending
     unknown = [name for name in ascending if (name == "b" and sort in ("steps", "loss", "duration")) or (name == "a" and sort == "model")]
     known = [name for name in ascending if name not in unknown]
@@ -178,12 +174,15 @@ def test_resume_is_offered_where_it_can_be_done(client, settings):
 def test_a_resume_without_the_model_files_lists_them_with_sizes_and_addresses(client, settings):
     run = stopped(settings, "cat", base_model="flux-dev")
     write_checkpoint(run, 4)
+    write_cats(run.dataset, count=1)
     refused = client.post("sessions/cat/resume", json={})
     assert error(refused, 400)
     answer = refused.json()["error"]
     assert (answer["code"], answer["field"]) == ("ModelError", "base_model")
-    assert len(answer["details"]) == 6
-    assert all("B" in each["text"] and each["address"].startswith("https://") for each in answer["details"][:1])
+    with pytest.raises(ModelError) as caught:
+        find_files("flux-dev", settings.models)
+    assert answer["details"] == [asdict(detail) for detail in caught.value.details]
+    assert any("GB" in each["text"] and each["address"].startswith("https://") for each in answer["details"])
 
 
 def test_resume_is_refused_with_a_code_to_which_the_user_can_agree(client, settings, monkeypatch):
