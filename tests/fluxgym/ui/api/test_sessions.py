@@ -194,7 +194,7 @@ def test_resume_is_refused_with_a_code_to_which_the_user_can_agree(client, setti
             raise NamesCode("cat runs the Python module “evil” (optimizer_type).")
         return run
 
-    monkeypatch.setattr("fluxgym.ui.api.sessions.resume", needs_consent)
+    monkeypatch.setattr("fluxgym.ui.api.session_actions.resume", needs_consent)
     stopped(settings, "cat")
     refused = client.post("sessions/cat/resume", json={})
     assert (refused.status_code, refused.json()["error"]["code"]) == (409, "NamesCode")
