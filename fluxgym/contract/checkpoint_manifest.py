@@ -6,6 +6,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
+from fluxgym.contract.files import CHECKPOINT_FILES
 from fluxgym.contract.progress import NUMBER_LIMIT, is_number
 from fluxgym.contract.regular_files import open_regular
 
@@ -112,6 +113,11 @@ class FileFault(StrEnum):
 
     MISSING = "missing"
     CHANGED = "changed"
+
+
+def find_unlisted(manifest: Manifest) -> str:
+    """Return the first file of every checkpoint that a manifest does not list, so that nothing would check it; "" if it lists all."""
+    return next((name for name in CHECKPOINT_FILES if name not in manifest.files), "")
 
 
 def find_fault(folder: Path, manifest: Manifest, *, verify: bool) -> tuple[str, FileFault] | None:

@@ -10,6 +10,7 @@ from fluxgym.contract.images.formats import FORMATS
 IMAGE_EXTENSIONS = tuple(extension for image_format in FORMATS for extension in image_format.extensions)
 _EXTENSIONS = frozenset(IMAGE_EXTENSIONS)
 MAX_NAME_BYTES = 255
+RESERVED_NAMES = frozenset(("con", "prn", "aux", "nul", *(f"{port}{number}" for port in ("com", "lpt") for number in range(1, 10))))
 EXIF_ORIENTATION = 0x0112
 EXIF_SIDEWAYS = (5, 6, 7, 8)  # orientations that swap width and height
 
@@ -29,6 +30,11 @@ def is_portable_name(name: str) -> bool:
     """Return True if a file of this name can be exported and imported: Start accepts only images with such names."""
     is_plain = not name.startswith(".") and "\\" not in name and all(map(is_name_character, name))
     return is_plain and len(name.encode("utf-8", "surrogateescape")) <= MAX_NAME_BYTES
+
+
+def is_reserved_name(name: str) -> bool:
+    """Return True for a name that Windows and its drives in WSL2 take for a device, whatever follows its first dot: con.png, LPT1.a.txt."""
+    return name.split(".")[0].rstrip().lower() in RESERVED_NAMES
 
 
 def upright_size(size: tuple[int, int], image_format: str | None, read_orientation: Callable[[], object]) -> tuple[int, int]:

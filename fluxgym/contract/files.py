@@ -44,6 +44,8 @@ OPTIMIZER_JSON = "optimizer.json"
 SCHEDULER = "scheduler.json"
 TRAIN_STATE = "train_state.json"  # kohya's states have a file of this name, too
 
+CHECKPOINT_FILES = (NETWORK, OPTIMIZER_JSON, SCHEDULER, TRAIN_STATE)  # those that every checkpoint has
+
 # Inside a state of kohya's trainer
 KOHYA_NETWORKS = (NETWORK, "pytorch_model.bin")
 KOHYA_OPTIMIZER = "optimizer.bin"

@@ -16,8 +16,9 @@ from fluxgym.contract.kohya_folders import KohyaFolder, clear_folders, common_cl
 from fluxgym.contract.limits import MAX_CAPTION_BYTES
 from fluxgym.contract.regular_files import UnsafeFile, read_regular
 from fluxgym.contract.wording import listed
-from fluxgym.dataset.folder import free_stem, refusal_of, short_stem
-from fluxgym.dataset.folder_index import images_among, is_folder, scan
+from fluxgym.dataset.file_names import free_stem, short_stem
+from fluxgym.dataset.folder import refusal_of
+from fluxgym.dataset.folder_index import images_among, is_folder, not_files_among, scan
 from fluxgym.errors import DatasetError
 from fluxgym.runs.storage_errors import storage_error
 
@@ -47,7 +48,8 @@ def flat_folder(folder: Path) -> Iterator[FlatFolder]:
         StorageError: If the folder cannot be read, or the temporary one cannot be written.
         DatasetError: If a caption is not a regular file, or is too large.
     """
-    kohya = () if images_among(scan(folder)) else clear_folders(_subfolders(folder))
+    entries = scan(folder)
+    kohya = () if images_among(entries) else clear_folders(_subfolders(folder))
     if not kohya:
         yield FlatFolder(path=folder)
         return
@@ -57,18 +59,21 @@ def flat_folder(folder: Path) -> Iterator[FlatFolder]:
             _gather(sources, Path(path))
         except OSError as error:
             raise storage_error(error, Path(path)) from error
-        yield FlatFolder(path=Path(path), kohya=kohya, notes=tuple(_left_out(sources)))
+        yield FlatFolder(path=Path(path), kohya=kohya, notes=tuple(_left_out(sources, not_files_among(entries))))
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Source:
-    """One of kohya's folders: its images in order, the caption files of each, all of its files that are not folders, and images inside folders."""
+    """One of kohya's folders: its images in order, the caption files of each, and its other files; what is in folders inside, and what has an
+    image's name without being a file.
+    """
 
     path: Path
     images: tuple[str, ...]
     captions: Mapping[str, tuple[str, ...]]
     files: tuple[str, ...]
     subfolders: Mapping[str, int]
+    not_files: tuple[str, ...]
 
     @classmethod
     def of(cls, path: Path) -> "_Source":
@@ -80,7 +85,9 @@ class _Source:
         pairs = [pair_captions(files, extension).of for extension in extensions]
         images = tuple(sorted(images_among(entries)))
         captions = {image: tuple(of[image] for of in pairs if image in of) for image in images}
-        return cls(path=path, images=images, captions=captions, files=files, subfolders=_subfolders(path))
+        return cls(
+            path=path, images=images, captions=captions, files=files, subfolders=_subfolders(path), not_files=not_files_among(entries)
+        )
 
 
 def _subfolders(folder: Path) -> Mapping[str, int]:
@@ -120,8 +127,9 @@ def _put_captions(source: _Source, image: str, target: Path) -> None:
         target.with_name(f"{target.name}{CAPTION}").touch()
 
 
-def _left_out(sources: Sequence[_Source]) -> Iterator[str]:
-    """Yield a message for each group of files that is left out; the names are those in the folder of kohya's folders."""
+def _left_out(sources: Sequence[_Source], beside: Sequence[str]) -> Iterator[str]:
+    """Yield a message for each group of files that is left out; the names are those in the folder of kohya's folders, `beside` is in itself."""
+    not_files = [*beside, *(f"{source.path.name}/{name}" for source in sources for name in source.not_files)]
     unused: list[str] = []
     left_out: list[str] = []
     captions: dict[str, str] = {}
@@ -134,7 +142,9 @@ def _left_out(sources: Sequence[_Source]) -> Iterator[str]:
         captions |= dict.fromkeys(source.images, "")
         subfolders |= {f"{source.path.name}/{name}": number for name, number in source.subfolders.items()}
     pairing = Pairing(of={}, unused=tuple(unused), left_out=tuple(left_out))
-    yield from notes(FolderSummary(captions=captions, pairing=pairing, subfolders=subfolders), extension=CAPTION)
+    yield from notes(
+        FolderSummary(captions=captions, pairing=pairing, subfolders=subfolders, not_files=tuple(not_files)), extension=CAPTION
+    )
 
 
 def settings_of(kohya: Sequence[KohyaFolder]) -> dict[str, Any]:

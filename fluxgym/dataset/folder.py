@@ -2,20 +2,19 @@
 
 import os
 import shutil
-import unicodedata
-from collections.abc import Callable, Iterable, Mapping, Set
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from itertools import count
 from pathlib import Path
 from typing import NamedTuple
 
 from fluxgym.contract.caption_files import CAPTION, caption_name, control_character, decode_caption, trained_text
 from fluxgym.contract.dataset_notes import undecodable_message
-from fluxgym.contract.dataset_rules import is_image_name, is_name_character, is_portable_name
+from fluxgym.contract.dataset_rules import is_image_name, is_portable_name
 from fluxgym.contract.images.formats import EXTENSIONS_TEXT
 from fluxgym.contract.limits import MAX_CAPTION_BYTES
 from fluxgym.contract.regular_files import UnsafeFile, copy_regular, read_regular
+from fluxgym.dataset.file_names import free_stem, safe_name, shown_name, stems_of, without_folders
 from fluxgym.dataset.folder_index import (
     MAX_CAPTION,
     Captions,
@@ -34,7 +33,6 @@ from fluxgym.runs.disk_space import ensure_free_space
 from fluxgym.runs.locks import file_lock
 from fluxgym.runs.storage_errors import storage_error
 
-MAX_NAME_BYTES = 200
 BUSY_S = 60.0  # another tab may be copying thousands of images
 
 
@@ -145,23 +143,24 @@ class ImageFolder:
         """Move an image or caption file into the folder and return its new name; prepare is called once the file is known to be valid.
 
         An image whose stem another image has gets a number; an image with the name of another one replaces it, unless the names became
-        equal only because FluxGym changed this one.
+        equal only because FluxGym changed this one. The same holds for captions, which are refused instead of getting a number.
 
         Raises:
-            DatasetError: If the file is neither an image nor a caption, is damaged, or is not UTF-8; the message names it.
+            DatasetError: If the file is neither an image nor a caption, is damaged, is not UTF-8 or would replace another caption; the
+                message names it.
         """
         given, name = name, safe_name(name)
         if Path(name).suffix.lower() == CAPTION:
             self._check_caption(source, name)
             prepare()
             with self.changing():
-                return self._move(source, self._free_caption(name))
+                return self._move(source, self._free_caption(source, name, without_folders(given)))
         if not is_image_name(name):
             raise DatasetError(f"{name} is neither an image nor a .txt caption; use {EXTENSIONS_TEXT}.", field="images")
         self._check_image(source, name)
         prepare()
         with self.changing():
-            return self._move(source, self._free(name, may_replace=name == _without_folders(given)))
+            return self._move(source, self._free(name, may_replace=name == without_folders(given)))
 
     def remove(self, name: str) -> None:
         """Remove an image and its caption, unless another image has the same caption."""
@@ -189,11 +188,21 @@ class ImageFolder:
         taken = {Path(other).stem for other in self.names() if not (may_replace and other == name)}
         return free_stem(Path(name).stem, taken) + Path(name).suffix
 
-    def _free_caption(self, name: str) -> str:
-        """Return the plain name of a caption file such as a.png.txt, or its own name if there is a caption of the plain one."""
+    def _free_caption(self, source: Path, name: str, given: str) -> str:
+        """Return the plain name of a caption file such as a.png.txt, or its own name if there is a caption of the plain one.
+
+        Raises:
+            DatasetError: If another caption has that name, which is not the given one, and another content.
+        """
         plain = caption_name(name)
-        unchanged = Path(name).stem + CAPTION
-        return unchanged if unchanged != plain and (self.path / plain).exists() else plain
+        own = Path(name).stem + CAPTION
+        free = own if own != plain and (self.path / plain).exists() else plain
+        if free != given and (self.path / free).exists() and _content(source) != _content(self.path / free):
+            raise DatasetError(
+                f"“{shown_name(given)}” would be stored as {free}, which is another caption here; rename it and its image, and add both again.",
+                field="images",
+            )
+        return free
 
     def _move(self, source: Path, name: str) -> str:
         try:
@@ -223,23 +232,6 @@ def check_caption_length(name: str, length: int) -> None:
         raise DatasetError(f"The caption of {name} is longer than {MAX_CAPTION} characters.", field="images")
 
 
-def stems_of(names: Iterable[str]) -> set[str]:
-    """Return the stems of image names: images with one stem share a caption."""
-    return {Path(name).stem for name in names}
-
-
-def free_stem(stem: str, taken: Set[str]) -> str:
-    """Return a stem that is not taken, with a number if necessary."""
-    return next(free for number in count(1) if (free := stem if number == 1 else f"{stem}-{number}") not in taken)
-
-
-def short_stem(stem: str, suffix: str) -> str:
-    """Return a stem cut so that it has at most MAX_NAME_BYTES with its suffix."""
-    while stem and len(os.fsencode(stem + suffix)) > MAX_NAME_BYTES:
-        stem = stem[:-1]
-    return stem
-
-
 def _remove(path: Path) -> None:
     """Remove a file.
 
@@ -248,25 +240,6 @@ def _remove(path: Path) -> None:
     """
     if error := remove_file(path):
         raise storage_error(error, path) from error
-
-
-def _without_folders(name: str) -> str:
-    return name.replace("\\", "/").rsplit("/", 1)[-1]
-
-
-def safe_name(name: str) -> str:
-    """Return a file name without folders, control characters and leading dots.
-
-    Raises:
-        DatasetError: If the result is empty.
-    """
-    plain = unicodedata.normalize("NFC", _without_folders(name))
-    plain = "".join(filter(is_name_character, plain)).strip().lstrip(".")
-    suffix = Path(plain).suffix
-    stem = short_stem(Path(plain).stem, suffix)
-    if not stem:
-        raise DatasetError(f"“{name[:80]}” is not a valid file name.", field="images")
-    return stem + suffix
 
 
 @dataclass(frozen=True, kw_only=True)

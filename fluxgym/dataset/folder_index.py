@@ -223,7 +223,7 @@ class FolderIndex:
             return self._digests[file]
 
         equal = equal_files({name: file.size for name, file in files.items()}, digest)
-        return _Extras(equal=equal, subfolders=_subfolders(self._path), not_files=_not_files(entries))
+        return _Extras(equal=equal, subfolders=_subfolders(self._path), not_files=not_files_among(entries))
 
     def _read_names(self) -> tuple[str, ...]:
         return tuple(sorted(images_among(scan(self._path))))
@@ -324,7 +324,7 @@ def images_among(entries: dict[str, os.DirEntry[str]]) -> dict[str, os.DirEntry[
     return {name: entry for name, entry in entries.items() if is_image_name(name) and _is_file(entry)}
 
 
-def _not_files(entries: dict[str, os.DirEntry[str]]) -> tuple[str, ...]:
+def not_files_among(entries: dict[str, os.DirEntry[str]]) -> tuple[str, ...]:
     """Return the names of entries that have an image's name and are not files: folders, pipes, devices, links that lead nowhere."""
     return tuple(sorted(name for name, entry in entries.items() if is_image_name(name) and not _is_file(entry)))
 

@@ -8,6 +8,8 @@ from PIL import Image, ImageOps
 from fluxgym.contract.images.reader import open_image, rgb_on_white, size_as_seen
 from fluxgym.contract.images.worker_protocol import Action, ImageReply, Reply, WorkerLimits, read_size, run_worker
 
+# Measured with valid images of 12000x9000 pixels, the largest: a WebP takes 1.7 GB of address space, a progressive CMYK JPEG and an AVIF with
+# alpha 1.25 GB, a thumbnail of an RGBA PNG or TIFF 0.9 GB, an RGB PNG or JPEG 0.4 GB. HEIC and JPEG XL of that size were not measured.
 LIMITS = WorkerLimits(decode_bytes=2 << 30, cpu_s=60, niceness=10)
 JPEG_QUALITY = 85
 SMOOTH_MODES = ("L", "LA", "RGB", "RGBA", "CMYK", "YCbCr")  # those that Pillow reduces by averaging

@@ -14,7 +14,7 @@ from pathlib import Path
 from fluxgym.contract.caption_files import CAPTION
 from fluxgym.contract.limits import MAX_CAPTION_BYTES
 from fluxgym.contract.regular_files import copy_regular, read_regular
-from fluxgym.dataset.folder import free_stem, stems_of
+from fluxgym.dataset.file_names import free_stem, stems_of
 from fluxgym.errors import DatasetError, FluxGymError
 from fluxgym.runs.atomic_files import read_json, write_json
 from fluxgym.runs.path_checks import is_regular

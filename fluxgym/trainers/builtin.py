@@ -4,7 +4,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from fluxgym.contract.checkpoint_manifest import Manifest, find_fault, find_state_fault
+from fluxgym.contract.checkpoint_manifest import Manifest, find_fault, find_state_fault, find_unlisted
 from fluxgym.contract.files import MANIFEST, TRAIN_STATE
 from fluxgym.errors import Problem
 from fluxgym.runs.atomic_files import read_json
@@ -50,10 +50,10 @@ class BuiltinBackend:
         return script_command(sys.executable, Path(spec.trainer_dir), {**spec.options, **resume})
 
     def read_checkpoint(self, folder: Path, *, verify: bool) -> Checkpoint | None:
-        """Return a checkpoint if every file of its manifest exists and is complete; with verify, the hashes are computed too."""
+        """Return a checkpoint if its manifest has every required file, and all of them exist and are complete; with verify, the hashes are computed too."""
         try:
             manifest = Manifest.from_json(read_json(folder / MANIFEST))
-            if find_fault(folder, manifest, verify=verify) is not None or not _has_sound_state(folder, manifest):
+            if find_unlisted(manifest) or find_fault(folder, manifest, verify=verify) or not _has_sound_state(folder, manifest):
                 return None
             written_at = (folder / MANIFEST).stat().st_mtime
         except (OSError, ValueError) as error:
@@ -71,4 +71,4 @@ class BuiltinBackend:
 
 def _has_sound_state(folder: Path, manifest: Manifest) -> bool:
     """Return True if the trainer will accept the values of a checkpoint's train_state.json."""
-    return TRAIN_STATE not in manifest.files or not find_state_fault(read_json(folder / TRAIN_STATE), manifest)
+    return not find_state_fault(read_json(folder / TRAIN_STATE), manifest)

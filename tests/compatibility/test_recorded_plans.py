@@ -85,7 +85,7 @@ def with_refused_split(part: Any, state: dict[str, Any]) -> Any:
 def without_hint(message: str) -> str:
     """Return a message without what is newer than the record: how to write the number, and which of two reasons a text is refused for."""
     for reason in (r"is too long: it has [\d,]+ characters, and at most 20,000 are possible", "holds a character that files cannot hold"):
-        message = re.sub(f"(?<! or )(?<!name ){reason}", "is too long or holds a character that files cannot hold", message)
+        message = re.sub(f"(?<! or )(?<!setting's name ){reason}", "is too long or holds a character that files cannot hold", message)
     for name in ADVANCED_FIELDS:
         message = re.sub(f"^{re.escape(SETTINGS[name].label)} (?=needs|must|cannot)", f"The advanced setting “{name}” ", message)
     return re.sub(r" Use a point: [\d.]+\.$", "", message)

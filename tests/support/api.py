@@ -41,7 +41,7 @@ def error(response: Response, status: int) -> str:
     assert response.status_code == status, response.text
     answer = response.json()
     assert set(answer) == {"error"}
-    assert set(answer["error"]) == {"message", "field", "code"}
+    assert set(answer["error"]) == {"message", "field", "code", "details"}
     message = answer["error"]["message"]
     assert isinstance(message, str)
     return message

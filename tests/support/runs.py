@@ -1,6 +1,6 @@
 """Runs under a real supervisor whose trainer is a small, possibly hostile program."""
 
-import hashlib
+import inspect
 import json
 import os
 import subprocess
@@ -17,24 +17,28 @@ from fluxgym.runs.paths import RunPaths
 from fluxgym.runs.process_identity import ProcessIdentity, ProcessRecord, identify, write_record
 from fluxgym.runs.state import create_state
 from fluxgym.runs.ticket import Ticket
+from tests.support.checkpoint_files import write_checkpoint_files
 
-PRELUDE = """
+PRELUDE = (
+    f"""
 import json, os, signal, struct, sys, time
+{inspect.getsource(write_checkpoint_files)}
+"""
+    + """
 folder, name = sys.argv[1], sys.argv[2]
 def progress(step, total=4, **more):
     line = dict(time=time.time(), attempt=int(os.environ["FLUXGYM_ATTEMPT"]), step=step, total_steps=total, **{"phase": "training", **more})
     with open(f"{folder}/progress.jsonl", "a") as file: file.write(json.dumps(line) + "\\n")
 def done(step=4, total=4): progress(step, total, phase="done")
 def state(step):
-    checkpoint = f"{folder}/{name}-step{step:08d}-state"
-    os.makedirs(checkpoint)
-    json.dump({"files": {}, "step": step, "epoch": 0, "total_steps": 4, "run_id": ""}, open(f"{checkpoint}/manifest.json", "w"))
+    write_checkpoint_files(f"{folder}/{name}-step{step:08d}-state", step=step)
 def lora(values=(1.0, 2.0), cut=0):
     data = struct.pack(f"<{len(values)}f", *values)
     head = json.dumps({"a.lora_up.weight": {"dtype": "F32", "shape": [len(values)], "data_offsets": [0, len(data)]}}).encode()
     whole = struct.pack("<Q", len(head)) + head + data
     with open(f"{folder}/{name}.safetensors", "wb") as file: file.write(whole[:len(whole) - cut])
 """
+)
 STOPPABLE_TRAINER = """
 signal.signal(signal.SIGTERM, lambda *_: (progress(3), state(3), sys.exit(143)))
 progress(2); open(f"{folder}/ready", "w"); time.sleep(60)
@@ -121,10 +125,7 @@ def state_of(run: RunPaths) -> dict:
 def write_checkpoint(run: RunPaths, name: str, step: int, *, data: bytes = b"weights") -> Path:
     """Write a complete checkpoint of the built-in trainer and return its folder."""
     folder = run.folder / name
-    folder.mkdir()
-    (folder / "model.safetensors").write_bytes(data)
-    files = {"model.safetensors": {"bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}}
-    (folder / "manifest.json").write_text(json.dumps({"files": files, "step": step, "epoch": 1, "total_steps": 90, "run_id": "x"}))
+    write_checkpoint_files(folder, step=step, epoch=1, total_steps=90, data=data, run_id="x")
     return folder
 
 

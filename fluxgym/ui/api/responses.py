@@ -16,7 +16,7 @@ from fastapi.routing import APIRoute
 from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse, Response
 
-from fluxgym.errors import AlreadyRunning, FluxGymError, NameTaken, SessionError, SessionNotFound, StorageError, TooLarge
+from fluxgym.errors import AlreadyRunning, Detail, FluxGymError, NameTaken, SessionError, SessionNotFound, StorageError, TooLarge
 from fluxgym.runs.storage_errors import storage_error
 
 logger = logging.getLogger(__name__)
@@ -38,11 +38,15 @@ STATUSES: tuple[tuple[type[FluxGymError], HTTPStatus], ...] = (
 
 @dataclass(frozen=True, kw_only=True)
 class ErrorText:
-    """One error message for the user; field is the form field that it is about, code the name of the error's class."""
+    """One error message for the user; field is the form field that it is about, code the name of the error's class.
+
+    details are the list that belongs to the message, such as the model files that are missing, with their sizes and addresses.
+    """
 
     message: str
     field: str | None = None
     code: str = ""
+    details: tuple[Detail, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,7 +66,8 @@ UNCHANGED: dict[int | str, dict[str, Any]] = {HTTPStatus.NO_CONTENT: {"descripti
 def refusal(error: FluxGymError) -> JSONResponse:
     """Return the answer to a request that failed with a user's error."""
     status = next((status for kind, status in STATUSES if isinstance(error, kind)), HTTPStatus.BAD_REQUEST)
-    return error_response(str(error), status, field=error.field, code=type(error).__name__)
+    text = ErrorText(message=str(error), field=error.field, code=type(error).__name__, details=error.details)
+    return _response(text, status)
 
 
 def error_response(
@@ -74,7 +79,11 @@ def error_response(
     headers: Mapping[str, str] | None = None,
 ) -> JSONResponse:
     """Return an error answer with one message."""
-    return JSONResponse(asdict(ErrorAnswer(error=ErrorText(message=message, field=field, code=code))), status, headers)
+    return _response(ErrorText(message=message, field=field, code=code), status, headers)
+
+
+def _response(text: ErrorText, status: int, headers: Mapping[str, str] | None = None) -> JSONResponse:
+    return JSONResponse(asdict(ErrorAnswer(error=text)), status, headers)
 
 
 def add_error_handlers(app: FastAPI) -> None:

@@ -130,12 +130,13 @@ export const remove = (where, query = {}) => request("DELETE", `api/${where}`, {
 export const upload = (where, file, query = {}) => request("PUT", where, { body: file, query });
 
 /**
- * The sentence about an answer that is not a value, "" for one that is.
+ * The sentence about an answer that is not a value, with what belongs to it, such as missing files; "" for one that is.
  * @param {Answer<any>} answer
  */
 export function errorOf(answer) {
   if (answer.offline) return "Connection lost. Try again when the page has reconnected.";
-  return answer.error?.message ?? "";
+  const { message = "", details = [] } = answer.error ?? {};
+  return [message, details.map((each) => `${each.text} ${each.address}`.trim()).join("; ")].filter(Boolean).join(" ");
 }
 
 /**

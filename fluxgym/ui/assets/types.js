@@ -154,10 +154,13 @@
 
 /**
  * One error message for the user; field is the form field that it is about, code the name of the error's class.
+ *
+ * details are the list that belongs to the message, such as the model files that are missing, with their sizes and addresses.
  * @typedef {object} ErrorText
  * @property {string} message
  * @property {string | null} field
  * @property {string} code
+ * @property {Detail[]} details
  */
 
 /**

@@ -16,7 +16,7 @@ from safetensors import SafetensorError
 from torch import Tensor
 from torch.optim.lr_scheduler import LRScheduler
 
-from fluxgym.contract.checkpoint_manifest import FileFault, Manifest, digest, find_fault, find_state_fault
+from fluxgym.contract.checkpoint_manifest import FileFault, Manifest, digest, find_fault, find_state_fault, find_unlisted
 from fluxgym.contract.files import (
     LORA_ENDING,
     MANIFEST,
@@ -38,7 +38,6 @@ from networks.base import TrainedNetwork
 
 TENSOR = "__tensor__"
 MAX_JSON_BYTES = 256 << 20  # the skeleton of an optimizer's state
-ALWAYS = (NETWORK, OPTIMIZER_JSON, SCHEDULER, TRAIN_STATE)  # the files that every checkpoint has
 UNFIT = (KeyError, ValueError, TypeError, AttributeError, IndexError, SafetensorError)
 
 
@@ -103,8 +102,8 @@ def verify_checkpoint(folder: Path) -> None:
             raise _damaged(folder, f"it lacks {name}")
         case (name, _):
             raise _damaged(folder, f"{name} has changed since it was written")
-    if missing := [name for name in ALWAYS if name not in manifest.files]:
-        raise _damaged(folder, f"its manifest does not list {missing[0]}")
+    if missing := find_unlisted(manifest):
+        raise _damaged(folder, f"its manifest does not list {missing}")
 
 
 def _damaged(folder: Path, fault: str) -> CheckpointError:

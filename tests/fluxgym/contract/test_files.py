@@ -34,7 +34,8 @@ def test_names_are_those_of_earlier_versions():
         "PRIVATE_FOLDER": ".run", "RUN_ID_VARIABLE": "FLUXGYM_RUN_ID", "ATTEMPT_VARIABLE": "FLUXGYM_ATTEMPT", "LORA_ENDING": ".safetensors",
         "STATE_ENDING": "-state", "PARTIAL_ENDING": ".partial", "MANIFEST": "manifest.json", "NETWORK": "model.safetensors",
         "OPTIMIZER": "optimizer.safetensors", "OPTIMIZER_JSON": "optimizer.json", "SCHEDULER": "scheduler.json",
-        "TRAIN_STATE": "train_state.json", "KOHYA_NETWORKS": ("model.safetensors", "pytorch_model.bin"), "KOHYA_OPTIMIZER": "optimizer.bin",
+        "TRAIN_STATE": "train_state.json", "CHECKPOINT_FILES": ("model.safetensors", "optimizer.json", "scheduler.json", "train_state.json"),
+        "KOHYA_NETWORKS": ("model.safetensors", "pytorch_model.bin"), "KOHYA_OPTIMIZER": "optimizer.bin",
         "KOHYA_SCHEDULER": "scheduler.bin", "KOHYA_RANDOM_STATES": "random_states_0.pkl", "KOHYA_POSITION": "fluxgym_place.json",
         "CACHE_FOLDER": ".fluxgym-cache", "LOGS_FOLDER": "logs", "ARCHIVED_TIME": "%Y%m%d-%H%M%S",
     }  # fmt: skip

@@ -1,12 +1,13 @@
 """Images in kohya's folders become one folder with their captions; any other folder stays as it is."""
 
 import os
+import socket
 
 import pytest
 from PIL import Image
 
 from fluxgym.contract.kohya_folders import clear_folders
-from fluxgym.dataset.flat_folder import flat_folder, repeats_message, settings_of, with_settings_of
+from fluxgym.dataset.flat_folder import flat_folder, settings_of, with_settings_of
 from fluxgym.dataset.folder import CaptionRules, copy_for_training
 from fluxgym.dataset.folder_index import FolderIndex
 from fluxgym.errors import DatasetError, StorageError
@@ -151,3 +152,19 @@ def test_folder_settings_fill_only_missing_state_values():
 def test_message_reports_found_and_used_settings(names, used, sentence):
     assert sentence in repeats_message(clear_folders(names), used)
     assert bool(sentence) == bool(repeats_message(clear_folders(names), used))
+
+
+def test_entries_of_kohyas_folders_that_are_not_files_are_named_and_do_not_block(tmp_path):
+    write(tmp_path / "10_cat", a__png="red")
+    os.mkfifo(tmp_path / "10_cat" / "pipe.png")
+    (tmp_path / "10_cat" / "folder.png").mkdir()
+    (tmp_path / "10_cat" / "broken.png").symlink_to("nowhere.png")
+    (tmp_path / "10_cat" / "loop.png").symlink_to("loop.png")
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(os.path.relpath(tmp_path / "10_cat" / "socket.png"))
+    os.mkfifo(tmp_path / "beside.png")
+    with flat_folder(tmp_path) as flat:
+        assert [path.name for path in flat.path.glob("*.png")] == ["a.png"]
+    (sentence,) = flat.notes
+    names = "beside.png, 10_cat/broken.png, 10_cat/folder.png and 3 more"
+    assert sentence == f"6 entries with an image's name are left out, because a folder, pipe, device or broken link is not read: {names}."

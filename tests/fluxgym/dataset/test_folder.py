@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from fluxgym.contract.images.formats import FORMATS
-from fluxgym.dataset.folder import CaptionRules, ImageFolder, copy_for_training, copy_into, safe_name
+from fluxgym.dataset.folder import CaptionRules, ImageFolder, copy_for_training, copy_into
 from fluxgym.dataset.folder_index import FolderIndex
 from fluxgym.errors import DatasetError
 from tests.support.photos import write_cats
@@ -99,21 +99,6 @@ def test_add_of_truncated_image_names_it(folder, tmp_path):
     path.write_bytes(path.read_bytes()[:60])
     with pytest.raises(DatasetError, match=r"a\.png"):
         folder.add(path, name)
-
-
-@pytest.mark.parametrize(
-    ("name", "safe"),
-    [("../../etc/x.png", "x.png"), ("C:\\x\\y.png", "y.png"), (".hidden.png", "hidden.png"), ("a\0b.png", "ab.png"), ("猫.png", "猫.png")],
-)
-def test_file_name_is_made_safe(name, safe):
-    assert safe_name(name) == safe
-
-
-def test_long_file_name_is_shortened_and_empty_one_refused():
-    assert len(safe_name("é" * 400 + ".png").encode()) <= 200
-    assert safe_name("é" * 400 + ".png").endswith(".png")
-    with pytest.raises(DatasetError):
-        safe_name("../")
 
 
 def test_copy_has_its_own_captions(folder, tmp_path):
@@ -220,3 +205,55 @@ def test_image_whose_sanitized_name_exists_gets_new_name(first, second, tmp_path
     assert (folder.names(), added) == (sorted([first, added]), f"{first[:-4]}-2.png")
     Image.new("RGB", (8, 8), "green").save(tmp_path / "new.png")
     assert folder.add(tmp_path / "new.png", f"holiday/{first}") == first  # the same name replaces the image, as before
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        (".png", "“.png” has no name before its extension; give it one, such as 1.png."),
+        (" .jpg", "“ .jpg” has no name before its extension; give it one, such as 1.jpg."),
+        ("...png", "“...png” has no name before its extension; give it one, such as 1.png."),
+        ("a/.TXT", "“.TXT” has no name before its extension; give it one, such as 1.txt."),
+        ("...", "“...” is not a valid file name."),
+        ("  ", "“  ” is not a valid file name."),
+        ("con.png", "“con.png” has a name that Windows reserves; rename it, for example to 1.png."),
+        ("Aux.txt", "“Aux.txt” has a name that Windows reserves; rename it, for example to 1.txt."),
+        ("LPT1.a.webp", "“LPT1.a.webp” has a name that Windows reserves; rename it, for example to 1.webp."),
+    ],
+)
+def test_an_upload_whose_name_no_file_can_have_is_named_with_the_remedy(name, words, folder, tmp_path):
+    source = write_cats(tmp_path / "new", count=1) / "cat0.png"
+    before = sorted(folder.path.iterdir()) if folder.path.is_dir() else []
+    with pytest.raises(DatasetError) as caught:
+        folder.add(source, name)
+    assert str(caught.value) == words
+    assert (sorted(folder.path.iterdir()) if folder.path.is_dir() else []) == before
+
+
+@pytest.mark.parametrize("name", ["a\x07.txt", "./.a.txt", "a\u2028.txt", " a.txt"])
+def test_a_caption_whose_name_became_equal_by_cleaning_replaces_nothing(name, folder, tmp_path):
+    for number in (0, 1):
+        (tmp_path / f"upload{number}").write_text(f"text {number}")
+    folder.add(tmp_path / "upload0", "a.txt")
+    with pytest.raises(DatasetError, match=r"would be stored as a\.txt, which is another caption.*rename it"):
+        folder.add(tmp_path / "upload1", name)
+    assert (folder.path / "a.txt").read_text() == "text 0"
+    (tmp_path / "same").write_text("text 0")
+    assert folder.add(tmp_path / "same", name) == "a.txt"  # it loses nothing
+
+
+def test_a_caption_of_the_same_name_replaces_the_earlier_one(folder, tmp_path):
+    for text in ("one", "two"):
+        (tmp_path / "upload").write_text(text)
+        assert folder.add(tmp_path / "upload", "a.txt") == "a.txt"
+    assert (folder.path / "a.txt").read_text() == "two"
+
+
+def test_long_caption_names_that_become_equal_by_cutting_replace_nothing(folder, tmp_path):
+    names = [f"{'x' * 300}{number}.txt" for number in (1, 2)]
+    (tmp_path / "one").write_text("one")
+    (tmp_path / "two").write_text("two")
+    stored = folder.add(tmp_path / "one", names[0])
+    with pytest.raises(DatasetError, match="which is another caption"):
+        folder.add(tmp_path / "two", names[1])
+    assert (folder.path / stored).read_text() == "one"

@@ -7,10 +7,13 @@ import shutil
 
 import pytest
 
+from fluxgym.contract.files import CHECKPOINT_FILES
 from fluxgym.errors import NothingToResume
 from fluxgym.runs.checkpoints import list_complete
 from fluxgym.trainers.base import choose_checkpoint
 from fluxgym.trainers.builtin import BuiltinBackend
+from library.errors import TrainerError
+from library.training.checkpoint import verify_checkpoint
 from tests.support.runs import make_run, write_checkpoint
 
 BUILTIN = BuiltinBackend()
@@ -84,6 +87,19 @@ def test_checkpoint_with_invalid_values_is_not_offered(run, change):
     manifest["files"]["train_state.json"] = {"bytes": len(text), "sha256": hashlib.sha256(text.encode()).hexdigest()}
     (folder / "manifest.json").write_text(json.dumps(manifest))
     assert [found.step for found in list_complete(run, BUILTIN)] == [40]
+
+
+@pytest.mark.parametrize("verify", [False, True])
+@pytest.mark.parametrize("name", CHECKPOINT_FILES)
+def test_one_whose_manifest_leaves_out_what_the_trainer_needs_is_not_offered(run, name, verify):
+    folder = run.folder / "my-cat-lora-step00000055-state"
+    manifest = json.loads((folder / "manifest.json").read_text())
+    del manifest["files"][name]
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+    assert BUILTIN.read_checkpoint(folder, verify=verify) is None
+    assert [found.step for found in list_complete(run, BUILTIN)] == [40]
+    with pytest.raises(TrainerError, match=f"its manifest does not list {name}"):
+        verify_checkpoint(folder)
 
 
 @pytest.mark.parametrize("text", ["[]", "{", '{"my-cat-lora-step00000055-state": "x"}', '{"a": 1e999}'])

@@ -245,3 +245,12 @@ def test_run_with_ticket_is_queued_without_process(tmp_path, stored):
 def test_ticket_of_another_start_or_damaged_one_does_not_count(tmp_path, ticket, stored):
     found = derived(tmp_path, EnginePhase.GONE, stored=stored, prepare=lambda run: write_json(run.ticket, ticket))
     assert found.status is Status.STOPPED
+
+
+@pytest.mark.parametrize("timestamp", [1.0, 0.0, 9e9])
+@pytest.mark.parametrize("stored", ["starting", "queued", "running"])
+def test_a_run_that_is_live_by_its_state_alone_is_stopped_with_its_next_step(tmp_path, stored, timestamp):
+    run = make_run(tmp_path, status=stored, timestamp=timestamp)
+    found = shown(run)
+    assert (found.status, found.reason_code) == (Status.STOPPED, "interrupted")
+    assert "resume it if it has a checkpoint, otherwise start it again" in found.reason

@@ -9,6 +9,7 @@ from fluxgym.runs.launch_spec import LaunchSpec, write_launch_spec
 from fluxgym.runs.snapshot import RunSnapshot
 from fluxgym.runs.state import update_state
 from fluxgym.sessions.resume import resume_preview
+from tests.support.checkpoint_files import write_checkpoint_files
 from tests.support.runs import make_run
 
 
@@ -17,8 +18,7 @@ def fixture_run(tmp_path):
     run = make_run(tmp_path, status="stopped", max_train_epochs=16)
     write_launch_spec(run, LaunchSpec(run_id="id-cat", attempt=1, trainer_dir="/", max_train_epochs=16))
     folder = run.folder / "cat-000004-state"
-    folder.mkdir()
-    (folder / "manifest.json").write_text(json.dumps({"files": {}, "step": 320, "epoch": 4, "total_steps": 960}))
+    write_checkpoint_files(folder, step=320, epoch=4, total_steps=960)
     return run
 
 
@@ -39,8 +39,7 @@ def test_resume_message_names_epoch_and_step(run):
 )
 def test_resume_message_names_epoch_inside_training(run, name, step, epoch, words):
     (run.folder / "cat-000004-state" / "manifest.json").unlink()
-    (run.folder / name).mkdir()
-    (run.folder / name / "manifest.json").write_text(json.dumps({"files": {}, "step": step, "epoch": epoch, "total_steps": 128}))
+    write_checkpoint_files(run.folder / name, step=step, epoch=epoch, total_steps=128)
     if step == 128:
         update_state(run, {"max_train_epochs": 32})
     assert resume_preview(RunSnapshot.read(run)).message() == words

@@ -13,6 +13,7 @@ from fluxgym.errors import (
     ConfigError,
     DamagedState,
     DatasetError,
+    Detail,
     FluxGymError,
     LaunchError,
     ModelError,
@@ -55,6 +56,7 @@ class Body:
     days: int
 
 
+DETAILS = (Detail(text="unet/flux1-dev.sft, 23.8 GB", address="https://example.org/a"), Detail(text="vae/ae.sft, 335 MB"))
 ANSWER = Figures(version="", text='<img src=x onerror="alert(1)"> "quoted" 🐱', numbers=[1.5, 2.0])
 
 
@@ -68,6 +70,9 @@ def routes() -> APIRouter:
     def refuse(name: str) -> Figures:
         raise next(kind for kind in STATUSES if kind.__name__ == name)("It is <b>damaged</b>.", field="images")
 
+    def refuse_with_list() -> Figures:
+        raise ModelError("Two files are missing.", field="base_model", details=DETAILS)
+
     def take(body: Body) -> Figures:
         return ANSWER
 
@@ -76,6 +81,7 @@ def routes() -> APIRouter:
 
     router.add_api_route("/figures", figures, response_model=Figures)
     router.add_api_route("/refuse/{name}", refuse, response_model=Figures)
+    router.add_api_route("/refuse-with-list", refuse_with_list, response_model=Figures)
     router.add_api_route("/take", take, methods=["POST"], response_model=Figures)
     router.add_api_route("/fail", fail, response_model=Figures)
     return router
@@ -91,7 +97,7 @@ def client():
 def test_user_error_response_contains_message_field_and_code(client, kind):
     response = client.get(f"refuse/{kind.__name__}")
     assert error(response, STATUSES[kind]) == "It is <b>damaged</b>."
-    assert response.json()["error"] == {"message": "It is <b>damaged</b>.", "field": "images", "code": kind.__name__}
+    assert response.json()["error"] == {"message": "It is <b>damaged</b>.", "field": "images", "code": kind.__name__, "details": []}
     assert response.headers["content-type"] == "application/json"
 
 
@@ -146,3 +152,16 @@ def test_fingerprints_differ_with_contents():
     assert fingerprint({"a": 1, "b": 2}) == fingerprint({"b": 2, "a": 1})
     assert fingerprint({"a": 1}) != fingerprint({"a": 2})
     json.dumps(fingerprint({"a": object()}))
+
+
+def test_a_refusal_has_the_list_that_belongs_to_its_sentence(client):
+    answer = client.get("refuse-with-list").json()["error"]
+    assert answer == {
+        "message": "Two files are missing.",
+        "field": "base_model",
+        "code": "ModelError",
+        "details": [
+            {"text": "unet/flux1-dev.sft, 23.8 GB", "address": "https://example.org/a"},
+            {"text": "vae/ae.sft, 335 MB", "address": ""},
+        ],
+    }

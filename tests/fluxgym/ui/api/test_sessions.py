@@ -3,11 +3,13 @@
 import json
 import os
 import time
+from dataclasses import asdict
 
 import pytest
 
 from fluxgym.contract.codes import Status
-from fluxgym.errors import NamesCode
+from fluxgym.errors import ModelError, NamesCode
+from fluxgym.models.catalog import find_files
 from fluxgym.runs.process_identity import identify
 from fluxgym.runs.snapshot import RunSnapshot
 from fluxgym.runs.state import read_state, update_state
@@ -18,6 +20,8 @@ from fluxgym.sessions.resume import resume_preview
 from fluxgym.ui.api.session_actions import ActionRoutes
 from fluxgym.ui.api.sessions import PAGE_SIZE, SessionRoutes
 from tests.support.api import error, router_client, value
+from tests.support.checkpoint_files import write_checkpoint_files
+from tests.support.photos import write_cats
 from tests.support.runs import make_run, record_processes
 from tests.support.small_installation import small_installation
 
@@ -47,8 +51,7 @@ def stopped(settings, name, **state):
 def write_checkpoint(run, step, total=10):
     """Make a complete checkpoint."""
     folder = run.folder / f"{run.slug}-step{step:08d}-state"
-    folder.mkdir()
-    (folder / "manifest.json").write_text(json.dumps({"files": {}, "step": step, "epoch": 0, "total_steps": total}))
+    write_checkpoint_files(folder, step=step, total_steps=total)
 
 
 def test_empty_outputs_give_empty_list(client):
@@ -166,6 +169,20 @@ def test_resume_is_offered_where_it_can_be_done(client, settings):
     assert step["help"] == "Continues in epoch 1, at step 4 of 10 (cat-step00000004-state)"
     write_checkpoint(run, 10)
     assert resume_preview(RunSnapshot.read(run)) is None
+
+
+def test_a_resume_without_the_model_files_lists_them_with_sizes_and_addresses(client, settings):
+    run = stopped(settings, "cat", base_model="flux-dev")
+    write_checkpoint(run, 4)
+    write_cats(run.dataset, count=1)
+    refused = client.post("sessions/cat/resume", json={})
+    assert error(refused, 400)
+    answer = refused.json()["error"]
+    assert (answer["code"], answer["field"]) == ("ModelError", "base_model")
+    with pytest.raises(ModelError) as caught:
+        find_files("flux-dev", settings.models)
+    assert answer["details"] == [asdict(detail) for detail in caught.value.details]
+    assert any("GB" in each["text"] and each["address"].startswith("https://") for each in answer["details"])
 
 
 def test_resume_is_refused_with_code_to_which_user_can_agree(client, settings, monkeypatch):
@@ -302,10 +319,10 @@ def test_invalid_value_in_any_file_of_run_does_not_hide_row(name, client, settin
     make_run(settings.outputs, "dog", status="stopped")
     end = {"run_id": "id-cat", "attempt": 1, "status": "stopped", "reason_code": "user", "reason": "x", "last_step": 2, "ended_at": 5.0}
     launch = {"run_id": "id-cat", "attempt": 1, "argv": ["x", "--max_train_epochs", "1"], "cwd": "/"}
-    manifest = {"files": {}, "step": 2, "epoch": 1, "total_steps": 4, "run_id": ""}
+    write_checkpoint_files(run.folder / "cat-state", step=2, epoch=1)
+    manifest = json.loads((run.folder / "cat-state" / "manifest.json").read_text())
     files = {"ui_state.json": json.loads(run.ui_state.read_text()), ".run/exit.json": end, ".run/launch.json": launch}
     files["cat-state/manifest.json"] = manifest
-    (run.folder / "cat-state").mkdir()
     path, odd = ODD[name]
     for file, content in (files | {path: files[path] | odd}).items():
         (run.folder / file).write_text(json.dumps(content))
@@ -326,10 +343,7 @@ def test_nothing_is_offered_while_trainer_is_live_though_its_pid_file_was_remove
     run = make_run(settings.outputs, "cat", status="running")
     me = identify(os.getpid(), "id-cat")
     record_processes(run, "id-cat", 1, me, me)
-    (run.folder / "cat-state").mkdir()
-    (run.folder / "cat-state" / "manifest.json").write_text(
-        json.dumps({"files": {}, "step": 2, "epoch": 1, "total_steps": 4, "run_id": ""})
-    )
+    write_checkpoint_files(run.folder / "cat-state", step=2, epoch=1)
     (row,) = rows(client)
     assert (row["status"], row["is_live"], row["next_step"]["action"]) == ("stopped", False, "stop")
     assert row["stop_text"].startswith("Nothing has been trained yet")

@@ -60,7 +60,7 @@ def test_no_route_answers_without_token(client, reached, method, path):
         assert response.status_code == (401 if is_known_route(path) else 404)
     assert reached == []
     if path.startswith(f"{API}/"):
-        assert method == "HEAD" or set(response.json()["error"]) == {"message", "field", "code"}
+        assert method == "HEAD" or set(response.json()["error"]) == {"message", "field", "code", "details"}
 
 
 @by_route(ROUTES)

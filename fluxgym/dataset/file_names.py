@@ -1,0 +1,67 @@
+"""Names of uploaded files: what is left of them in a run, and numbers that keep them apart."""
+
+import os
+import unicodedata
+from collections.abc import Iterable, Set
+from itertools import count
+from pathlib import Path
+
+from fluxgym.contract.caption_files import CAPTION
+from fluxgym.contract.dataset_rules import is_image_name, is_name_character, is_reserved_name
+from fluxgym.errors import DatasetError
+
+MAX_NAME_BYTES = 200
+
+
+def stems_of(names: Iterable[str]) -> set[str]:
+    """Return the stems of image names: images with one stem share a caption."""
+    return {Path(name).stem for name in names}
+
+
+def free_stem(stem: str, taken: Set[str]) -> str:
+    """Return a stem that is not taken, with a number if necessary."""
+    return next(free for number in count(1) if (free := stem if number == 1 else f"{stem}-{number}") not in taken)
+
+
+def short_stem(stem: str, suffix: str) -> str:
+    """Return a stem cut so that it has at most MAX_NAME_BYTES with its suffix."""
+    while stem and len(os.fsencode(stem + suffix)) > MAX_NAME_BYTES:
+        stem = stem[:-1]
+    return stem
+
+
+def without_folders(name: str) -> str:
+    return name.replace("\\", "/").rsplit("/", 1)[-1]
+
+
+def safe_name(name: str) -> str:
+    """Return a file name without folders, control characters and leading dots.
+
+    Raises:
+        DatasetError: If nothing is left before the extension, or it is a name that Windows cannot store.
+    """
+    plain = unicodedata.normalize("NFC", without_folders(name))
+    plain = "".join(filter(is_name_character, plain)).strip()
+    if is_extension(plain.lstrip(". ")) and plain.startswith("."):
+        extension = plain.lstrip(". ").lower()
+        raise DatasetError(
+            f"“{shown_name(without_folders(name))}” has no name before its extension; give it one, such as 1.{extension}.", field="images"
+        )
+    plain = plain.lstrip(".")
+    suffix = Path(plain).suffix
+    stem = short_stem(Path(plain).stem, suffix)
+    if not stem:
+        raise DatasetError(f"“{name[:80]}” is not a valid file name.", field="images")
+    if is_reserved_name(plain):
+        raise DatasetError(f"“{plain}” has a name that Windows reserves; rename it, for example to 1{suffix.lower()}.", field="images")
+    return stem + suffix
+
+
+def is_extension(text: str) -> bool:
+    """Return True for the extension of an image or a caption without its dot."""
+    return f".{text.lower()}" == CAPTION or (is_image_name(f"1.{text}") and "." not in text)
+
+
+def shown_name(name: str) -> str:
+    """Return a name of at most 80 characters in which control characters are visible as “?”."""
+    return "".join(char if is_name_character(char) else "?" for char in name[:80])
