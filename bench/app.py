@@ -25,7 +25,7 @@ BARE = (
     "with gr.Blocks(analytics_enabled=False) as page:\n    name = gr.Textbox(label='Name'); gr.Button('Start').click(lambda x: x, name, name)\n"
     "page.launch(server_port=int(sys.argv[1]), quiet=True)"
 )
-IDLE_S = 5.0
+SETTLE_S, IDLE_S = 5.0, 20.0  # after the browser was closed; its connections end a moment later
 FLAGS = "--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking --disable-component-update --disable-sync"
 
 
@@ -71,6 +71,7 @@ def _one(command: list[str], label: str, into: dict[str, list[float]]) -> None:
             into.setdefault("other_hosts", []).append(other_hosts)
         server = psutil.Process(process.pid)
         into.setdefault("rss", []).append(server.memory_info().rss / 1e6)
+        time.sleep(SETTLE_S)
         server.cpu_percent()
         time.sleep(IDLE_S)
         into.setdefault("idle", []).append(server.cpu_percent())

@@ -11,7 +11,7 @@ from starlette.responses import Response
 
 from bench.table import Figure, median_s
 from fluxgym.app_settings import Settings
-from fluxgym.runs.files import tail
+from fluxgym.runs.log_tail import tail
 from fluxgym.sessions.index import SessionIndex
 from fluxgym.ui.api.session_answers import SessionPage
 from fluxgym.ui.api.sessions import ListQuery, SessionRoutes

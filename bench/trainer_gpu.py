@@ -15,7 +15,7 @@ import time
 from pathlib import Path
 
 from bench.table import Figure
-from fluxgym.config.vram_tiers import TIERS, WITHOUT
+from fluxgym.config.vram_tiers import TIERS
 from fluxgym.runs.launch_spec import to_words
 
 ROOT = Path(__file__).parents[1]
@@ -93,7 +93,7 @@ def make_training(tier: str, checkpoint: Path, device: str):
     from networks.factory import parameter_groups
 
     nowhere = [word for flag in ("ae", "clip_l", "t5xxl", "output_dir", "train_data_dir") for word in (f"--{flag}", "-")]
-    flags = [word for word in ALWAYS if word not in WITHOUT.get(tier, ())] + list(to_words(TIERS[tier]))
+    flags = [word for word in ALWAYS if word not in TIERS[tier].without] + list(to_words(TIERS[tier].options))
     config = parse(["--pretrained_model_name_or_path", str(checkpoint), *nowhere, *flags])
     base = BaseModel(find_family(config.model), config.model, (), device=torch.device(device), dtype=torch.bfloat16)
     flux = base.load_transformer(config.placement)

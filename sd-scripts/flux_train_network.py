@@ -14,8 +14,8 @@ from library.command import explain_error
 from library.config import TrainerConfig
 from library.errors import CheckpointError, TrainerError
 from library.process import Fenced, StopFlag, StopRequested
+from library.training.checks_without_torch import check_without_torch
 from library.training.progress_log import ProgressLog
-from library.training.settings_check import check_settings
 
 
 def main(argv: list[str]) -> int:
@@ -30,7 +30,7 @@ def main(argv: list[str]) -> int:
             return 0
         config = to_config(flags)
         progress = ProgressLog(config.save.output_dir)
-        check_settings(config)
+        check_without_torch(config)
         _train(config, progress, stop)
     except TrainerError as error:
         return _refuse(progress, str(error), error.reason_code, checkpoint=error.checkpoint if isinstance(error, CheckpointError) else None)

@@ -39,7 +39,7 @@ FLUX1_TOOLS = {
 # Files outside models/flux1/ and pocket/ that name FLUX.1's files and parts, and why. CONTRIBUTING.md lists them; this table may only shrink.
 FLUX1_NAMES = {
     "sd-scripts/flux_minimal_inference.py": "kohya's command for FLUX.1",
-    "sd-scripts/library/cli/checks.py": "kohya's flags",
+    "sd-scripts/library/cli/flag_checks.py": "kohya's flags",
     "sd-scripts/library/cli/flags.py": "kohya's flags",
     "sd-scripts/library/cli/flag_support.py": "kohya's flags",
     "sd-scripts/library/config.py": "kohya's flags",

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from tests.support.source_tree import ROOT, sources
 
-# Files that open images in another way than by fluxgym/contract/image_reader.py, and why. This table may only shrink.
+# Files that open images in another way than by fluxgym/contract/images/reader.py, and why. This table may only shrink.
 IMAGE_OPENERS = {"sd-scripts/pocket/images.py": "photos that packages bundle, for the pretraining of the pocket model"}
 # How a file is opened without fluxgym/contract/regular_files.py, which refuses links, pipes, devices and giants.
 PLAIN_OPENS = frozenset({"open", "fdopen", "read_text", "read_bytes", "copy", "copy2", "copyfile", "copytree", "fromfile"})
@@ -15,18 +15,19 @@ OPENS_PLAINLY = {
     "fluxgym/config/trainer_flags.py": "a file of the app",
     "fluxgym/contract/regular_files.py": "opens safely; the target of a copy is created",
     "fluxgym/contract/volumes.py": "opens a folder to sync it",
-    "fluxgym/contract/image_worker.py": "/proc",
-    "fluxgym/contract/image_reader.py": "opens an image without waiting for a pipe, and refuses all but regular files",
+    "fluxgym/contract/images/worker_protocol.py": "/proc",
+    "fluxgym/contract/images/reader.py": "opens an image without waiting for a pipe, and refuses all but regular files",
     "fluxgym/engines/local.py": "/proc",
     "fluxgym/engines/machine.py": "/proc",
     "fluxgym/models/caption_tokens.py": "the user's models",
     "fluxgym/models/catalog.py": "the user's models",
     "fluxgym/models/identify.py": "the user's models",
-    "fluxgym/runs/files.py": "creates a temporary file; opens a lock without following links",
+    "fluxgym/runs/atomic_files.py": "creates a temporary file",
+    "fluxgym/runs/locks.py": "opens a lock without following links",
     "fluxgym/runs/process_identity.py": "/proc",
     "fluxgym/runs/signature.py": "the key in the user's folder, without following links",
     "fluxgym/sessions/archive.py": "entries of an archive, and files that are created",
-    "fluxgym/sessions/cleanup.py": "creates an archive",
+    "fluxgym/sessions/backup.py": "creates an archive",
     "fluxgym/sessions/transfer.py": "creates an archive",
     "fluxgym/supervisor/process_tree.py": "/proc",
     "fluxgym/supervisor/stall.py": "/proc",
@@ -35,10 +36,11 @@ OPENS_PLAINLY = {
     "fluxgym/ui/api/assets.py": "files of the app",
     "fluxgym/ui/api/uploads.py": "a temporary file of the app",
     "fluxgym/ui/page.py": "files of the app",
+    "fluxgym/ui/page_scripts.py": "files of the app",
 }  # fmt: skip
 # Files whose text has no byte order mark: the kernel writes it.
 KERNEL_TEXT = {
-    "fluxgym/contract/image_worker.py", "fluxgym/engines/machine.py", "fluxgym/runs/process_identity.py", "fluxgym/supervisor/stall.py",
+    "fluxgym/contract/images/worker_protocol.py", "fluxgym/engines/machine.py", "fluxgym/runs/process_identity.py", "fluxgym/supervisor/stall.py",
     "fluxgym/supervisor/trainer_process.py",
 }  # fmt: skip
 

@@ -7,8 +7,8 @@ import torch
 
 from bench.first_day_stages.common import DEVICE, GIB, HAS_GPU, attempt, make_training, peak_memory, record, run_step, synchronize, timed
 from bench.trainer_gpu import CARDS_GB
-from fluxgym.config.vram_tiers import TIERS, WITHOUT
-from fluxgym.runs.launch_spec import TrainerOptions, to_words
+from fluxgym.config.vram_tiers import TIERS, Tier
+from fluxgym.runs.launch_spec import to_words
 from library.placement.activations import BlockCheckpointing
 
 FP8, CHECKPOINTING = "--fp8_base", ("full", "products", "none")
@@ -72,19 +72,19 @@ def _no_sync(flux, network) -> str:
 
 def tiers(_work: Path) -> None:
     """Time the step of each VRAM tier on a card of its size, emulated by a limit on the allocator; without an optimizer's state."""
-    for tier, options in TIERS.items():
-        predicted = {"reserved_gib": PREDICTED_RESERVED[tier]} if HAS_GPU else None
-        attempt("tiers", f"{tier} on {CARDS_GB[tier]} GB", lambda tier=tier, options=options: _tier(tier, options), predicted=predicted)
+    for name, tier in TIERS.items():
+        predicted = {"reserved_gib": PREDICTED_RESERVED[name]} if HAS_GPU else None
+        attempt("tiers", f"{name} on {CARDS_GB[name]} GB", lambda tier=tier: _tier(tier), predicted=predicted)
 
 
-def _tier(tier: str, options: TrainerOptions) -> dict[str, float | None]:
+def _tier(tier: Tier) -> dict[str, float | None]:
     if HAS_GPU:
         torch.cuda.set_per_process_memory_fraction(1.0, DEVICE)
-    flux, network = make_training([*([] if FP8 in WITHOUT.get(tier, ()) else [FP8]), *to_words(options)])
+    flux, network = make_training([*([] if FP8 in tier.without else [FP8]), *to_words(tier.options)])
     if HAS_GPU:
         total = torch.cuda.get_device_properties(DEVICE).total_memory
         torch.cuda.empty_cache()
-        torch.cuda.set_per_process_memory_fraction(min(1.0, (CARDS_GB[tier] - OUTSIDE_GIB) * GIB / total), DEVICE)
+        torch.cuda.set_per_process_memory_fraction(min(1.0, (CARDS_GB[tier.name] - OUTSIDE_GIB) * GIB / total), DEVICE)
     return _measured(lambda: run_step(flux, network))
 
 

@@ -10,12 +10,16 @@ from pathlib import Path
 
 from fluxgym.app_settings import Settings
 from fluxgym.cli.terminal import image_folder, is_confirmed, print_lines, print_way_back, printable
-from fluxgym.contract.dataset_notes import counted, listed
+from fluxgym.contract.wording import counted, listed
 from fluxgym.dataset.recode import captions_to_utf8
 from fluxgym.errors import ReplacesTemplate, SettingsError
 from fluxgym.runs.paths import OutputsPaths, RunPaths
 from fluxgym.runs.state import State, read_state
-from fluxgym.sessions import adopt, cleanup, create, history, removed_runs, templates, transfer
+from fluxgym.sessions import adopt, create, history, removed_runs, templates, transfer
+from fluxgym.sessions.backup import backup
+from fluxgym.sessions.delete import delete
+from fluxgym.sessions.folder_contents import contents
+from fluxgym.sessions.forget import forget, sweep, sweepable
 from fluxgym.sessions.listing import find_run
 
 Add = Callable[..., argparse.ArgumentParser]
@@ -86,7 +90,7 @@ def _duplicate(args: argparse.Namespace, settings: Settings) -> int:
 
 def _forget(args: argparse.Namespace, settings: Settings) -> int:
     run = find_run(args.name, settings.outputs)
-    cleanup.forget(run)
+    forget(run)
     print(f"{run.slug} is off the list; its files stay in {run.folder}.")
     print_way_back([run.slug])
     return 0
@@ -105,11 +109,11 @@ def _delete(args: argparse.Namespace, settings: Settings) -> int:
     run = OutputsPaths(settings.outputs).run(args.name)
     if not run.private.is_dir():  # a forgotten run can still be deleted
         run = find_run(args.name, settings.outputs)
-    what = cleanup.contents(run).sentence()
+    what = contents(run).sentence()
     if not is_confirmed(f"{run.slug} holds {what}.", yes=args.yes, answer=run.slug, question="Type its name to delete it"):
         print("Nothing was deleted.")
         return 1
-    cleanup.delete(run)
+    delete(run)
     print(f"Deleted {run.slug}: {what}.")
     return 0
 
@@ -174,21 +178,21 @@ def _sweep(args: argparse.Namespace, settings: Settings) -> int:
     if match is None:
         raise SettingsError(f"--older-than takes days, such as 30d, not “{args.older_than[:40]}”.")
     days = float(match[1])
-    old = [session.slug for session in cleanup.sweepable(settings.outputs, days)]
+    old = [session.slug for session in sweepable(settings.outputs, days)]
     if not old:
         return print_lines(f"No ended run is older than {match[1]} days.")
     what = f"{counted(len(old), 'ended run', 'leaves', 'leave')} the list: {listed(old)}. All files stay."
     if not is_confirmed(what, yes=args.yes, answer="yes", question="Type yes to forget them"):
         print("Nothing was forgotten.")
         return 1
-    swept = cleanup.sweep(settings.outputs, days)
+    swept = sweep(settings.outputs, days)
     print_lines(*swept)
     print_way_back(swept)
     return 0
 
 
 def _backup(args: argparse.Namespace, settings: Settings) -> int:
-    print(f"{cleanup.backup(settings.outputs, args.file)} states are in {args.file}.")
+    print(f"{backup(settings.outputs, args.file)} states are in {args.file}.")
     return 0
 
 

@@ -14,7 +14,7 @@ from fluxgym.app_settings import Settings
 from fluxgym.cli.terminal import detail_lines, image_folder, print_lines, print_way_back, printable, read_state_file
 from fluxgym.cli.watch import progress_words, watch
 from fluxgym.contract.codes import LIVE, Status
-from fluxgym.contract.dataset_notes import counted
+from fluxgym.contract.wording import counted
 from fluxgym.dataset.flat_folder import flat_folder, repeats_sentence, with_settings_of
 from fluxgym.engines.registry import engine_for
 from fluxgym.errors import NamesCode, NameTaken, NeedsConsent, SessionError, SettingsError, TakesOver
@@ -219,19 +219,19 @@ def _demo(args: argparse.Namespace, settings: Settings) -> int:
 
 
 def _queue(args: argparse.Namespace, settings: Settings) -> int:
-    engine = engine_for(OutputsPaths(settings.outputs))
+    queue = engine_for(OutputsPaths(settings.outputs)).queue
     if args.action and not args.name:
         raise SettingsError(f"Name the run: queue {args.action} NAME.")
     if args.action:
         restart_waiting(settings)
         run = find_run(args.name, settings.outputs)
         if args.action == "move":
-            engine.move(run, args.to)
+            queue.move(run, args.to)
         else:
             cancel_waiting(run)
             wait_until_ended(run)
             print(f"Canceled {run.slug}.")
-    reasons, positions = engine.waiting_reasons(), enumerate(engine.waiting(), 1)
+    reasons, positions = queue.reasons(), enumerate(queue.slugs(), 1)
     lines = [f"{position}. {slug}: {reasons[slug]}" for position, slug in positions if slug in reasons]
     return print_lines(*lines, if_empty="No run is waiting.")
 

@@ -18,7 +18,7 @@ def when_empty(name: str) -> Any:
     return "" if flag.default is None else flag.default
 
 
-def shown_value(setting: Setting, value: Any) -> Any:
+def shown_value(setting: Setting, value: Any) -> str | bool:
     """Return a value as its field shows it: switches as they are, everything else as text; "" for None."""
     if setting.kind is Kind.SWITCH:
         return value is True

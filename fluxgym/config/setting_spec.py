@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-from fluxgym.config.values import MAX_RATE, is_rate, is_text, number_hint, short, to_integer, to_number, to_switch
+from fluxgym.config.values import MAX_RATE, MIN_RATE, is_rate, number_hint, short, to_integer, to_number, to_switch, unwritable
 from fluxgym.errors import ConfigError
 
 
@@ -113,14 +113,15 @@ class Setting:
                 self._check_range(value)
             case Kind.RATE:
                 if not is_rate(value):
-                    limits = f"must be a number above 0 and at most {MAX_RATE}, such as {self.default}"
-                    raise self._error(f"{limits}, not “{short(value)}”.{number_hint(value)}")
+                    raise self._error(
+                        f"must be a number from {MIN_RATE:g} to {MAX_RATE}, such as {self.default}, not “{short(value)}”.{number_hint(value)}"
+                    )
             case Kind.CHOICE if self.choices:
                 values = [choice.value for choice in self.choices]
                 if value not in values:
                     raise self._error(f"must be one of {', '.join(values)}, not “{short(value)}”.")
-            case Kind.TEXT | Kind.LINES | Kind.CHOICE if not is_text(value):
-                raise self._error("is too long or holds a character that files cannot hold.")
+            case Kind.TEXT | Kind.LINES | Kind.CHOICE if complaint := unwritable(value):
+                raise self._error(complaint)
 
     def _check_range(self, value: float) -> None:
         whole = self.kind is Kind.INTEGER

@@ -11,12 +11,11 @@ from typing import Any, Self
 
 from fluxgym.config.setting_spec import Choice, Emit, Group, Kind, Section, Setting
 from fluxgym.config.trainer_flags import DATASET_FLAGS, SUBSET_FLAGS, all_flags, check_flag
-from fluxgym.config.vram_tiers import TITLES
-from fluxgym.contract.limits import MAX_RANK, MAX_REPEATS
+from fluxgym.config.vram_tiers import TIERS
+from fluxgym.contract.limits import MAX_EPOCHS, MAX_RANK, MAX_REPEATS, MAX_STEPS
 from fluxgym.errors import ConfigError
 
 OTHER_FLAGS = "other_flags"  # the form's field for all of `advanced` that has no row of its own
-MAX_COUNT, MAX_STEPS = 100_000, 10_000_000
 SCHEDULERS = ("constant", "constant_with_warmup", "linear", "cosine", "cosine_with_restarts", "polynomial")
 # In the order of the form; a test holds them equal to the choices in flags.json.
 TIMESTEP_SAMPLINGS = ("shift", "sigmoid", "flux_shift", "uniform", "sigma")
@@ -37,7 +36,7 @@ ROWS = (
     ),
     Setting(
         name="vram", kind=Kind.CHOICE, label="GPU memory (VRAM)", group=Group.LORA, default="20G",
-        choices=tuple(Choice(tier, title) for tier, title in TITLES.items()),
+        choices=tuple(Choice(tier.name, tier.title) for tier in TIERS.values()),
         help="Your card’s memory. It sets how the model is kept on the GPU.",
     ),
     Setting(
@@ -46,7 +45,7 @@ ROWS = (
         flag="num_repeats", emit=Emit.SUBSET, dataset_key="num_repeats", replaces=("--dataset_repeats",),
     ),
     Setting(
-        name="max_train_epochs", kind=Kind.INTEGER, label="Max train epochs", group=Group.LORA, default=16, minimum=1, maximum=MAX_COUNT,
+        name="max_train_epochs", kind=Kind.INTEGER, label="Max train epochs", group=Group.LORA, default=16, minimum=1, maximum=MAX_EPOCHS,
         help="Passes through all images.",
         flag="--max_train_epochs", emit=Emit.ALWAYS, replaces=("--max_train_steps",), metadata_key="ss_num_epochs",
     ),
@@ -89,7 +88,7 @@ ROWS = (
         flag="--learning_rate", emit=Emit.ALWAYS, metadata_key="ss_learning_rate",
     ),
     Setting(
-        name="save_every_n_epochs", kind=Kind.INTEGER, label="Save every N epochs", section=Section.SAVING, default=4, minimum=1, maximum=MAX_COUNT,
+        name="save_every_n_epochs", kind=Kind.INTEGER, label="Save every N epochs", section=Section.SAVING, default=4, minimum=1, maximum=MAX_EPOCHS,
         help="How often a LoRA file is saved during training.", flag="--save_every_n_epochs", emit=Emit.ALWAYS,
     ),
     Setting(
@@ -228,5 +227,10 @@ def _parse(name: str, value: Any) -> Any:
 def check_advanced(name: str, value: Any) -> None:
     """Raise ConfigError if a trainer flag has a field of its own in the form, or cannot be set to this value."""
     if name in SET_BY_FORM:
-        raise ConfigError(f"The advanced setting “{name}” is set by the form's own {SET_BY_FORM[name]}; use that.", field="advanced")
-    check_flag(name, value)
+        label = SETTINGS[SET_BY_FORM[name]].label
+        raise ConfigError(f"The advanced setting “{name}” is set by the field “{label}” of the form; use that.", field="advanced")
+    row = SETTINGS.get(name)
+    if row is not None and row.in_advanced:
+        check_flag(name, value, subject=row.label, field=name)
+    else:
+        check_flag(name, value)

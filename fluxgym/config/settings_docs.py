@@ -5,7 +5,7 @@ from collections.abc import Iterable
 
 from fluxgym.config.setting_spec import Group, Kind, Setting
 from fluxgym.config.settings import ROWS
-from fluxgym.config.values import MAX_RATE
+from fluxgym.config.values import MAX_RATE, MIN_RATE
 
 INTRODUCTION = """# Settings
 
@@ -19,7 +19,7 @@ TITLES = {Group.LORA: "LoRA", Group.ADVANCED: "Advanced"}
 HEAD = "| label | key | flag | values | default | |\n|---|---|---|---|---|---|\n"
 VALUES = {
     Kind.SWITCH: "true or false",
-    Kind.RATE: f"a number above 0, at most {MAX_RATE}",
+    Kind.RATE: f"a number, {MIN_RATE:g} to {MAX_RATE}",
     Kind.INTEGER: "a whole number",
     Kind.NUMBER: "a number",
 }

@@ -10,7 +10,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from fluxgym.config.values import is_text, number_hint, short
+from fluxgym.config.values import is_text, number_hint, short, unwritable
+from fluxgym.contract.learning import learns_nothing
 from fluxgym.errors import ConfigError
 
 # Flags with a key of the same name in dataset.toml: first keys of a data set, then keys of one of its folders.
@@ -65,51 +66,48 @@ def all_flags() -> dict[str, Flag]:
     return {flag.name: flag for flag in flags}
 
 
-def check_flag(name: str, value: Any) -> None:
-    """Raise ConfigError if the trainer does not have or support a flag, or not this value; a misspelled name gets the nearest known one."""
+def check_flag(name: str, value: Any, *, subject: str = "", field: str = "advanced") -> None:
+    """Raise ConfigError if the trainer does not have or support a flag, or not this value; a misspelled name gets the nearest known one.
+
+    subject is what the form calls the flag, and field its field, if it has one of its own.
+    """
     flag = all_flags().get(name)
     if not is_text(name):
         raise ConfigError("An advanced setting's name holds a character that files cannot hold.", field="advanced")
+    subject = subject or f"The advanced setting “{name}”"
     if flag is None:
         near = get_close_matches(name, all_flags(), n=1)
         hint = f" Did you mean {near[0]}?" if near else " Use kohya's flag names, without the dashes."
-        raise ConfigError(f"The advanced setting “{name}” is not known.{hint}", field="advanced")
+        raise ConfigError(f"{subject} is not known.{hint}", field=field)
     if name in NOT_FOR_A_RUN:
-        raise ConfigError(f"The advanced setting “{name}” is set by FluxGym itself; leave it out.", field="advanced")
+        raise ConfigError(f"{subject} is set by FluxGym itself; leave it out.", field=field)
     if flag.support == "refused":
-        raise ConfigError(f"The advanced setting “{name}” is not supported: {flag.reason}", field="advanced")
-    _check_value(flag, value)
+        raise ConfigError(f"{subject} is not supported: {flag.reason}", field=field)
+    for item in value if flag.nargs and isinstance(value, list) else [value]:
+        if complaint := _complaint(flag, item):
+            raise ConfigError(f"{subject} {complaint}", field=field)
 
 
-def _check_value(flag: Flag, value: Any) -> None:
-    """Raise ConfigError when `value` cannot be given to the flag."""
-    if flag.nargs:
-        values = value if isinstance(value, list) else [value]
-    else:
-        values = [value]
-    for item in values:
-        if isinstance(item, str) and item.startswith("-"):
-            raise ConfigError(
-                f"The advanced setting “{flag.name}” cannot begin with a dash: “{item[:40]}” would be another flag.", field="advanced"
-            )
-        if isinstance(item, str) and not is_text(item):
-            raise ConfigError(
-                f"The advanced setting “{flag.name}” is too long or holds a character that files cannot hold.", field="advanced"
-            )
-        if not _fits(flag.type, item):
-            raise ConfigError(
-                f"The advanced setting “{flag.name}” needs {_KINDS.get(flag.type, 'a text')}, not “{short(item)}”.{_hint(flag, item)}",
-                field="advanced",
-            )
-        if flag.minimum is not None and item < flag.minimum:
-            raise ConfigError(f"The advanced setting “{flag.name}” must be at least {flag.minimum:g}, not {short(item)}.", field="advanced")
-        if flag.maximum is not None and item > flag.maximum:
-            raise ConfigError(f"The advanced setting “{flag.name}” must be at most {flag.maximum:g}, not {short(item)}.", field="advanced")
-        if flag.choices and item not in flag.choices:
-            raise ConfigError(
-                f"The advanced setting “{flag.name}” must be one of {', '.join(map(str, flag.choices))}, not “{short(item)}”.",
-                field="advanced",
-            )
+def _complaint(flag: Flag, item: Any) -> str:
+    """Return why a value cannot be given to a flag, as the end of a sentence; "" if it can."""
+    if isinstance(item, str) and item.startswith("-"):
+        return f"cannot begin with a dash: “{item[:40]}” would be another flag."
+    if isinstance(item, str) and (bad := unwritable(item)):
+        return bad
+    if not _fits(flag.type, item):
+        return f"needs {_KINDS.get(flag.type, 'a text')}, not “{short(item)}”.{_hint(flag, item)}"
+    if flag.minimum is not None and item < flag.minimum:
+        return f"must be at least {_limit(flag.minimum)}, not {short(item)}."
+    if flag.maximum is not None and item > flag.maximum:
+        return f"must be at most {_limit(flag.maximum)}, not {short(item)}."
+    if flag.choices and item not in flag.choices:
+        return f"must be one of {', '.join(map(str, flag.choices))}, not “{short(item)}”."
+    why = learns_nothing(flag.name, item)
+    return f"{short(item)} {why}." if why else ""
+
+
+def _limit(limit: float) -> str:
+    return str(limit) if isinstance(limit, int) else f"{limit:g}"
 
 
 def _hint(flag: Flag, item: Any) -> str:

@@ -4,6 +4,9 @@ import math
 import re
 from typing import Any
 
+from fluxgym.contract.control_characters import complaint_about
+from fluxgym.contract.learning import LEAST
+
 MAX_TEXT = 20_000
 MAX_SHOWN = 40
 TRUE, FALSE = ("true", "1", "yes", "on"), ("false", "0", "no", "off")
@@ -11,7 +14,7 @@ RATE = re.compile(r"[+]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
 NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)  # float() would also take "1_0" and "١"
 GROUPED = re.compile(r"[+-]?\d{1,3}([.,'’ \u00a0\u202f]\d{3})+", re.ASCII)  # 1.000, 10,000 and 1 000 in one language or another
 DECIMAL_COMMA = re.compile(r"[+-]?\d+,\d+([eE][+-]?\d+)?", re.ASCII)
-MAX_RATE = 10
+MIN_RATE, MAX_RATE = LEAST["learning_rate"], 10
 
 
 def is_text(value: str) -> bool:
@@ -21,6 +24,16 @@ def is_text(value: str) -> bool:
     except UnicodeEncodeError:
         return False
     return len(value) <= MAX_TEXT and "\0" not in value
+
+
+def unwritable(text: str) -> str:
+    """Return why a text cannot be a setting, as the end of a sentence; "" if it can."""
+    if len(text) > MAX_TEXT:
+        return f"is too long: it has {len(text):,} characters, and at most {MAX_TEXT:,} are possible."
+    if not is_text(text):
+        return "holds a character that files cannot hold."
+    complaint = complaint_about(text)
+    return complaint and f"{complaint}."
 
 
 def short(value: Any) -> str:
@@ -83,5 +96,5 @@ def to_switch(value: Any) -> bool:
 
 
 def is_rate(text: str) -> bool:
-    """Return True if a text is a learning rate above 0 in a notation that the trainer reads; float() would also take "1_0" and "١"."""
-    return RATE.fullmatch(text) is not None and 0 < float(text) <= MAX_RATE
+    """Return True if a text is a learning rate in a notation that the trainer reads; float() would also take "1_0" and "١"."""
+    return RATE.fullmatch(text) is not None and MIN_RATE <= float(text) <= MAX_RATE

@@ -1,49 +1,13 @@
-"""What a user should know of a folder of images before it is trained, in sentences: the same in the form, in preflight and from the trainer."""
+"""Messages about the files of a dataset that are left out, used twice or missing. The form, the preflight and the trainer show the same ones."""
 
-import hashlib
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from pathlib import Path, PurePath
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import PurePath
 
-from fluxgym.contract.caption_files import Pairing
-from fluxgym.contract.dataset_rules import is_image_name
+from fluxgym.contract.folder_summary import FolderSummary, without_trigger
 from fluxgym.contract.kohya_folders import KohyaFolder, kohya_folder
 from fluxgym.contract.limits import MAX_REPEATS
-from fluxgym.contract.regular_files import open_regular
-
-MAX_NAMED = 3
-
-
-@dataclass(frozen=True, kw_only=True)
-class FolderSummary:
-    """What a folder of images holds, and which files would not be trained.
-
-    captions: the text by image, "" without one. undecodable: caption files in an unknown encoding. refused: caption files that are not
-    regular files or are too large, with the reason. equal: groups of images of the same content. subfolders: number of images by folder.
-    not_files: names of images that are folders, pipes, devices or links that lead nowhere.
-    """
-
-    captions: Mapping[str, str]
-    pairing: Pairing
-    undecodable: tuple[str, ...] = ()
-    refused: Mapping[str, str] = field(default_factory=dict)
-    equal: tuple[tuple[str, ...], ...] = ()
-    subfolders: Mapping[str, int] = field(default_factory=dict)
-    not_files: tuple[str, ...] = ()
-
-
-def listed(names: Iterable[str]) -> str:
-    """Return names for a sentence, the first three and how many more there are: "a, b, c and 2 more"."""
-    names = list(names)
-    more = f" and {len(names) - MAX_NAMED} more" if len(names) > MAX_NAMED else ""
-    return ", ".join(names[:MAX_NAMED]) + more
-
-
-def counted(number: int, noun: str, verb: str = "", verbs: str = "") -> str:
-    """Return a number with its noun, and the verb in singular or plural: "1 image is", "2 images are"."""
-    words = f"{number} {noun}{'s' * (number != 1)}"
-    return f"{words} {verb if number == 1 else verbs}" if verb else words
+from fluxgym.contract.wording import MAX_NAMED, counted, listed
 
 
 def undecodable_sentence(name: str) -> str:
@@ -52,18 +16,6 @@ def undecodable_sentence(name: str) -> str:
         f"The caption {name} is not UTF-8 text, or holds control characters; save it as UTF-8, or convert all captions of its folder with "
         "“python -m fluxgym captions FOLDER --from cp1252”, or utf-16."
     )
-
-
-def required_trigger(trigger: str, *, prefix: str, suffix: str) -> str:
-    """Return the trigger word that each caption should contain: "" if the prefix or suffix of all captions contains it."""
-    trigger = trigger.strip()
-    return "" if trigger.casefold() in f"{prefix} {suffix}".casefold() else trigger
-
-
-def without_trigger(captions: Mapping[str, str], trigger: str) -> list[str]:
-    """Return the names of the images that have a caption, but one without the trigger word, in whatever case of letters."""
-    word = trigger.strip().casefold()
-    return [name for name, text in captions.items() if text and word not in text.casefold()] if word else []
 
 
 def notes(summary: FolderSummary, *, extension: str, trigger: str = "") -> Iterator[str]:
@@ -135,42 +87,6 @@ def _usable_settings(kohya: KohyaFolder) -> str:
     repeats = f"{counted(kohya.num_repeats, 'repeat')} per image" if 1 <= kohya.num_repeats <= MAX_REPEATS else ""
     trigger = f"the trigger word “{kohya.class_tokens.strip()}”" if kohya.class_tokens.strip() else ""
     return " and ".join(filter(None, (repeats, trigger)))
-
-
-def images_in_subfolders(folder: Path) -> dict[str, int]:
-    """Return how many images each folder inside a folder holds; only those with images, and no hidden ones."""
-    numbers = {}
-    for inner in sorted(folder.iterdir()):
-        if inner.name.startswith(".") or not inner.is_dir():
-            continue
-        try:
-            number = sum(is_image_name(path.name) and path.is_file() for path in inner.iterdir())
-        except OSError:
-            continue  # a folder that cannot be read is not the user's data set
-        if number:
-            numbers[inner.name] = number
-    return numbers
-
-
-def equal_files(sizes: Mapping[str, int], digest: Callable[[str], bytes]) -> tuple[tuple[str, ...], ...]:
-    """Return the groups of files with the same content; only files of the same size are read, by `digest`."""
-    by_size: dict[int, list[str]] = {}
-    for name, size in sizes.items():
-        by_size.setdefault(size, []).append(name)
-    by_content: dict[bytes, list[str]] = {}
-    for name in (name for names in by_size.values() if len(names) > 1 for name in names):
-        by_content.setdefault(digest(name), []).append(name)
-    return tuple(sorted(tuple(sorted(names)) for names in by_content.values() if len(names) > 1))
-
-
-def content_digest(path: Path) -> bytes:
-    """Return a hash of a file's content.
-
-    Raises:
-        OSError: If it cannot be read.
-    """
-    with open_regular(path, follow_links=True) as file:
-        return hashlib.file_digest(file, "blake2b").digest()
 
 
 def cut_captions_sentence(lengths: Mapping[str, int], limit: int) -> str:

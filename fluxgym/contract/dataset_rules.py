@@ -5,7 +5,7 @@ import math
 import unicodedata
 from collections.abc import Callable, Sequence
 
-from fluxgym.contract.image_formats import FORMATS
+from fluxgym.contract.images.formats import FORMATS
 
 IMAGE_EXTENSIONS = tuple(extension for each in FORMATS for extension in each.extensions)
 _EXTENSIONS = frozenset(IMAGE_EXTENSIONS)

@@ -3,6 +3,8 @@
 import re
 from collections.abc import Mapping
 
+from fluxgym.contract.control_characters import complaint_about
+
 FLAGS: Mapping[str, tuple[str, type]] = {
     "w": ("width", int),
     "h": ("height", int),
@@ -28,6 +30,8 @@ def read_prompt(line: str) -> tuple[str, dict[str, int | float | str]]:
     Raises:
         ValueError: With a sentence for a flag or value that cannot be used.
     """
+    if complaint := complaint_about(line):
+        raise ValueError(f"it {complaint}.")
     prompt, *parts = re.split(r" --(?=\w)", f" {line.strip()}")
     values: dict[str, int | float | str] = {}
     for part in parts:

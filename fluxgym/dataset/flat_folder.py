@@ -9,15 +9,17 @@ from typing import Any
 
 from fluxgym.config.settings import SETTINGS
 from fluxgym.contract.caption_files import CAPTION, Pairing, is_companion, pair_captions
-from fluxgym.contract.dataset_notes import FolderSummary, images_in_subfolders, listed, notes
+from fluxgym.contract.dataset_notes import notes
 from fluxgym.contract.dataset_rules import is_image_name
+from fluxgym.contract.folder_summary import FolderSummary, images_in_subfolders
 from fluxgym.contract.kohya_folders import KohyaFolder, clear_folders, common_class, common_repeats
 from fluxgym.contract.limits import MAX_CAPTION_BYTES
 from fluxgym.contract.regular_files import UnsafeFile, read_regular
+from fluxgym.contract.wording import listed
 from fluxgym.dataset.folder import free_stem, refusal_of, short_stem
 from fluxgym.dataset.folder_index import images_among, is_folder, scan
 from fluxgym.errors import DatasetError
-from fluxgym.runs.files import storage_error
+from fluxgym.runs.storage_errors import storage_error
 
 REPEATS = "num_repeats"
 TRIGGER = "concept_sentence"

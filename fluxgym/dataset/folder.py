@@ -3,7 +3,7 @@
 import os
 import shutil
 import unicodedata
-from collections.abc import Callable, Iterable, Mapping, Sequence, Set
+from collections.abc import Callable, Iterable, Mapping, Set
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from itertools import count
@@ -13,14 +13,26 @@ from typing import NamedTuple
 from fluxgym.contract.caption_files import CAPTION, caption_name, control_character, decode_caption, trained_text
 from fluxgym.contract.dataset_notes import undecodable_sentence
 from fluxgym.contract.dataset_rules import is_image_name, is_name_character, is_portable_name
-from fluxgym.contract.image_formats import EXTENSIONS_TEXT
+from fluxgym.contract.images.formats import EXTENSIONS_TEXT
 from fluxgym.contract.limits import MAX_CAPTION_BYTES
 from fluxgym.contract.regular_files import UnsafeFile, copy_regular, read_regular
-from fluxgym.dataset.folder_index import MAX_CAPTION, Captions, check_not_linked, images_among, index_of, pair_entries, read_caption, scan
-from fluxgym.dataset.images import ImageSize, check_image
+from fluxgym.dataset.folder_index import (
+    MAX_CAPTION,
+    Captions,
+    FolderIndex,
+    check_not_linked,
+    images_among,
+    pair_entries,
+    read_caption,
+    scan,
+)
+from fluxgym.dataset.images import DecodedImages
 from fluxgym.dataset.natural_order import natural_key
 from fluxgym.errors import DatasetError
-from fluxgym.runs.files import ensure_room, file_lock, remove_file, storage_error, write_text
+from fluxgym.runs.atomic_files import remove_file, write_text
+from fluxgym.runs.disk_space import ensure_room
+from fluxgym.runs.locks import file_lock
+from fluxgym.runs.storage_errors import storage_error
 
 MAX_NAME_BYTES = 200
 BUSY_S = 60.0  # another tab may be copying thousands of images
@@ -44,10 +56,12 @@ class ImageCounts(NamedTuple):
 
 
 class ImageFolder:
-    """The images and captions of one training."""
+    """The images and captions of one training. caches.py makes those that share what was read."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, index: FolderIndex | None = None, decoded: DecodedImages | None = None) -> None:
         self.path = path
+        self._index = index or FolderIndex(path)
+        self._decoded = decoded or DecodedImages()
 
     def names(self) -> list[str]:
         """Return the images' names in order."""
@@ -64,7 +78,7 @@ class ImageFolder:
 
     def captions(self) -> Captions:
         """Return the captions of all images."""
-        return index_of(self.path).captions()
+        return self._index.captions()
 
     def items_of(self, names: list[str], captions: Captions) -> list[Item]:
         """Return some of the images whose captions were read, by name."""
@@ -79,7 +93,7 @@ class ImageFolder:
 
     def count(self) -> int:
         """Return the number of images."""
-        return index_of(self.path).count()
+        return self._index.count()
 
     def items(self, offset: int = 0, limit: int | None = None) -> list[Item]:
         """Return a page of images with their captions."""
@@ -166,7 +180,7 @@ class ImageFolder:
 
     def _check_image(self, source: Path, name: str) -> None:
         try:
-            check_image(source)
+            self._decoded.check(source)
         except DatasetError as error:
             raise DatasetError(str(error).replace(source.name, name), field="images") from None
 
@@ -356,12 +370,3 @@ def _link(source: Path, target: Path) -> None:
     except OSError:
         ensure_room(target.parent, source.stat().st_size)
         copy_regular(source, target)
-
-
-def sizes(path: Path) -> Sequence[ImageSize]:
-    """Return the sizes of all images of a folder.
-
-    Raises:
-        BadImage: For a damaged one; the message names the file.
-    """
-    return index_of(path).sizes()

@@ -15,15 +15,15 @@ from types import MappingProxyType
 from typing import Generic, NamedTuple, TypeVar
 
 from fluxgym.contract.caption_files import CAPTION, Pairing, decode_caption, pair_captions
-from fluxgym.contract.dataset_notes import FolderSummary, content_digest, equal_files, images_in_subfolders, without_trigger
 from fluxgym.contract.dataset_rules import is_image_name
 from fluxgym.contract.files import DATASET_FOLDER
+from fluxgym.contract.folder_summary import FolderSummary, content_digest, equal_files, images_in_subfolders, without_trigger
 from fluxgym.contract.limits import MAX_CAPTION_BYTES
 from fluxgym.contract.regular_files import UnsafeFile, read_regular
 from fluxgym.dataset.images import FileId, ImageSize, read_size
 from fluxgym.dataset.natural_order import natural_key
 from fluxgym.errors import DatasetError
-from fluxgym.runs.files import storage_error
+from fluxgym.runs.storage_errors import storage_error
 
 MAX_CAPTION = 20_000
 MAX_FOLDERS = 16
@@ -370,7 +370,12 @@ def _decoded(signature: Signature | None, data: bytes) -> _Caption:
         return _Caption(signature, data.decode("utf-8", "replace").strip(), is_decodable=False)
 
 
-@functools.lru_cache(maxsize=MAX_FOLDERS)
-def index_of(path: Path, extension: str = CAPTION) -> FolderIndex:
-    """Return the index of a folder, the same one for all requests. Only the MAX_FOLDERS folders used last keep theirs."""
-    return FolderIndex(path, extension)
+class FolderIndexes:
+    """The indexes of the folders that requests and plans read; only the MAX_FOLDERS folders used last keep theirs. Thread-safe."""
+
+    def __init__(self) -> None:
+        self._index_of = functools.lru_cache(maxsize=MAX_FOLDERS)(FolderIndex)
+
+    def of(self, path: Path, extension: str = CAPTION) -> FolderIndex:
+        """Return the index of a folder with captions of an extension, the same one each time."""
+        return self._index_of(path, extension)

@@ -1,19 +1,19 @@
-"""The process that decodes images for the app: sizes, complete checks and thumbnails. `fluxgym.contract.image_worker` is its frame."""
+"""The process that decodes images for the app: sizes, complete checks and thumbnails. Its loop is `fluxgym.contract.images.worker_protocol`."""
 
 import io
 from pathlib import Path
 
 from PIL import Image, ImageOps
 
-from fluxgym.contract.image_reader import open_image, rgb_on_white, size_as_seen
-from fluxgym.contract.image_worker import Action, Answer, ImageReply, WorkerLimits, read_size, run_worker
+from fluxgym.contract.images.reader import open_image, rgb_on_white, size_as_seen
+from fluxgym.contract.images.worker_protocol import Action, ImageReply, Reply, WorkerLimits, read_size, run_worker
 
 LIMITS = WorkerLimits(decode_bytes=2 << 30, cpu_s=60, niceness=10)
 JPEG_QUALITY = 85
 SMOOTH_MODES = ("L", "LA", "RGB", "RGBA", "CMYK", "YCbCr")  # those that Pillow reduces by averaging
 
 
-def check(path: Path) -> Answer:
+def check(path: Path) -> Reply:
     """Decode an image completely and return its size."""
     with open_image(path, Image) as image:
         width, height = size_as_seen(image, Image)
@@ -21,7 +21,7 @@ def check(path: Path) -> Answer:
         return ImageReply(width=width, height=height), b""
 
 
-def make_thumbnail(path: Path, side: int) -> Answer:
+def make_thumbnail(path: Path, side: int) -> Reply:
     """Return an upright JPEG of an image, at most side pixels wide and high, as the trainer sees it: transparency is white."""
     with open_image(path, Image) as image:
         image.draft("RGB", (side * 2, side * 2))

@@ -12,11 +12,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
-from fluxgym.contract.image_formats import UnusableImage
-from fluxgym.contract.image_pool import ImagePool, ImageRequest, ImageResult, NoWorker, WorkerProgram
+from fluxgym.contract.images.formats import UnusableImage
+from fluxgym.contract.images.pool import ImagePool, ImageRequest, ImageResult, NoWorker, WorkerProgram
 from fluxgym.errors import BadImage, DatasetError
 from fluxgym.runs.detached import PROJECT
-from fluxgym.runs.files import raise_if_exhausted
+from fluxgym.runs.storage_errors import raise_if_exhausted
 
 MAX_THUMBNAILS = 1000  # about 15 kB each
 MAX_SIZES = 200_000
@@ -56,32 +56,12 @@ class FileId:
 
 
 def check_image(path: Path) -> ImageSize:
-    """Decode an image completely, once per content, and return its size.
+    """Decode an image completely and return its size.
 
     Raises:
         BadImage: If it is not an image, damaged or out of bounds.
     """
-    return _named(path.name, lambda: _DECODED.check(FileId.of(path)))
-
-
-def image_problems(paths: Sequence[Path], *, may_decode: bool) -> list[DatasetError] | None:
-    """Return why images cannot be trained, [] if all can, after decoding NUM_DECODERS at a time; None if that has to be done and may not.
-
-    Content that was accepted once is not decoded again.
-    """
-    if not may_decode:
-        known = [_DECODED.known(path) for path in paths]
-        return None if None in known else [each for each in known if isinstance(each, DatasetError)]
-
-    def problem(path: Path) -> DatasetError | None:
-        try:
-            check_image(path)
-        except DatasetError as error:
-            return error
-        return None
-
-    with ThreadPoolExecutor(NUM_DECODERS) as threads:
-        return [found for found in threads.map(problem, paths) if found is not None]
+    return DecodedImages().check(path)
 
 
 def read_size(file: Path | os.DirEntry[str]) -> ImageSize:
@@ -126,55 +106,75 @@ def _run(pool: ImagePool, request: ImageRequest) -> ImageResult:
         raise DatasetError(f"Images cannot be checked now ({error.error.strerror}); try again in a moment.", field="images") from None
 
 
-class _DecodedImages:
-    """What this process knows of images that it decoded completely, at most MAX_SIZES. Thread-safe.
+class DecodedImages:
+    """The results of decoding images completely, by the file's identity, of at most MAX_SIZES images. Thread-safe.
 
     A refused image is decoded again when it is checked again: memory may have run out.
     """
 
     def __init__(self) -> None:
-        self._known: dict[FileId, ImageSize | str] = {}
+        self._results: dict[FileId, ImageSize | str] = {}
 
-    def known(self, path: Path) -> ImageSize | DatasetError | None:
-        """Return an image's size, or why it was refused; None if this content was not decoded yet."""
-        try:
-            known = self._known.get(FileId.of(path))
-        except OSError:
-            return None
-        return BadImage(f"{path.name} {known}", field="images") if isinstance(known, str) else known
-
-    def check(self, file: FileId) -> ImageSize:
-        """Return the size of an image that can be decoded.
+    def check(self, path: Path) -> ImageSize:
+        """Decode an image completely, once per content, and return its size.
 
         Raises:
-            UnusableImage: If it cannot.
+            BadImage: If it is not an image, damaged or out of bounds.
         """
-        known = self._known.get(file)
-        if isinstance(known, ImageSize):
-            return known
+        return _named(path.name, lambda: self._decode(FileId.of(path)))
+
+    def problems(self, paths: Sequence[Path], *, may_decode: bool) -> list[DatasetError] | None:
+        """Return why images cannot be trained, [] if all can, after decoding NUM_DECODERS at a time; None if that has to be done and may not.
+
+        Content that was accepted once is not decoded again.
+        """
+        if not may_decode:
+            results = [self._result(path) for path in paths]
+            return None if None in results else [each for each in results if isinstance(each, DatasetError)]
+        with ThreadPoolExecutor(NUM_DECODERS) as threads:
+            return [problem for problem in threads.map(self._problem, paths) if problem is not None]
+
+    def _problem(self, path: Path) -> DatasetError | None:
+        try:
+            self.check(path)
+        except DatasetError as error:
+            return error
+        return None
+
+    def _result(self, path: Path) -> ImageSize | DatasetError | None:
+        """Return an image's size, or why it was refused; None if this content was not decoded yet."""
+        try:
+            result = self._results.get(FileId.of(path))
+        except OSError:
+            return None
+        return BadImage(f"{path.name} {result}", field="images") if isinstance(result, str) else result
+
+    def _decode(self, file: FileId) -> ImageSize:
+        earlier = self._results.get(file)
+        if isinstance(earlier, ImageSize):
+            return earlier
         try:
             result = _run(DECODERS, ImageRequest(action="check", path=file.path))
         except UnusableImage as error:
-            self._keep(file, str(error))
+            self._add(file, str(error))
             raise
-        self._keep(file, size := ImageSize(result.width, result.height))
+        self._add(file, size := ImageSize(result.width, result.height))
         return size
 
-    def _keep(self, file: FileId, found: ImageSize | str) -> None:
-        while len(self._known) >= MAX_SIZES:
-            self._known.pop(next(iter(self._known)), None)
-        self._known[file] = found
-
-
-_DECODED = _DecodedImages()
+    def _add(self, file: FileId, result: ImageSize | str) -> None:
+        while len(self._results) >= MAX_SIZES:
+            self._results.pop(next(iter(self._results)), None)
+        self._results[file] = result
 
 
 @functools.lru_cache(maxsize=MAX_SIZES)
 def _read_size(file: FileId) -> ImageSize:
+    """Return the size from an image's header, read once per content; at most MAX_SIZES are cached."""
     result = _run(HEADERS, ImageRequest(action="size", path=file.path))
     return ImageSize(result.width, result.height)
 
 
 @functools.lru_cache(maxsize=MAX_THUMBNAILS)
 def _thumbnail(file: FileId, side: int) -> bytes:
+    """Return a thumbnail, made once per content and size; at most MAX_THUMBNAILS are cached."""
     return _run(DECODERS, ImageRequest(action="thumbnail", path=file.path, side=side)).data

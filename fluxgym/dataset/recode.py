@@ -12,7 +12,8 @@ from fluxgym.dataset.folder import refusal_of
 from fluxgym.dataset.folder_index import scan
 from fluxgym.dataset.natural_order import natural_key
 from fluxgym.errors import DatasetError
-from fluxgym.runs.files import storage_error, write_text
+from fluxgym.runs.atomic_files import write_text
+from fluxgym.runs.storage_errors import storage_error
 
 
 @dataclass(frozen=True, kw_only=True)

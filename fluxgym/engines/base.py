@@ -1,4 +1,4 @@
-"""What FluxGym needs of an engine, which executes runs: submit and cancel runs, observe them, and assign devices."""
+"""What FluxGym needs of an engine: it starts and stops runs and observes them; its queue and its devices have interfaces of their own."""
 
 from collections.abc import Callable, Mapping, Sequence
 from enum import StrEnum
@@ -38,8 +38,69 @@ class HeldDevices(Protocol):
         """Give the devices back."""
 
 
+class Devices(Protocol):
+    """The devices of the machines where an engine's runs execute."""
+
+    def names(self) -> tuple[str, ...]:
+        """Return the names of the devices of which a run may take any: "cpu", or "gpu-0" and so on."""
+
+    def num_gpus(self) -> int:
+        """Return the number of GPUs from which a user can choose."""
+
+    def assign(self, spec: LaunchSpec, gpus: str | None) -> LaunchSpec:
+        """Return a launch spec that requests the GPUs that a user named ("0,1"), else any free device."""
+
+    def chosen_gpus(self, spec: LaunchSpec) -> str | None:
+        """Return the GPUs that a user named for a launch, None if there was no choice or the engine does not have them."""
+
+
+class Queue(Protocol):
+    """The runs of one outputs folder that wait for devices, and who gets devices next."""
+
+    def acquire(
+        self, run: RunPaths, spec: LaunchSpec, *, is_canceled: Callable[[], bool], waiting: Callable[[str], None]
+    ) -> HeldDevices | None:
+        """Return the devices of a run, None if it was canceled or has to wait. Called by the supervisor, which ends then.
+
+        Before a run is left waiting, `waiting` is called with what it waits for. The engine starts its supervisor again in its turn.
+        """
+
+    def move(self, run: RunPaths, position: int) -> None:
+        """Move a waiting run to a position in the queue, 1 is next.
+
+        Raises:
+            SessionError: If it does not wait.
+        """
+
+    def slugs(self) -> tuple[str, ...]:
+        """Return the slugs of the runs that wait, the next first."""
+
+    def reasons(self) -> Mapping[str, str]:
+        """Return what each waiting run waits for now, by slug, the next run first."""
+
+    def waiting_since(self, run: RunPaths) -> float | None:
+        """Return when a run began to wait, in seconds since the epoch, None if it does not wait."""
+
+    def abandoned(self) -> tuple[str, ...]:
+        """Return the slugs of the waiting runs that nothing would start any more, the next first."""
+
+    def reconcile(self) -> tuple[str, ...]:
+        """Make sure that waiting runs are started in their turn, and return the names of those that nothing would have started. Never raises.
+
+        A run whose launch.json this installation did not write is left waiting.
+        """
+
+
 class Engine(Protocol):
     """Where the runs of one outputs folder execute. Files say what happened to a run; only its engine knows whether it still executes."""
+
+    @property
+    def queue(self) -> Queue:
+        """The runs that wait for devices."""
+
+    @property
+    def devices(self) -> Devices:
+        """The devices that runs can request."""
 
     def submit(self, run: RunPaths, spec: LaunchSpec, mode: Mode = Mode.TRAIN) -> None:
         """Start a supervisor, unless one is alive for this attempt, and return once it has recorded itself or has ended.
@@ -59,48 +120,3 @@ class Engine(Protocol):
 
     def orphans(self, runs: Sequence[RunPaths]) -> Mapping[str, str]:
         """Return the processes that belong to a run's folder whatever its records say, as slug -> description."""
-
-    def abandoned(self) -> tuple[str, ...]:
-        """Return the slugs of the waiting runs that nothing would start any more, the next first."""
-
-    def reconcile(self) -> tuple[str, ...]:
-        """Make sure that waiting runs are started in their turn, and return the names of those that nothing would have started. Never raises.
-
-        A run whose launch.json this installation did not write is left waiting.
-        """
-
-    def move(self, run: RunPaths, position: int) -> None:
-        """Move a waiting run to a position in the queue, 1 is next.
-
-        Raises:
-            SessionError: If it does not wait.
-        """
-
-    def waiting(self) -> tuple[str, ...]:
-        """Return the slugs of the runs that wait for a device, the next first."""
-
-    def waiting_reasons(self) -> Mapping[str, str]:
-        """Return what each waiting run waits for now, by slug, the next run first."""
-
-    def waiting_since(self, run: RunPaths) -> float | None:
-        """Return when a run began to wait, in seconds since the epoch, None if it does not wait."""
-
-    def devices(self) -> tuple[str, ...]:
-        """Return the names of the devices of which a run may take any: "cpu", or "gpu-0" and so on."""
-
-    def num_gpus(self) -> int:
-        """Return the number of GPUs from which a user can choose."""
-
-    def assign(self, spec: LaunchSpec, gpus: str | None) -> LaunchSpec:
-        """Return a launch spec that requests the GPUs that a user named ("0,1"), else any free device."""
-
-    def chosen_gpus(self, spec: LaunchSpec) -> str | None:
-        """Return the GPUs that a user named for a launch, None if there was no choice or the engine does not have them."""
-
-    def acquire(
-        self, run: RunPaths, spec: LaunchSpec, *, is_canceled: Callable[[], bool], waiting: Callable[[str], None]
-    ) -> HeldDevices | None:
-        """Return the devices of a run, None if it was canceled or has to wait. Called by the supervisor, which ends then.
-
-        Before a run is left waiting, `waiting` is called with what it waits for. The engine starts its supervisor again in its turn.
-        """

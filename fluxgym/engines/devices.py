@@ -4,14 +4,16 @@ import json
 import os
 from collections.abc import Mapping, Sequence, Set
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import IO
 
 from fluxgym.errors import FluxGymError, StorageError
-from fluxgym.runs.files import is_open_file, local_locks, read_json, storage_error, try_lock
-from fluxgym.runs.gpus import GPU_SIGNS, VISIBLE
-from fluxgym.runs.launch_spec import DeviceRequest
+from fluxgym.runs.atomic_files import read_json
+from fluxgym.runs.gpus import GPU_NUMBERS, GPU_SIGNS, VISIBLE
+from fluxgym.runs.launch_spec import DeviceRequest, LaunchSpec
+from fluxgym.runs.locks import is_open_file, local_locks, try_lock
+from fluxgym.runs.storage_errors import storage_error
 
 MAX_USER_BYTES = 1 << 16
 
@@ -75,6 +77,28 @@ def are_there(gpus: str) -> bool:
     """Return True if the chosen GPUs are in this machine, or if the driver lists none."""
     numbers = [int(name) for name in gpus.split(",") if name.strip().isdecimal()]
     return num_gpus() == 0 or max(numbers, default=0) < num_gpus()
+
+
+class LocalDevices:
+    """The devices of this machine, as an engine offers them."""
+
+    def names(self) -> tuple[str, ...]:
+        """Return this machine's devices that runs may use."""
+        return tuple(devices_of(None))
+
+    def num_gpus(self) -> int:
+        """Return the number of NVIDIA GPUs of this machine."""
+        return num_gpus()
+
+    def assign(self, spec: LaunchSpec, gpus: str | None) -> LaunchSpec:
+        """Return a launch spec that requests the GPUs that a user named ("0,1"), else any free device of those that this process sees."""
+        visible = gpus or os.environ.get(VISIBLE)
+        return replace(spec, env={} if visible is None else {VISIBLE: visible}, devices=device_request(gpus))
+
+    def chosen_gpus(self, spec: LaunchSpec) -> str | None:
+        """Return the GPUs that a user named for a launch, None if there was no choice or this machine does not have them."""
+        gpus = None if spec.devices.any_free else spec.env.get(VISIBLE)
+        return gpus if gpus and GPU_NUMBERS.fullmatch(gpus) and are_there(gpus) else None
 
 
 def title(device: str) -> str:

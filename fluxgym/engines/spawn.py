@@ -10,9 +10,10 @@ from dataclasses import dataclass, field
 from fluxgym.contract.regular_files import append_regular
 from fluxgym.engines.base import Mode
 from fluxgym.runs.detached import start_detached
-from fluxgym.runs.files import storage_error, tail
+from fluxgym.runs.log_tail import tail
 from fluxgym.runs.paths import RunPaths
 from fluxgym.runs.process_identity import LocalProcess, identify, is_frozen, local_process, signal_process
+from fluxgym.runs.storage_errors import storage_error
 
 START_TIMEOUT_S = 30.0
 

@@ -1,4 +1,4 @@
-"""The runs that wait in the queue of an outputs folder: who starts each of them, what it waits for, and how its wait ends."""
+"""The runs that wait in the queue of an outputs folder: who starts each of them, and how its wait ends."""
 
 import logging
 import os
@@ -10,12 +10,12 @@ from pathlib import Path
 
 from fluxgym.config.values import short
 from fluxgym.contract.codes import ReasonCode, Status
-from fluxgym.engines.device_queue import Queue
-from fluxgym.engines.devices import DeviceUser, current_user, title
+from fluxgym.engines.tickets import Tickets
 from fluxgym.errors import NotReadableNow, describe_error
+from fluxgym.runs.atomic_files import remove_file
 from fluxgym.runs.exit_record import ExitRecord, record_end
-from fluxgym.runs.files import is_missing, remove_file
-from fluxgym.runs.launch_spec import DeviceRequest, LaunchSpec, holds_start, read_launch_spec, read_own_launch_spec, read_stop_request
+from fluxgym.runs.launch_spec import LaunchSpec, holds_start, read_launch_spec, read_own_launch_spec, read_stop_request
+from fluxgym.runs.path_checks import is_missing
 from fluxgym.runs.paths import OutputsPaths, RunPaths
 from fluxgym.runs.process_identity import Liveness, is_alive, liveness_of, read_record
 from fluxgym.runs.snapshot import WAITING, RunSnapshot
@@ -72,7 +72,7 @@ class WaitingRuns:
     """The waiting runs of one outputs folder. Files are read again when they have changed."""
 
     def __init__(self, outputs: OutputsPaths) -> None:
-        self._outputs, self._queue = outputs, Queue(outputs)
+        self._outputs, self._tickets = outputs, Tickets(outputs)
         self._known: dict[str, tuple[Signature, WaitingRun]] = {}
 
     def all(self) -> list[WaitingRun]:
@@ -81,7 +81,7 @@ class WaitingRuns:
         Raises:
             NotReadableNow: If nothing can be known about one now.
         """
-        self._known = {ticket.slug: self._read(ticket) for ticket in self._queue.tickets()}
+        self._known = {ticket.slug: self._read(ticket) for ticket in self._tickets.all()}
         return [waiting for _, waiting in self._known.values()]
 
     def of(self, run: RunPaths) -> WaitingRun | None:
@@ -96,7 +96,7 @@ class WaitingRuns:
             StorageError: As `end` does.
         """
         if waiting.starter is Starter.ENDED:
-            self._queue.remove(waiting.run, waiting.ticket.run_id)
+            self._tickets.remove(waiting.run, waiting.ticket.run_id)
             return True
         if waiting.starter is Starter.NOTHING:
             log.warning("%s, which waits in the queue, cannot be started: its launch.json is missing or damaged", waiting.run.slug)
@@ -118,7 +118,7 @@ class WaitingRuns:
                 if str(stored) not in WAITING or record_end(run, record, expected={"run_id": run_id, "status": stored}):
                     break
             remove_file(run.stop_reserve)
-        self._queue.remove(run, run_id)
+        self._tickets.remove(run, run_id)
 
     def _read(self, ticket: Ticket) -> tuple[Signature, WaitingRun]:
         run, known = self._outputs.run(ticket.slug), self._known.get(ticket.slug)
@@ -163,7 +163,7 @@ def read_waiting_run(run: RunPaths, ticket: Ticket) -> WaitingRun:
         starter = _starter_of_files(run, ticket, spec, state)
     return WaitingRun(
         run=run, ticket=ticket, spec=spec, starter=starter, status=str(state.get("status") or ""), reason=str(state.get("reason") or ""),
-        name=_name(run, state), other_host=other_host, stop_requested=stop_request is not None,
+        name=short(shown_name(run.slug, state)), other_host=other_host, stop_requested=stop_request is not None,
     )  # fmt: skip
 
 
@@ -198,50 +198,3 @@ def with_those_ahead(runs: Sequence[WaitingRun]) -> Iterator[tuple[WaitingRun, l
         yield waiting, [other for other in ahead if waiting.devices & other.devices]
         if waiting.is_ahead_of_others:
             ahead.append(waiting)
-
-
-class WaitingReasons:
-    """The sentences about what runs wait for. Who uses a device is read once.
-
-    Runs of other outputs folders have queues of their own; which of them gets a free device first is not known. others_wait is True if there
-    are such runs.
-    """
-
-    def __init__(self, *, others_wait: bool) -> None:
-        self._others_wait = others_wait
-        self._users: dict[str, tuple[DeviceUser, str] | None] = {}
-
-    def reason(self, run: RunPaths, request: DeviceRequest, ahead: Sequence[WaitingRun]) -> str:
-        """Return what a run waits for: its devices, who uses them, and the runs ahead of it, of which only the next is named."""
-        names = (" or " if request.any_free else " and ").join(title(device) for device in request.names)
-        users = sorted({name for device in request.names if (name := self._user_name(device, run))})
-        in_use = f", which {' and '.join(users)} {'use' if len(users) > 1 else 'uses'}" if users else ""
-        return f"Waiting for {names}{in_use}; {self._position([waiting.name for waiting in ahead])}."
-
-    def _position(self, ahead: Sequence[str]) -> str:
-        if len(ahead) > 1:
-            return f"“{ahead[0]}” and {len(ahead) - 1} more {'run' if len(ahead) == 2 else 'runs'} are ahead of it"
-        if ahead:
-            return f"“{ahead[0]}” is ahead of it"
-        return "it is next, but runs of another outputs folder wait too" if self._others_wait else "it is next"
-
-    def _user_name(self, device: str, run: RunPaths) -> str:
-        """Return the name of the run that uses a device, "" if it is not another run."""
-        if device not in self._users:
-            user = current_user(device)
-            self._users[device] = None if user is None or not user.slug else (user, _name_of_user(user, run))
-        found = self._users[device]
-        if found is None or found[0].is_run(run.folder):
-            return ""
-        return f"“{found[1]}”" + (" of another outputs folder" if found[0].is_elsewhere(run.folder) else "")
-
-
-def _name_of_user(user: DeviceUser, run: RunPaths) -> str:
-    """Return the name of the run that uses a device."""
-    folder = Path(user.outputs) if user.is_elsewhere(run.folder) else run.folder.parent
-    other = RunPaths(folder / user.slug)
-    return _name(other, read_state_or_empty(other))
-
-
-def _name(run: RunPaths, state: State) -> str:
-    return short(shown_name(run.slug, state))

@@ -4,7 +4,7 @@ import functools
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from fluxgym.contract.model_kinds import T5_LENGTHS
 from fluxgym.models.catalog import CAPTION_LENGTH, FoundFiles, caption_tokenizer
@@ -30,28 +30,46 @@ def too_long(captions: Mapping[str, str], files: FoundFiles, limit: int) -> dict
     least one token.
     """
     folder = caption_tokenizer(files)
+    tokenizer = None if folder is None else _FileVersion.of(folder / "tokenizer.json")
     lengths = {}
     for name, text in captions.items():
         longest = max(text.splitlines(), key=len, default="")
-        if len(longest.encode()) + len(longest.split()) + 1 > limit and (number := _count(folder, longest)) > limit:
+        if len(longest.encode()) + len(longest.split()) + 1 > limit and (number := _count(tokenizer, longest)) > limit:
             lengths[name] = number
     return lengths
 
 
+class _FileVersion(NamedTuple):
+    """A file and its content: the key of what is computed from it once."""
+
+    path: Path
+    mtime_ns: int
+    num_bytes: int
+
+    @classmethod
+    def of(cls, path: Path) -> "_FileVersion | None":
+        """Return the present version of a file, None if there is none."""
+        try:
+            status = path.stat()
+        except OSError:
+            return None
+        return cls(path, status.st_mtime_ns, status.st_size)
+
+
 @functools.lru_cache(maxsize=MAX_COUNTED)
-def _count(folder: Path | None, text: str) -> int:
-    """Return the number of tokens of a text, with the one that ends it."""
-    tokenizer = None if folder is None else _tokenizer(folder / "tokenizer.json")
+def _count(file: _FileVersion | None, text: str) -> int:
+    """Return the number of tokens of a text, with the one that ends it; counted once per text and version of the tokenizer.json."""
+    tokenizer = None if file is None else _tokenizer(file)
     return len(text.split()) + 1 if tokenizer is None else len(tokenizer.encode(text).ids)
 
 
 @functools.lru_cache(maxsize=4)
-def _tokenizer(file: Path) -> "Tokenizer | None":
-    """Return the tokenizer of a tokenizer.json, None if it cannot be read."""
+def _tokenizer(file: _FileVersion) -> "Tokenizer | None":
+    """Return the tokenizer of a tokenizer.json, None if it cannot be read; read once per version of the file."""
     from tokenizers import Tokenizer  # loads slowly, and only long captions need it
 
     try:
-        tokenizer = Tokenizer.from_file(str(file))
+        tokenizer = Tokenizer.from_file(str(file.path))
     except Exception:  # noqa: BLE001 (the library raises nothing narrower)
         return None
     tokenizer.no_truncation()
@@ -59,7 +77,6 @@ def _tokenizer(file: Path) -> "Tokenizer | None":
     return tokenizer
 
 
-@functools.lru_cache(maxsize=4)
 def _longest(file: Path) -> int:
     try:
         value = json.loads(file.read_text(encoding="utf-8-sig")).get("model_max_length")

@@ -4,9 +4,9 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from fluxgym.contract.files import STATE_FOLDER
+from fluxgym.contract.files import STATE_ENDING, parse_short_state_name, parse_state_name
 from fluxgym.errors import ConfigError
-from fluxgym.runs.paths import SHORT_FORM, RunPaths
+from fluxgym.runs.paths import RunPaths
 from fluxgym.trainers.base import backend_for
 
 FIELD = "resume_from_checkpoint"
@@ -45,8 +45,8 @@ def _folders(named: str, run: RunPaths, outputs: Path) -> Iterator[Path]:
     yield Path(os.path.expanduser(named))  # noqa: PTH111 (unlike Path.expanduser it leaves an unknown user's home unchanged)
     yield outputs / named
     name = Path(named).name
-    yield outputs / name.removesuffix("-state") / name
-    yield RunPaths(outputs / STATE_FOLDER.sub("", name)).checkpoint(name)
-    if (short := SHORT_FORM.fullmatch(name)) is not None:
-        yield RunPaths(outputs / short["slug"]).checkpoint(name)
+    yield outputs / name.removesuffix(STATE_ENDING) / name
+    for saved in (parse_state_name(name), parse_short_state_name(name)):
+        if saved is not None:
+            yield RunPaths(outputs / saved.output_name).checkpoint(name)
     yield run.checkpoint(name)

@@ -4,21 +4,27 @@ The form's preview, the checks before Start, start, resume and the command line 
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from fluxgym.app_settings import Settings
 from fluxgym.config.defaults import DEFAULTS
 from fluxgym.config.settings import TrainConfig, check_advanced
+from fluxgym.dataset.caches import DatasetCaches
 from fluxgym.dataset.dataset_spec import dataset_toml, expected_steps
 from fluxgym.dataset.folder import check_portable
 from fluxgym.errors import BadName, ConfigError, FluxGymError, Level, Problem, error_of
 from fluxgym.models.catalog import FoundFiles, Model, apply_defaults, get_model
-from fluxgym.planning.checks import (
+from fluxgym.planning.learning import report_little_learning
+from fluxgym.planning.named_checkpoint import check_named_checkpoint, verified_checkpoint
+from fluxgym.planning.sample_prompts import sample_prompts
+from fluxgym.planning.sample_times import report_sample_times, report_save_times
+from fluxgym.planning.start_checks import (
     IMAGES,
     Findings,
     ImageSet,
+    TrainedFolders,
     check_disk,
     check_formats,
     check_model,
@@ -29,9 +35,6 @@ from fluxgym.planning.checks import (
     report_small_images,
     report_tier,
 )
-from fluxgym.planning.named_checkpoint import check_named_checkpoint, verified_checkpoint
-from fluxgym.planning.sample_prompts import sample_prompts
-from fluxgym.planning.sample_times import report_sample_times
 from fluxgym.runs.checkpoints import Checkpoint
 from fluxgym.runs.launch_spec import LaunchSpec, TrainerOptions
 from fluxgym.runs.paths import OutputsPaths, RunPaths
@@ -39,7 +42,7 @@ from fluxgym.runs.state import slug_of
 from fluxgym.trainers.base import backend_for, with_command
 from fluxgym.trainers.named_code import named_code
 from fluxgym.trainers.options import trainer_options
-from fluxgym.trainers.settings_check import CheckedData, needs_trainer
+from fluxgym.trainers.trainer_verdicts import TrainerQuestion, TrainerVerdicts, needs_trainer
 
 UNNAMED = "unnamed"  # the name of a plan whose LoRA has no usable name yet
 
@@ -131,97 +134,118 @@ class TrainingPlan:
         return with_command(spec, self.run)
 
 
+@dataclass(frozen=True, kw_only=True)
+class PlanningCaches:
+    """What many plans read once: images and their folders, and the trainer's verdicts on settings that only it can check."""
+
+    dataset: DatasetCaches = field(default_factory=DatasetCaches)
+    verdicts: TrainerVerdicts = field(default_factory=TrainerVerdicts)
+
+
+class Planner:
+    """Plans trainings with the app's settings. Its caches are shared by all plans that it makes."""
+
+    def __init__(self, settings: Settings, caches: PlanningCaches | None = None) -> None:
+        self._settings = settings
+        self._caches = caches or PlanningCaches()
+
+    def plan(
+        self, state: Mapping[str, Any], images: Path, *, run: RunPaths | None = None, resume: Checkpoint | None = None
+    ) -> TrainingPlan:
+        """Plan the training of a state's settings with a folder of images, and check everything, which can take seconds (see `checked`).
+
+        Settings that are missing come from the base model's defaults, except for a resume, whose state is complete. Never raises for user
+        input: each error becomes a problem with its field. Image sizes are read once.
+        """
+        return self.checked(self.plan_unchecked(state, images, run=run, resume=resume))
+
+    def checked(self, planned: TrainingPlan, *, may_wait: bool = True) -> TrainingPlan:
+        """Return a plan with what the checks that take seconds refuse; without those that have to be waited for if may_wait is False.
+
+        The trainer needs seconds for the first answer about some settings, and decoding takes 5 to 20 ms per image of one megapixel. Both
+        are done once: for the same settings, and for the same content.
+        """
+        return self._with_decoded_images(self._with_trainers_answer(planned, may_ask=may_wait), may_decode=may_wait)
+
+    def _with_trainers_answer(self, planned: TrainingPlan, *, may_ask: bool) -> TrainingPlan:
+        if planned.is_trainer_asked:
+            return planned
+        try:
+            toml = dataset_toml(planned.config, planned.images.folder, planned.images.regularization)
+        except ConfigError:
+            return replace(planned, is_trainer_asked=True)  # reported already
+        steps = planned.steps and planned.steps // planned.config.max_train_epochs
+        question = TrainerQuestion(options=planned.options, toml=toml, steps_per_epoch=steps, trainer_dir=planned.trainer_dir)
+        refused = backend_for(planned.trainer_dir).check_with_trainer(question, self._caches.verdicts, may_ask=may_ask)
+        return planned if refused is None else replace(planned, problems=(*planned.problems, *refused), is_trainer_asked=True)
+
+    def _with_decoded_images(self, planned: TrainingPlan, *, may_decode: bool) -> TrainingPlan:
+        if planned.are_images_decoded:
+            return planned
+        findings = Findings()
+        are_decoded = check_pixels_of(planned.images, self._caches.dataset.decoded, findings, may_decode=may_decode)
+        return replace(planned, problems=(*planned.problems, *findings.problems), are_images_decoded=are_decoded)
+
+    def plan_unchecked(
+        self, state: Mapping[str, Any], images: Path, *, run: RunPaths | None = None, resume: Checkpoint | None = None
+    ) -> TrainingPlan:
+        """Plan as `plan` does, in milliseconds, without asking the trainer about settings that only it can check."""
+        settings, findings = self._settings, Findings()
+        config = read_config(state, settings.models, findings, with_defaults=resume is None)
+        are_usable = all(problem.field == "lora_name" for problem in findings.problems)
+        run = run or OutputsPaths(settings.outputs).run(slug_of(config.lora_name))
+        model = findings.attempt(lambda: get_model(config.base_model, settings.models), "base_model")
+        files = check_model(model, settings.models, findings)
+        report_tier(config, files, findings)
+        report_sample_prompts(config, findings)
+        folders = TrainedFolders(images=images, models=settings.models, indexes=self._caches.dataset.indexes)
+        image_set = read_images(config, folders, findings)
+        can_write = are_usable and image_set.is_complete
+        toml = findings.attempt(lambda: dataset_toml(config, run.dataset, image_set.regularization)) if can_write else None
+        steps = findings.attempt(lambda: expected_steps(config, image_set.sizes, image_set.regularization_sizes), IMAGES) if toml else None
+        report_little_learning(config, findings)
+        report_save_times(config, steps, findings)
+        report_sample_times(config, steps, DEFAULTS | (dict(model.defaults) if model else {}), findings)
+        report_small_images(config, image_set, findings)
+        if files is not None:
+            report_long_captions(config, image_set, files, findings)
+        if resume is None:
+            check_disk(settings.outputs, findings)
+            findings.attempt(lambda: check_portable(image_set.captions), IMAGES)
+            if named := config.resume_from_checkpoint.strip():
+                findings.attempt(lambda: check_named_checkpoint(named, run, settings.sd_scripts), "resume_from_checkpoint")
+        resume_from = None if resume is None else resume.folder
+        options = trainer_options(config, run, files, resume=resume_from) if files and are_usable else {}
+        refused: tuple[Problem, ...] = ()
+        if options:
+            backend = backend_for(settings.sd_scripts)
+            refused = backend.check_flags(options, settings.sd_scripts)
+            findings.problems += refused
+            check_formats(backend, image_set, findings)
+        planned = TrainingPlan(
+            config=config,
+            run=run,
+            model=model,
+            files=files,
+            images=image_set,
+            dataset_toml=toml or "",
+            sample_prompts=sample_prompts(config),
+            options=options,
+            trainer_dir=settings.sd_scripts,
+            resume_from=resume_from,
+            steps=steps or None,
+            problems=tuple(findings.problems),
+            is_trainer_asked=not options or bool(refused) or not image_set.count or not needs_trainer(config),
+            are_images_decoded=resume is not None or not image_set.is_complete,  # a resume has trained on them
+        )
+        return replace(planned, problems=(*planned.problems, *_named_code(planned)))
+
+
 def plan(
     state: Mapping[str, Any], images: Path, settings: Settings, *, run: RunPaths | None = None, resume: Checkpoint | None = None
 ) -> TrainingPlan:
-    """Plan the training of a state's settings with a folder of images, and check everything, which can take seconds (see `checked`).
-
-    Settings that are missing come from the base model's defaults, except for a resume, whose state is complete. Never raises for user
-    input: each error becomes a problem with its field. Image sizes are read once.
-    """
-    return checked(plan_unchecked(state, images, settings, run=run, resume=resume))
-
-
-def checked(planned: TrainingPlan, *, may_wait: bool = True) -> TrainingPlan:
-    """Return a plan with what the checks that take seconds refuse; without those that have to be waited for if may_wait is False.
-
-    The trainer needs seconds for the first answer about some settings, and decoding takes 5 to 20 ms per image of one megapixel. Both are
-    done once: for the same settings, and for the same content.
-    """
-    return _with_decoded_images(_with_trainers_answer(planned, may_wait), may_wait)
-
-
-def _with_trainers_answer(planned: TrainingPlan, may_ask: bool) -> TrainingPlan:
-    if planned.is_trainer_asked:
-        return planned
-    try:
-        toml = dataset_toml(planned.config, planned.images.folder, planned.images.regularization)
-    except ConfigError:
-        return replace(planned, is_trainer_asked=True)  # reported already
-    steps = planned.steps and planned.steps // planned.config.max_train_epochs
-    data = CheckedData(toml=toml, steps_per_epoch=steps)
-    found = backend_for(planned.trainer_dir).check_settings(planned.options, data, planned.trainer_dir, may_ask=may_ask)
-    return planned if found is None else replace(planned, problems=(*planned.problems, *found), is_trainer_asked=True)
-
-
-def _with_decoded_images(planned: TrainingPlan, may_wait: bool) -> TrainingPlan:
-    if planned.are_images_decoded:
-        return planned
-    findings = Findings()
-    is_known = check_pixels_of(planned.images, findings, may_decode=may_wait)
-    return replace(planned, problems=(*planned.problems, *findings.problems), are_images_decoded=is_known)
-
-
-def plan_unchecked(
-    state: Mapping[str, Any], images: Path, settings: Settings, *, run: RunPaths | None = None, resume: Checkpoint | None = None
-) -> TrainingPlan:
-    """Plan as `plan` does, in milliseconds, without asking the trainer about settings that only it can check."""
-    findings = Findings()
-    config = read_config(state, settings.models, findings, with_defaults=resume is None)
-    are_usable = all(problem.field == "lora_name" for problem in findings.problems)
-    run = run or OutputsPaths(settings.outputs).run(slug_of(config.lora_name))
-    model = findings.attempt(lambda: get_model(config.base_model, settings.models), "base_model")
-    files = check_model(model, settings.models, findings)
-    report_tier(config, files, findings)
-    report_sample_prompts(config, findings)
-    image_set = read_images(config, images, settings.models, findings)
-    can_write = are_usable and image_set.is_complete
-    toml = findings.attempt(lambda: dataset_toml(config, run.dataset, image_set.regularization)) if can_write else None
-    steps = findings.attempt(lambda: expected_steps(config, image_set.sizes, image_set.regularization_sizes), IMAGES) if toml else None
-    report_sample_times(config, steps, DEFAULTS | (dict(model.defaults) if model else {}), findings)
-    report_small_images(config, image_set, findings)
-    if files is not None:
-        report_long_captions(config, image_set, files, findings)
-    if resume is None:
-        check_disk(settings.outputs, findings)
-        findings.attempt(lambda: check_portable(image_set.captions), IMAGES)
-        if named := config.resume_from_checkpoint.strip():
-            findings.attempt(lambda: check_named_checkpoint(named, run, settings.sd_scripts), "resume_from_checkpoint")
-    resume_from = None if resume is None else resume.folder
-    options = trainer_options(config, run, files, resume=resume_from) if files and are_usable else {}
-    refused: tuple[Problem, ...] = ()
-    if options:
-        backend = backend_for(settings.sd_scripts)
-        refused = backend.check(options, settings.sd_scripts)
-        findings.problems += refused
-        check_formats(backend, image_set, findings)
-    planned = TrainingPlan(
-        config=config,
-        run=run,
-        model=model,
-        files=files,
-        images=image_set,
-        dataset_toml=toml or "",
-        sample_prompts=sample_prompts(config),
-        options=options,
-        trainer_dir=settings.sd_scripts,
-        resume_from=resume_from,
-        steps=steps or None,
-        problems=tuple(findings.problems),
-        is_trainer_asked=not options or bool(refused) or not image_set.count or not needs_trainer(config),
-        are_images_decoded=resume is not None or not image_set.is_complete,  # a resume has trained on them
-    )
-    return replace(planned, problems=(*planned.problems, *_named_code(planned)))
+    """Plan one training, as `Planner.plan` does."""
+    return Planner(settings).plan(state, images, run=run, resume=resume)
 
 
 def _named_code(planned: TrainingPlan) -> list[Problem]:

@@ -8,9 +8,10 @@ from typing import Any
 from fluxgym.config.settings import SETTINGS, TrainConfig
 from fluxgym.config.values import to_integer
 from fluxgym.errors import Level
-from fluxgym.planning.checks import Findings
+from fluxgym.planning.start_checks import Findings
 
 STEPS_FIELD = "sample_every_n_steps"
+SAVE_FIELD = "save_every_n_steps"
 INTERVAL = SETTINGS[STEPS_FIELD].label
 
 
@@ -58,7 +59,7 @@ def _report_steps(config: TrainConfig, every: int, steps: int, defaults: Mapping
     if not steps:
         return
     if every > steps:
-        message = f"No sample image is drawn during the training, which has {_count(steps, 'step')}. Enter {steps:,} or less."
+        message = f"No sample image is drawn during the training, which has {_count(steps, 'step')}. {_at_most(steps)}"
         findings.add(Level.WARNING, message, STEPS_FIELD)
         return
     saved_every = _saved_every(config, steps)
@@ -72,6 +73,20 @@ def _report_steps(config: TrainConfig, every: int, steps: int, defaults: Mapping
         findings.add(Level.WARNING, message, STEPS_FIELD)
 
 
+def _at_most(steps: int) -> str:
+    return "Enter 1." if steps == 1 else f"Enter a number from 1 to {steps:,}."
+
+
+def report_save_times(config: TrainConfig, steps: int | None, findings: Findings) -> None:
+    """Warn about a number of steps for saving that the training does not reach; steps is None if it is not known."""
+    every = count_of(config.advanced.get(SAVE_FIELD))
+    if steps and every > steps:
+        message = (
+            f"No LoRA file is saved by steps: “{SETTINGS[SAVE_FIELD].label}” is {every:,}, and the training has {_count(steps, 'step')}."
+        )
+        findings.add(Level.WARNING, f"{message} {_at_most(steps)}", SAVE_FIELD)
+
+
 def _has_defaults(config: TrainConfig, defaults: Mapping[str, Any]) -> bool:
     """Return True if the user has set neither when samples are drawn nor when LoRA files are saved."""
     by_steps = config.advanced.get("save_every_n_steps") == defaults.get("advanced", {}).get("save_every_n_steps")
@@ -81,7 +96,7 @@ def _has_defaults(config: TrainConfig, defaults: Mapping[str, Any]) -> bool:
 def _saved_every(config: TrainConfig, steps: int) -> list[int]:
     """Return the numbers of steps of which each multiple is saved; the last one is the end of the training."""
     by_epochs = config.save_every_n_epochs * (steps // config.max_train_epochs)
-    by_steps = count_of(config.advanced.get("save_every_n_steps"))
+    by_steps = count_of(config.advanced.get(SAVE_FIELD))
     return [every for every in (by_epochs, by_steps, steps) if 0 < every <= steps]
 
 

@@ -8,7 +8,7 @@ from typing import Protocol
 
 from fluxgym.contract.progress import is_number
 from fluxgym.errors import StorageError
-from fluxgym.runs.files import read_json, write_json
+from fluxgym.runs.atomic_files import read_json, write_json
 from fluxgym.runs.paths import RunPaths
 
 

@@ -8,7 +8,8 @@ from typing import Any
 from fluxgym.contract.codes import ENDED, Status
 from fluxgym.contract.progress import is_number
 from fluxgym.errors import StorageError
-from fluxgym.runs.files import RESERVED_BYTES, read_json, reserve, write_json, write_reserved
+from fluxgym.runs.atomic_files import read_json, write_json
+from fluxgym.runs.disk_space import RESERVED_BYTES, reserve, write_reserved
 from fluxgym.runs.paths import RunPaths
 from fluxgym.runs.state import State, update_state
 

@@ -4,7 +4,7 @@ import os
 import re
 import shutil
 import subprocess
-from functools import cache
+from functools import lru_cache
 from pathlib import Path
 
 NVIDIA = Path("/proc/driver/nvidia/gpus")  # has a folder for each GPU
@@ -22,18 +22,16 @@ def has_gpu() -> bool:
 
 def smallest_memory_gib() -> float | None:
     """Return the memory in GiB of the visible GPU with the least, as a run may get any of them; None if it is not known."""
-    sizes, visible = _sizes_mib(), os.environ.get(VISIBLE, "")
+    tool = shutil.which("nvidia-smi")
+    sizes, visible = () if tool is None else _sizes_mib(tool, Path(tool).stat().st_mtime_ns), os.environ.get(VISIBLE, "")
     numbers = [int(name) for name in visible.split(",") if name.strip().isdecimal()]
     chosen = [sizes[number] for number in numbers if number < len(sizes)] or list(sizes)
     return min(chosen) / 1024 if chosen else None
 
 
-@cache
-def _sizes_mib() -> tuple[int, ...]:
-    """Return the memory of each NVIDIA GPU in MiB, () if its driver's tool does not say."""
-    tool = shutil.which("nvidia-smi")
-    if tool is None:
-        return ()
+@lru_cache(maxsize=1)
+def _sizes_mib(tool: str, _mtime_ns: int) -> tuple[int, ...]:
+    """Return the memory of each NVIDIA GPU in MiB, () if its driver's tool does not say; asked once per version of the tool."""
     try:
         done = subprocess.run([tool, *QUERY], capture_output=True, text=True, timeout=TIMEOUT_S, check=True)
         return tuple(int(line) for line in done.stdout.split())

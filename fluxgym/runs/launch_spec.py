@@ -9,7 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from fluxgym.errors import NotReadableNow, StorageError
-from fluxgym.runs.files import is_missing, read_json, reserve, write_json, write_reserved
+from fluxgym.runs.atomic_files import read_json, write_json
+from fluxgym.runs.disk_space import reserve, write_reserved
+from fluxgym.runs.path_checks import is_missing
 from fluxgym.runs.paths import RunPaths
 from fluxgym.runs.signature import is_signed, signed
 from fluxgym.runs.state import read_state_or_empty

@@ -1,6 +1,5 @@
 """The paths of outputs/ and of a run's folder."""
 
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,20 +16,19 @@ from fluxgym.contract.files import (
     SAMPLE_FOLDER,
     SAMPLE_PROMPTS,
     STATE_ENDING,
-    STATE_FOLDER,
     TRAIN_SH,
     TRAINING_LOG,
     TRAINING_PID,
     UI_STATE,
-    epoch_suffix,
     lora_name,
+    parse_short_state_name,
+    parse_state_name,
     state_name,
 )
 from fluxgym.contract.lease import LEASE
 from fluxgym.errors import SessionNotFound
 
 MAX_NAME_BYTES = 255
-SHORT_FORM = re.compile(r"(?P<slug>.+)-(?P<epoch>\d{1,5})-state")
 
 
 @dataclass(frozen=True)
@@ -185,7 +183,7 @@ class RunPaths:
 
     def checkpoint_folders(self) -> list[Path]:
         """Return every folder with a checkpoint's name, unordered and unchecked."""
-        return [path for path in self.folder.glob(f"*{STATE_ENDING}") if path.is_dir() and STATE_FOLDER.search(path.name)]
+        return [path for path in self.folder.glob(f"*{STATE_ENDING}") if path.is_dir() and parse_state_name(path.name)]
 
     def checkpoint(self, name: str) -> Path:
         """Return the folder of a checkpoint by its name, or by the short form `my-cat-lora-4-state` for epoch 4 of this run.
@@ -193,10 +191,10 @@ class RunPaths:
         A run may itself be called my-cat-lora-4, so an existing folder of exactly this name comes first.
         """
         literal = self.folder / Path(name).name
-        short = SHORT_FORM.fullmatch(literal.name)
-        if short is None or short["slug"] != self.slug or literal.is_dir():
+        short = parse_short_state_name(literal.name)
+        if short is None or short.output_name != self.slug or literal.is_dir():
             return literal
-        return self.folder / state_name(self.slug, epoch_suffix(int(short["epoch"])))
+        return self.folder / state_name(self.slug, short.suffix)
 
 
 @dataclass(frozen=True)

@@ -14,8 +14,9 @@ from typing import Any, Self
 from fluxgym.contract.files import ATTEMPT_VARIABLE, RUN_ID_VARIABLE
 from fluxgym.contract.lease import RUN_FOLDER_VARIABLE
 from fluxgym.contract.regular_files import read_regular
-from fluxgym.runs.files import raise_if_exhausted, read_json, write_json
+from fluxgym.runs.atomic_files import read_json, write_json
 from fluxgym.runs.paths import RunPaths
+from fluxgym.runs.storage_errors import raise_if_exhausted
 
 PROC = Path("/proc")
 MACHINE_ID = Path("/etc/machine-id")

@@ -6,7 +6,7 @@ from pathlib import Path
 from fluxgym.contract.codes import FINISHED
 from fluxgym.contract.progress import Line, validate_line
 from fluxgym.contract.regular_files import open_regular
-from fluxgym.runs.files import parse_json
+from fluxgym.runs.atomic_files import parse_json
 
 TAIL_BYTES = 16_384
 

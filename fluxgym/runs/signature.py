@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from fluxgym.errors import StorageError
-from fluxgym.runs.files import create_private_folder, local_locks
+from fluxgym.runs.locks import create_private_folder, local_locks
 
 SIGNATURE = "signature"
 KEY_FILE = "launch.key"

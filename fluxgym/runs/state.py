@@ -5,8 +5,11 @@ from typing import Any
 from fluxgym.config.values import short
 from fluxgym.contract.regular_files import UnsafeFile, read_regular
 from fluxgym.errors import BadName, DamagedState, StorageError, UnreadableState
-from fluxgym.runs.files import is_missing, parse_json, raise_if_exhausted, run_lock, write_json
+from fluxgym.runs.atomic_files import parse_json, write_json
+from fluxgym.runs.locks import run_lock
+from fluxgym.runs.path_checks import is_missing
 from fluxgym.runs.paths import RunPaths
+from fluxgym.runs.storage_errors import raise_if_exhausted
 
 SCHEMA_VERSION = 1
 MAX_BYTES = 1 << 20

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from fluxgym.contract.progress import is_number
-from fluxgym.runs.files import read_json
+from fluxgym.runs.atomic_files import read_json
 from fluxgym.runs.paths import RunPaths
 
 LATEST = 1e11  # seconds since the epoch, far in the future

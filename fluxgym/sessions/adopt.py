@@ -18,15 +18,17 @@ from fluxgym.contract.files import (
     TRAIN_SH,
     UI_STATE,
     lora_name,
+    with_output_name,
 )
 from fluxgym.contract.regular_files import copy_regular
 from fluxgym.contract.safetensors import read_header
 from fluxgym.dataset.folder import ImageFolder, copy_into
 from fluxgym.errors import AlreadyRunning, BadName, DatasetError, FluxGymError, SessionNotFound
+from fluxgym.runs.disk_space import ensure_room
 from fluxgym.runs.exit_record import read_exit
-from fluxgym.runs.files import ensure_room, storage_error
 from fluxgym.runs.paths import OutputsPaths, RunPaths
 from fluxgym.runs.state import State, create_state, read_state, slug_of, timestamp_of
+from fluxgym.runs.storage_errors import storage_error
 from fluxgym.sessions.create import new_run
 from fluxgym.sessions.known_settings import known_settings, usable_settings
 from fluxgym.sessions.preconditions import ensure_ended, name_lock
@@ -112,7 +114,7 @@ def _copy(folder: Path, staging: RunPaths, slug: str) -> None:
     Raises:
         StorageError: If there is too little room.
     """
-    copies = {model: _own_name(model.name, folder.name, slug) for model in folder.glob(f"*{LORA_ENDING}")}
+    copies = {model: with_output_name(model.name, folder.name, slug) for model in folder.glob(f"*{LORA_ENDING}")}
     copies |= {sample: f"{SAMPLE_FOLDER}/{sample.name}" for sample in (folder / SAMPLE_FOLDER).glob("*")}
     copies |= {folder / name: name for name in COPIED}
     targets = {path: staging.folder / name for path, name in copies.items() if path.is_file() and not path.is_symlink()}
@@ -120,10 +122,6 @@ def _copy(folder: Path, staging: RunPaths, slug: str) -> None:
     for path, target in targets.items():
         target.parent.mkdir(parents=True, exist_ok=True)
         copy_regular(path, target)
-
-
-def _own_name(name: str, before: str, slug: str) -> str:
-    return slug + name[len(before) :] if name.startswith(before) else name
 
 
 def _take_images(sources: tuple[Path, ...], target: Path) -> str:

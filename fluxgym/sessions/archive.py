@@ -13,7 +13,7 @@ from fluxgym.contract.dataset_rules import is_image_name, is_portable_name
 from fluxgym.contract.files import DATASET_FOLDER, UI_STATE, lora_name
 from fluxgym.contract.regular_files import UnsafeFile, open_regular
 from fluxgym.errors import ImportRefused
-from fluxgym.runs.files import ensure_room
+from fluxgym.runs.disk_space import ensure_room
 from fluxgym.runs.state import MAX_BYTES
 
 PACKED = (".safetensors", ".png", ".jpg", ".jpeg", ".webp", ".avif", ".heic", ".heif", ".jxl")

@@ -11,9 +11,9 @@ from fluxgym.config.settings import OWN_KEYS, STATE_KEYS, TrainConfig
 from fluxgym.contract.codes import Status
 from fluxgym.dataset.folder import copy_into
 from fluxgym.errors import NameTaken
-from fluxgym.runs.files import storage_error
 from fluxgym.runs.paths import OutputsPaths, RunPaths
 from fluxgym.runs.state import create_state, read_state, slug_of
+from fluxgym.runs.storage_errors import storage_error
 from fluxgym.sessions.history import save_version
 from fluxgym.sessions.preconditions import name_lock
 

@@ -4,10 +4,11 @@ import tempfile
 from pathlib import Path
 
 from fluxgym.app_settings import Settings
-from fluxgym.contract.image_reader import open_image
+from fluxgym.contract.files import parse_sample_name
+from fluxgym.contract.images.reader import open_image
 from fluxgym.dataset.example import TRIGGER, write_example
-from fluxgym.runs.files import storage_error
 from fluxgym.runs.paths import RunPaths
+from fluxgym.runs.storage_errors import storage_error
 from fluxgym.sessions.start import IfExists, StartRequest, start
 
 NAME = "demo-cat"
@@ -44,7 +45,8 @@ def compose(run: RunPaths) -> Path | None:
 
     by_step: dict[str, list[Path]] = {}
     for path in sorted(run.samples.glob("*.png")):
-        by_step.setdefault(path.name.removeprefix(f"{run.slug}_").split("_")[0], []).append(path)
+        if (sample := parse_sample_name(path.name)) is not None:
+            by_step.setdefault(sample.label, []).append(path)
     if len(by_step) < 2:
         return None
     rows = [by_step[min(by_step)], by_step[max(by_step)]]

@@ -16,7 +16,9 @@ from fluxgym.contract.limits import MAX_CAPTION_BYTES
 from fluxgym.contract.regular_files import copy_regular, read_regular
 from fluxgym.dataset.folder import free_stem, stems_of
 from fluxgym.errors import DatasetError, FluxGymError
-from fluxgym.runs.files import is_regular, read_json, storage_error, write_json
+from fluxgym.runs.atomic_files import read_json, write_json
+from fluxgym.runs.path_checks import is_regular
+from fluxgym.runs.storage_errors import storage_error
 from fluxgym.sessions.drafts import Draft
 
 TOKEN = re.compile(r"[0-9a-f]{16}")

@@ -13,9 +13,11 @@ from typing import Any
 from fluxgym.contract.files import DATASET_FOLDER
 from fluxgym.dataset.folder import ImageFolder, copy_into
 from fluxgym.errors import DatasetError, SessionNotFound, UnreadableState
-from fluxgym.runs.files import file_lock, read_json, storage_error, write_json
+from fluxgym.runs.atomic_files import read_json, write_json
+from fluxgym.runs.locks import file_lock
 from fluxgym.runs.paths import OutputsPaths, RunPaths
 from fluxgym.runs.state import read_state
+from fluxgym.runs.storage_errors import storage_error
 
 ID = re.compile(r"[0-9a-f]{16,64}")
 CLOCK_TOLERANCE_S = 5.0

@@ -18,12 +18,14 @@ from fluxgym.contract.regular_files import UnsafeFile, copy_regular
 from fluxgym.contract.volumes import sync_folder
 from fluxgym.engines.registry import is_executing, status_of
 from fluxgym.errors import DamagedState, SessionError, SessionNotFound, UnreadableState
+from fluxgym.runs.atomic_files import read_json, write_json
 from fluxgym.runs.exit_record import read_exit
-from fluxgym.runs.files import read_json, run_lock, storage_error, write_json
 from fluxgym.runs.launch_spec import read_launch_spec
+from fluxgym.runs.locks import run_lock
 from fluxgym.runs.paths import OutputsPaths, RunPaths
 from fluxgym.runs.process_identity import read_record
 from fluxgym.runs.state import State, create_state, read_state, update_state
+from fluxgym.runs.storage_errors import storage_error
 from fluxgym.sessions.known_settings import known_settings
 from fluxgym.sessions.preconditions import ensure_ended, name_lock
 from fluxgym.sessions.settings_view import changes

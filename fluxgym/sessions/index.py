@@ -17,11 +17,11 @@ from fluxgym.contract.codes import LIVE, ReasonCode, Status
 from fluxgym.contract.files import MONITOR_PID, TRAINING_PID
 from fluxgym.engines.registry import status_of
 from fluxgym.errors import NotReadableNow, UnreadableState
-from fluxgym.runs.files import storage_error
 from fluxgym.runs.paths import OutputsPaths, RunPaths, is_run_name
 from fluxgym.runs.snapshot import RunSnapshot
 from fluxgym.runs.state import State, read_state, shown_name, timestamp_of
 from fluxgym.runs.status import SessionStatus
+from fluxgym.runs.storage_errors import storage_error
 from fluxgym.sessions.origin import Origin, origin_of
 from fluxgym.sessions.run_dates import date_of
 

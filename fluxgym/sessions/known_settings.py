@@ -108,7 +108,8 @@ def _other_flags(options: TrainerOptions) -> dict[str, Any]:
 
     If FluxGym wrote the command, each of FluxGym's switches that the command lacks is False.
     """
-    usual: TrainerOptions = {**FIXED, **TIERS.get(tier_of(options) or "", {})}
+    tier = tier_of(options)
+    usual: TrainerOptions = {**FIXED, **(TIERS[tier].options if tier else {})}
     other = {flag: values for flag, values in options.items() if flag not in usual or usual[flag] != values}
     settings = {flag.removeprefix("--"): _value(flag.removeprefix("--"), values) for flag, values in other.items()}
     is_fluxgyms = sum(flag in options for flag in FIXED) > len(FIXED) // 2

@@ -9,12 +9,13 @@ from fluxgym.contract.codes import LIVE, ReasonCode, Status
 from fluxgym.contract.progress import is_number
 from fluxgym.engines.registry import observe_run
 from fluxgym.errors import FluxGymError, SessionNotFound, UnreadableState
-from fluxgym.runs.files import is_regular, storage_error
+from fluxgym.runs.path_checks import is_regular
 from fluxgym.runs.paths import OutputsPaths, RunPaths
 from fluxgym.runs.progress import eta_s
 from fluxgym.runs.snapshot import RunSnapshot
 from fluxgym.runs.state import read_state, shown_name, timestamp_of
 from fluxgym.runs.status import EngineState, SessionStatus, derive_status, is_monitored
+from fluxgym.runs.storage_errors import storage_error
 from fluxgym.sessions.index import SessionIndex
 
 SHOWN = ("time", "attempt", "phase", "step", "total_steps", "epoch", "loss", "lr", "s_per_it", "vram_mb", "rss_mb", "item", "num_items")

@@ -70,7 +70,7 @@ class _Measured:
 
 def device_kind(engine: Engine) -> str:
     """Return the kind of device that runs of an engine train on: "cpu" or "gpu"."""
-    return engine.devices()[0].partition("-")[0]
+    return engine.devices.names()[0].partition("-")[0]
 
 
 class PastSpeeds:

@@ -7,9 +7,10 @@ from contextlib import AbstractContextManager
 from datetime import datetime
 
 from fluxgym.contract.codes import LIVE, Status
+from fluxgym.contract.files import UI_STATE
 from fluxgym.engines.registry import engine_of, has_process, observe_run, status_of
-from fluxgym.errors import AlreadyRunning, SessionError, TakesOver, UnreadableState
-from fluxgym.runs.files import file_lock
+from fluxgym.errors import AlreadyRunning, SessionError, SessionNotFound, TakesOver, UnreadableState
+from fluxgym.runs.locks import file_lock
 from fluxgym.runs.paths import OutputsPaths, RunPaths
 from fluxgym.runs.process_identity import read_record
 from fluxgym.runs.snapshot import RunSnapshot
@@ -36,6 +37,20 @@ def run_versions(outputs: OutputsPaths, slug: str, *, first_version: int = 1) ->
     """Yield the runs named slug, slug-2, slug-3, ... without end, from first_version on."""
     for number in itertools.count(first_version):
         yield outputs.run(slug if number == 1 else next_version(slug, number))
+
+
+def ensure_is_run(run: RunPaths) -> None:
+    """Refuse a folder of outputs/ that is missing or was never a run's, such as one where a user keeps other files.
+
+    A run has a state, or a folder .run/, which stays after Forget.
+
+    Raises:
+        SessionNotFound: If the folder is not one of a run.
+    """
+    if not run.folder.is_dir():
+        raise SessionNotFound(f"There is no run “{run.slug}”.")
+    if not os.path.lexists(run.ui_state) and not run.private.is_dir():
+        raise SessionNotFound(f"{run.folder} is not a run: it has no {UI_STATE}, so nothing in it was changed.")
 
 
 def ensure_same_run(run: RunPaths, run_id: str | None) -> None:

@@ -1,23 +1,22 @@
 """Runs that are not on the list any more: forgotten ones, and those that another start has replaced. Each can be put back."""
 
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 from pathlib import Path
 
-from fluxgym.contract.files import LORA_ENDING, UI_STATE
+from fluxgym.contract.files import LORA_ENDING, UI_STATE, parse_archived_name, with_output_name
 from fluxgym.errors import SessionNotFound
-from fluxgym.runs.files import is_regular, read_json, storage_error
+from fluxgym.runs.atomic_files import read_json
+from fluxgym.runs.path_checks import is_regular
 from fluxgym.runs.paths import OutputsPaths, RunPaths
 from fluxgym.runs.state import MAX_BYTES, shown_name
-from fluxgym.sessions.cleanup import undo_forget
+from fluxgym.runs.storage_errors import storage_error
+from fluxgym.sessions.forget import undo_forget
 from fluxgym.sessions.preconditions import first_free_run, name_lock
 
 ARCHIVED_STATE = "state.json"  # not ui_state.json: the guide's commands count and delete sessions by that name
-ARCHIVED_TIME = "%Y%m%d-%H%M%S"
-ARCHIVED = re.compile(r"(?P<slug>.+)-(?P<moment>\d{8}-\d{6})-[0-9a-f]{4}")
 
 
 class Removal(StrEnum):
@@ -83,10 +82,11 @@ def _forgotten(outputs: OutputsPaths) -> Iterator[RemovedRun]:
 
 def _replaced(outputs: OutputsPaths) -> Iterator[RemovedRun]:
     for folder in _folders(outputs.archive):
-        named = ARCHIVED.fullmatch(folder.name)
+        named = parse_archived_name(folder.name)
         state_file = next((folder / name for name in (ARCHIVED_STATE, UI_STATE) if is_regular(folder / name)), None)
         if named is not None and state_file is not None:
-            yield _removed(state_file, folder, named["slug"], Removal.REPLACED, _moment(named["moment"]))
+            slug, archived_at = named
+            yield _removed(state_file, folder, slug, Removal.REPLACED, _timestamp(archived_at))
 
 
 def _removed(state_file: Path, folder: Path, slug: str, removal: Removal, removed_at: float) -> RemovedRun:
@@ -96,9 +96,10 @@ def _removed(state_file: Path, folder: Path, slug: str, removal: Removal, remove
     return RemovedRun(id=folder.name, slug=slug, name=name, removal=removal, removed_at=removed_at, lora_files=loras)
 
 
-def _moment(text: str) -> float:
+def _timestamp(moment: datetime | None) -> float:
+    """Return a time in seconds since the epoch, 0 if there is none or the system cannot convert it."""
     try:
-        return datetime.strptime(text, ARCHIVED_TIME).timestamp()
+        return 0.0 if moment is None else moment.timestamp()
     except (ValueError, OverflowError):
         return 0.0
 
@@ -124,7 +125,7 @@ def _restore(outputs: OutputsPaths, removed: RemovedRun) -> RunPaths:
 
 def _rename_files(folder: Path, old: str, new: str) -> None:
     for lora in folder.glob(f"*{LORA_ENDING}"):
-        if old != new and lora.name.startswith(old):
-            lora.rename(folder / (new + lora.name[len(old) :]))
+        if (name := with_output_name(lora.name, old, new)) != lora.name:
+            lora.rename(folder / name)
     if not (folder / UI_STATE).exists():
         (folder / ARCHIVED_STATE).rename(folder / UI_STATE)

@@ -6,14 +6,14 @@ from pathlib import Path
 
 from fluxgym.app_settings import Settings
 from fluxgym.contract.codes import Status
-from fluxgym.contract.files import STATE_FOLDER
+from fluxgym.contract.files import parse_state_name
 from fluxgym.engines.base import Mode
 from fluxgym.engines.registry import engine_of
 from fluxgym.errors import DatasetError, NamesCode, NothingToResume, SessionNotFound
 from fluxgym.planning.plan import TrainingPlan, plan
+from fluxgym.runs.atomic_files import write_text
 from fluxgym.runs.checkpoints import Checkpoint, list_complete, read_refused
 from fluxgym.runs.exit_record import ExitRecord, read_exit
-from fluxgym.runs.files import write_text
 from fluxgym.runs.launch_spec import LaunchSpec, clear_stop_request, read_launch_spec, read_own_launch_spec, write_launch_spec
 from fluxgym.runs.paths import OutputsPaths, RunPaths
 from fluxgym.runs.process_identity import read_record
@@ -65,7 +65,7 @@ def resume_locked(
     _check_resumable(planned, checkpoint)
     record = read_record(run)
     run_id = str(state.get("run_id") or (record.run_id if record else run.slug))
-    gpus = None if latest is None else engine_of(run).chosen_gpus(latest)
+    gpus = None if latest is None else engine_of(run).devices.chosen_gpus(latest)
     spec = launch_spec(planned, run_id, (record.attempt if record else 1) + 1, gpus)
     _check_code(run, spec, agreed)
     write_text(run.dataset_toml, planned.dataset_toml)  # again, so that settings that were edited by hand count
@@ -178,8 +178,8 @@ def resume_preview(snapshot: RunSnapshot) -> ResumePreview | None:
 
 def _is_epoch_end(latest: LaunchSpec | None, newest: Checkpoint) -> bool:
     """Return True if a checkpoint was saved at the end of an epoch: by its name, or by the steps per epoch if it is named after a step."""
-    named = STATE_FOLDER.search(newest.name)
-    if not newest.epoch or named is None or not named["step"]:
+    named = parse_state_name(newest.name)
+    if not newest.epoch or named is None or named.step is None:
         return bool(newest.epoch)
     epochs = latest.max_train_epochs if latest is not None else 0
     return bool(epochs) and newest.step * epochs == newest.epoch * newest.total_steps

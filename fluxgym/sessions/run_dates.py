@@ -8,7 +8,8 @@ from typing import Any
 from fluxgym.contract.codes import LIVE, Status
 from fluxgym.contract.progress import is_number
 from fluxgym.engines.registry import engine_of
-from fluxgym.runs.files import is_regular, read_json
+from fluxgym.runs.atomic_files import read_json
+from fluxgym.runs.path_checks import is_regular
 from fluxgym.runs.paths import RunPaths
 from fluxgym.runs.progress import read_first
 from fluxgym.runs.snapshot import RunSnapshot
@@ -33,7 +34,7 @@ def date_of(snapshot: RunSnapshot, status: Status, origin: Origin, requested: fl
     if status is Status.UNREADABLE:
         return LabeledTime(word="Changed", at=requested)
     if status is Status.QUEUED:
-        since = engine_of(run).waiting_since(run)
+        since = engine_of(run).queue.waiting_since(run)
         return LabeledTime(word="Queued", at=requested if since is None else since)
     if origin is Origin.COPY:
         return LabeledTime(word="Copied", at=requested)

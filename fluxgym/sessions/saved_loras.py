@@ -1,21 +1,18 @@
 """The LoRA files that a run has saved: at which epoch and step, with which validation loss, and which of them is the best."""
 
 import math
-import re
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from fluxgym.contract.codes import Status
-from fluxgym.contract.files import STATE_ENDING
+from fluxgym.contract.files import parse_lora_name, state_name
 from fluxgym.runs.checkpoints import list_complete
 from fluxgym.runs.exit_record import read_exit
-from fluxgym.runs.files import is_served
+from fluxgym.runs.path_checks import is_served
 from fluxgym.runs.paths import RunPaths
 from fluxgym.sessions.run_metrics import TrainingRecord
 from fluxgym.trainers.base import backend_of
-
-LORA = re.compile(r"-(?:(?P<epoch>\d{6})|step(?P<step>\d{8}))\.safetensors$")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,10 +59,10 @@ def _saved_lora(run: RunPaths, path: Path, record: TrainingRecord, checkpoints: 
         return None
     if not is_served(path):
         return None
-    found = LORA.search(path.name) if path != run.lora else None
-    epoch = int(found["epoch"]) if found and found["epoch"] else None
-    step = int(found["step"]) if found and found["step"] else record.epoch_ends.get(epoch or 0)
-    checkpoint = path.name.removesuffix(path.suffix) + STATE_ENDING
+    saved = parse_lora_name(path.name) if path != run.lora else None
+    epoch = None if saved is None else saved.epoch
+    step = record.epoch_ends.get(epoch or 0) if saved is None or saved.step is None else saved.step
+    checkpoint = state_name(path.stem)
     return SavedLora(
         path=path, num_bytes=num_bytes, is_final=path == run.lora, epoch=epoch, step=step,
         val_loss=record.validation.get(step) if step is not None else None,

@@ -15,23 +15,23 @@ from typing import Any
 from fluxgym.app_settings import Settings
 from fluxgym.config.settings import TrainConfig
 from fluxgym.contract.codes import Status
-from fluxgym.contract.files import UI_STATE
+from fluxgym.contract.files import UI_STATE, archived_name
 from fluxgym.contract.volumes import try_chmod
 from fluxgym.dataset.dataset_spec import caption_rules
 from fluxgym.dataset.folder import copy_for_training
 from fluxgym.errors import ConfigError, DatasetError, NameTaken, StorageError, UnreadableState
 from fluxgym.planning.plan import TrainingPlan, plan
-from fluxgym.runs.files import storage_error
 from fluxgym.runs.gpus import GPU_NUMBERS
 from fluxgym.runs.launch_spec import LaunchSpec, write_launch_spec
 from fluxgym.runs.paths import OutputsPaths, RunPaths
 from fluxgym.runs.state import State, create_state, read_state
+from fluxgym.runs.storage_errors import storage_error
 from fluxgym.sessions.create import new_run
 from fluxgym.sessions.history import save_version
 from fluxgym.sessions.launch import launch, launch_spec
 from fluxgym.sessions.origin import is_replaced_by_start, parent_record
 from fluxgym.sessions.preconditions import ensure_ended, first_free_run, name_lock
-from fluxgym.sessions.removed_runs import ARCHIVED_STATE, ARCHIVED_TIME
+from fluxgym.sessions.removed_runs import ARCHIVED_STATE
 from fluxgym.sessions.resume import resume_locked
 from fluxgym.sessions.waiting import restart_waiting
 from fluxgym.trainers.options import train_sh
@@ -133,7 +133,7 @@ def _state_of(run: RunPaths) -> State:
 @contextmanager
 def _archived(run: RunPaths, outputs: OutputsPaths) -> Iterator[None]:
     """Move a run into the archive for a block that gives its name to another one; after an error in the block it is back."""
-    target = outputs.archive / f"{run.slug}-{datetime.now().strftime(ARCHIVED_TIME)}-{secrets.token_hex(2)}"
+    target = outputs.archive / archived_name(run.slug, datetime.now(), secrets.token_hex(2))
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         run.folder.rename(target)

@@ -6,7 +6,7 @@ from typing import Any
 
 from fluxgym.config.settings import OWN_KEYS, STATE_KEYS, TrainConfig
 from fluxgym.errors import BadName, ReplacesTemplate, SessionNotFound, StorageError
-from fluxgym.runs.files import read_json, write_json
+from fluxgym.runs.atomic_files import read_json, write_json
 from fluxgym.runs.paths import OutputsPaths
 from fluxgym.runs.state import State, slug_of
 

@@ -18,9 +18,11 @@ from fluxgym.contract.regular_files import is_readable, open_regular, read_regul
 from fluxgym.dataset.folder import ImageFolder
 from fluxgym.dataset.images import check_image
 from fluxgym.errors import DatasetError, FluxGymError, ImportRefused
-from fluxgym.runs.files import ensure_room, storage_error, write_text
+from fluxgym.runs.atomic_files import write_text
+from fluxgym.runs.disk_space import ensure_room
 from fluxgym.runs.paths import OutputsPaths, RunPaths
 from fluxgym.runs.state import MAX_BYTES, State, create_state, read_state, slug_of, timestamp_of
+from fluxgym.runs.storage_errors import storage_error
 from fluxgym.sessions.archive import pack, unpack
 from fluxgym.sessions.create import new_run
 from fluxgym.sessions.origin import IMPORTED

@@ -15,9 +15,9 @@ from fluxgym.contract.codes import ReasonCode, Status
 from fluxgym.engines.registry import engine_for, engine_of, status_of
 from fluxgym.errors import FluxGymError, describe_error
 from fluxgym.planning.plan import TrainingPlan, plan
+from fluxgym.runs.atomic_files import write_text
 from fluxgym.runs.checkpoints import Checkpoint, newest_verified
 from fluxgym.runs.exit_record import ExitRecord, record_end
-from fluxgym.runs.files import write_text
 from fluxgym.runs.launch_spec import LaunchSpec, read_launch_spec, read_own_launch_spec, write_launch_spec
 from fluxgym.runs.paths import OutputsPaths, RunPaths
 from fluxgym.runs.state import State, read_state
@@ -36,9 +36,9 @@ log = logging.getLogger(__name__)
 def restart_waiting(settings: Settings) -> tuple[str, ...]:
     """Let waiting runs be started in their turn, and return the names of those that nothing would have started. Never raises."""
     outputs = OutputsPaths(settings.outputs)
-    engine = engine_for(outputs)
+    queue = engine_for(outputs).queue
     try:
-        abandoned = engine.abandoned()
+        abandoned = queue.abandoned()
     except Exception as error:  # whatever it is, the thread of the app that calls this goes on  # noqa: BLE001
         log.warning("the queue cannot be read now: %s", describe_error(error))
         return ()
@@ -48,7 +48,7 @@ def restart_waiting(settings: Settings) -> tuple[str, ...]:
                 _prepare(outputs.run(slug), settings)
         except Exception as error:  # the others are prepared all the same  # noqa: BLE001
             log.warning("%s, which waits in the queue, could not be prepared: %s", slug, describe_error(error))
-    return engine.reconcile()
+    return queue.reconcile()
 
 
 def keep_restarting_waiting(settings: Settings) -> None:
@@ -74,7 +74,7 @@ def _prepare(run: RunPaths, settings: Settings) -> None:
     except FluxGymError as error:
         _end(run, spec, Status.FAILED, ReasonCode.LAUNCH, NOT_PREPARED.format(error=error))
         return
-    own = launch_spec(planned, spec.run_id, max(1, spec.attempt), engine_of(run).chosen_gpus(spec))
+    own = launch_spec(planned, spec.run_id, max(1, spec.attempt), engine_of(run).devices.chosen_gpus(spec))
     if code := named_code(own):
         _end(run, own, Status.STOPPED, ReasonCode.INTERRUPTED, NEEDS_A_CLICK.format(code=_listed(code)))
         return

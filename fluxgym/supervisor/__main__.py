@@ -8,8 +8,8 @@ from pathlib import Path
 
 from fluxgym.errors import StorageError
 from fluxgym.runs.exit_record import reserve_exit_record
-from fluxgym.runs.files import try_lock
 from fluxgym.runs.launch_spec import read_launch_spec, read_own_launch_spec, reserve_stop_request
+from fluxgym.runs.locks import try_lock
 from fluxgym.runs.paths import RunPaths
 from fluxgym.supervisor.attempt import record_processes
 from fluxgym.supervisor.lease_keeper import LeaseKeeper

@@ -8,7 +8,7 @@ from fluxgym.contract.codes import EXIT_FENCED
 from fluxgym.contract.lease import RENEW_S
 from fluxgym.engines.base import HeldDevices
 from fluxgym.errors import NotReadableNow, StorageError
-from fluxgym.runs.files import write_text
+from fluxgym.runs.atomic_files import write_text
 from fluxgym.runs.launch_spec import LaunchSpec, StopRequest, read_stop_request
 from fluxgym.runs.paths import RunPaths
 from fluxgym.runs.process_identity import ProcessIdentity, ProcessRecord, identify, write_record

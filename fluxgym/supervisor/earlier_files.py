@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from fluxgym.errors import StorageError
+from fluxgym.runs.atomic_files import read_json, write_json
 from fluxgym.runs.checkpoints import CheckpointReader, list_complete
-from fluxgym.runs.files import read_json, write_json
 from fluxgym.runs.launch_spec import LaunchSpec
 from fluxgym.runs.paths import RunPaths
 

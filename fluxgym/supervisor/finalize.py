@@ -12,10 +12,11 @@ from typing import Any
 from fluxgym.contract.codes import Phase
 from fluxgym.contract.progress import append_lines, format_line
 from fluxgym.errors import FluxGymError
+from fluxgym.runs.atomic_files import remove_file
 from fluxgym.runs.checkpoints import Checkpoint, list_complete, num_steps_lost, refuse_checkpoint
 from fluxgym.runs.exit_record import ExitRecord, end_changes, write_exit_record
-from fluxgym.runs.files import remove_file, tail
 from fluxgym.runs.launch_spec import LaunchSpec, holds_start
+from fluxgym.runs.log_tail import tail
 from fluxgym.runs.paths import RunPaths
 from fluxgym.runs.progress import is_done, read_last
 from fluxgym.runs.snapshot import RunSnapshot

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from fluxgym.contract.lease import RENEW_S, RunLease, has_lost, read_lease
 from fluxgym.errors import StorageError
-from fluxgym.runs.files import write_json
+from fluxgym.runs.atomic_files import write_json
 
 log = logging.getLogger("fluxgym.supervisor")
 

@@ -8,9 +8,9 @@ import time
 from fluxgym.contract.files import RUN_ID_VARIABLE
 from fluxgym.contract.lease import RUN_FOLDER_VARIABLE
 from fluxgym.errors import NotReadableNow
-from fluxgym.runs.files import EXHAUSTED
 from fluxgym.runs.paths import RunPaths
 from fluxgym.runs.process_identity import PROC, LocalProcess, signal_process, stat_fields
+from fluxgym.runs.storage_errors import EXHAUSTED
 from fluxgym.supervisor.trainer_process import POLL_S, Trainer
 
 GROUP_END_S = 10.0

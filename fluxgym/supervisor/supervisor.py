@@ -14,11 +14,12 @@ from fluxgym.contract.codes import ReasonCode, Status
 from fluxgym.engines.base import CANCELED_REASON, HeldDevices
 from fluxgym.engines.registry import engine_of
 from fluxgym.errors import FluxGymError, NotReadableNow, StorageError
-from fluxgym.runs.files import FULL, reason_code_of, remove_file, write_text
+from fluxgym.runs.atomic_files import remove_file, write_text
 from fluxgym.runs.launch_spec import LaunchSpec, StopRequest, holds_start, read_stop_request, write_launch_spec
 from fluxgym.runs.paths import RunPaths
 from fluxgym.runs.process_identity import ProcessIdentity, identify, is_alive, read_record
 from fluxgym.runs.progress import is_done
+from fluxgym.runs.storage_errors import FULL, reason_code_of
 from fluxgym.supervisor.attempt import Attempt, record_processes
 from fluxgym.supervisor.earlier_files import note_earlier_files
 from fluxgym.supervisor.fence import start_fence
@@ -102,7 +103,7 @@ class Supervisor:
 
     def _acquire_devices(self) -> HeldDevices | None:
         """Return the run's devices, None if it was canceled or has to wait for them."""
-        return engine_of(self.run).acquire(
+        return engine_of(self.run).queue.acquire(
             self.run, self.spec, is_canceled=lambda: self._stop_request() is not None or not self._is_there(), waiting=self._record_waiting
         )
 

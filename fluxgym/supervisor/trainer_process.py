@@ -9,6 +9,7 @@ from typing import Protocol
 from fluxgym.contract.files import ATTEMPT_VARIABLE, RUN_ID_VARIABLE
 from fluxgym.contract.lease import HOLDER_VARIABLE, RUN_FOLDER_VARIABLE
 from fluxgym.contract.regular_files import append_regular
+from fluxgym.contract.training_log import attempt_header
 from fluxgym.engines.base import HeldDevices
 from fluxgym.errors import NotReadableNow
 from fluxgym.runs.launch_spec import LaunchSpec
@@ -133,8 +134,7 @@ def start_trainer(run: RunPaths, spec: LaunchSpec, devices: HeldDevices, *, hold
         **devices.env,
     }
     with append_regular(run.training_log) as output:
-        header = f"== attempt {spec.attempt} of run {spec.run_id}, {time.strftime('%Y-%m-%d %H:%M:%S')} ==\n"
-        output.write(header.encode())
+        output.write(attempt_header(spec.attempt, spec.run_id, time.strftime("%Y-%m-%d %H:%M:%S")).encode())
         child = subprocess.Popen(
             spec.argv,
             cwd=spec.trainer_dir,

@@ -11,14 +11,14 @@ from fluxgym.runs.launch_spec import LaunchSpec, TrainerOptions, read_launch_spe
 from fluxgym.runs.paths import RunPaths
 from fluxgym.trainers.builtin import BuiltinBackend
 from fluxgym.trainers.kohya.backend import KohyaBackend
-from fluxgym.trainers.settings_check import CheckedData
+from fluxgym.trainers.trainer_verdicts import TrainerQuestion, TrainerVerdicts
 
 
 class ProgressFollower(Protocol):
     """Writes progress.jsonl from a trainer's output, for a trainer that does not write the file itself."""
 
     def poll(self) -> None:
-        """Read new output and append what it says; called a few times per second."""
+        """Read new output and append its progress; called a few times per second."""
 
     def close(self) -> None:
         """Read the rest, after the trainer has ended."""
@@ -42,13 +42,13 @@ class TrainerBackend(Protocol):
     def matches(self, trainer_dir: Path) -> bool:
         """Return True if the trainer in a folder is of this kind. Only looks at files."""
 
-    def check(self, options: TrainerOptions, trainer_dir: Path) -> tuple[Problem, ...]:
+    def check_flags(self, options: TrainerOptions, trainer_dir: Path) -> tuple[Problem, ...]:
         """Return the reasons why the trainer cannot run with these options."""
 
-    def check_settings(self, options: TrainerOptions, data: CheckedData, trainer_dir: Path, *, may_ask: bool) -> tuple[Problem, ...] | None:
-        """Return what the trainer's own checks refuse of these options and this data set; with may_ask, this can take seconds.
+    def check_with_trainer(self, question: TrainerQuestion, verdicts: TrainerVerdicts, *, may_ask: bool) -> tuple[Problem, ...] | None:
+        """Return what the trainer's own checks refuse of a training; with may_ask, this can take seconds. verdicts are those known so far.
 
-        Without may_ask, nothing is started: None means that the trainer has to be asked.
+        Without may_ask, nothing is started: None means that the verdict is not known.
         """
 
     def skipped_images(self, names: Sequence[str]) -> list[str]:
@@ -116,8 +116,8 @@ def choose_checkpoint(run: RunPaths, backend: TrainerBackend, name: str | None =
 
 
 def _named_checkpoint(run: RunPaths, backend: TrainerBackend, name: str) -> Checkpoint:
-    chosen = backend.read_checkpoint(run.checkpoint(name), verify=True)
-    if chosen is None:
-        complete = ", ".join(checkpoint.name for checkpoint in list_complete(run, backend)) or "none"
+    checkpoint = backend.read_checkpoint(run.checkpoint(name), verify=True)
+    if checkpoint is None:
+        complete = ", ".join(each.name for each in list_complete(run, backend)) or "none"
         raise NothingToResume(f"There is no complete checkpoint “{name[:80]}” in {run.slug}; complete ones: {complete}.")
-    return chosen
+    return checkpoint

@@ -7,12 +7,13 @@ from pathlib import Path
 from fluxgym.contract.checkpoint_manifest import Manifest, find_fault, find_state_fault
 from fluxgym.contract.files import MANIFEST, TRAIN_STATE
 from fluxgym.errors import Problem
+from fluxgym.runs.atomic_files import read_json
 from fluxgym.runs.checkpoints import Checkpoint
-from fluxgym.runs.files import raise_if_exhausted, read_json
 from fluxgym.runs.launch_spec import LaunchSpec, TrainerOptions
 from fluxgym.runs.paths import RunPaths
+from fluxgym.runs.storage_errors import raise_if_exhausted
 from fluxgym.trainers.script import missing_script, script_command
-from fluxgym.trainers.settings_check import CheckedData, SettingsCheck
+from fluxgym.trainers.trainer_verdicts import TrainerQuestion, TrainerVerdicts
 
 
 class BuiltinBackend:
@@ -25,20 +26,17 @@ class BuiltinBackend:
     pickle_flags: tuple[str, ...] = ()
     has_pickled_checkpoints = False
 
-    def __init__(self) -> None:
-        self._settings_check = SettingsCheck()
-
     def matches(self, trainer_dir: Path) -> bool:
         """Return True: every folder that no other backend recognizes is taken for the built-in trainer."""
         return True
 
-    def check(self, options: TrainerOptions, trainer_dir: Path) -> tuple[Problem, ...]:
+    def check_flags(self, options: TrainerOptions, trainer_dir: Path) -> tuple[Problem, ...]:
         """Return the problem that the script is missing; a test holds the options against the trainer's parser."""
         return missing_script(trainer_dir)
 
-    def check_settings(self, options: TrainerOptions, data: CheckedData, trainer_dir: Path, *, may_ask: bool) -> tuple[Problem, ...] | None:
+    def check_with_trainer(self, question: TrainerQuestion, verdicts: TrainerVerdicts, *, may_ask: bool) -> tuple[Problem, ...] | None:
         """Return what the trainer's own checks refuse, from a process that loads no model."""
-        return self._settings_check.problems(options, data, trainer_dir, may_ask=may_ask)
+        return verdicts.problems(question, may_ask=may_ask)
 
     def skipped_images(self, names: Sequence[str]) -> list[str]:
         """Return []: the trainer reads all image formats that the app reads."""

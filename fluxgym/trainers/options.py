@@ -8,7 +8,7 @@ from typing import Any
 from fluxgym.config.setting_spec import Emit, Kind, Setting
 from fluxgym.config.settings import NOT_ON_COMMAND_LINE, OWN_KEYS, TrainConfig
 from fluxgym.config.trainer_flags import all_flags
-from fluxgym.config.vram_tiers import TIERS, WITHOUT
+from fluxgym.config.vram_tiers import TIERS
 from fluxgym.contract.files import LOGS_FOLDER
 from fluxgym.models.catalog import FoundFiles
 from fluxgym.runs.launch_spec import TrainerOptions
@@ -48,10 +48,12 @@ def trainer_options(config: TrainConfig, run: RunPaths, files: FoundFiles, *, re
 
     An advanced setting replaces an option of FluxGym or of the VRAM tier; a switch that is set to false removes it.
     """
-    given = _model_options(files) | FIXED | setting_options(config) | _run_options(config, run)
-    without = WITHOUT.get(config.vram, ())
-    options: Options = {flag: given[flag] for flag in (*ORDER, *given) if flag in given and flag not in without}
-    options |= TIERS[config.vram] if resume is None else {**TIERS[config.vram], "--resume": (str(resume),)}
+    default_options = _model_options(files) | FIXED | setting_options(config) | _run_options(config, run)
+    tier = TIERS[config.vram]
+    options: Options = {
+        flag: default_options[flag] for flag in (*ORDER, *default_options) if flag in default_options and flag not in tier.without
+    }
+    options |= tier.options if resume is None else {**tier.options, "--resume": (str(resume),)}
     for name, value in config.advanced.items():
         if name not in NOT_ON_COMMAND_LINE:
             _set_advanced(options, name, value)

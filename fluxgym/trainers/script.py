@@ -9,7 +9,7 @@ SCRIPT = "flux_train_network.py"
 
 
 def missing_script(trainer_dir: Path) -> tuple[Problem, ...]:
-    """Return the problem that a folder holds no training script, nothing if it does."""
+    """Return the problem that a folder has no training script, nothing if it has one."""
     if (trainer_dir / SCRIPT).is_file():
         return ()
     message = f"The trainer {trainer_dir / SCRIPT} is missing. Set --sd-scripts to a folder that contains {SCRIPT}."

@@ -59,4 +59,4 @@ def component(setting: Setting, choices: list[tuple[str, str]] | None = None) ->
             return gr.Dropdown(options, value=None, allow_custom_value=True, **common)
     # Numbers are text boxes: gr.Number reads "3,5" as 35, drops what it cannot read, and shows an empty field as 0.
     lines: dict[str, Any] = {"lines": 2, "max_lines": 8} if setting.kind is Kind.LINES else {"lines": 1, "max_lines": 1}
-    return gr.Textbox(value=shown_value(setting, setting.default), placeholder=setting.placeholder or None, **lines, **common)
+    return gr.Textbox(value=str(shown_value(setting, setting.default)), placeholder=setting.placeholder or None, **lines, **common)

@@ -1,4 +1,4 @@
-"""Between the form and ui_state.json: what the fields hold as a state, a state as what the fields hold, and what is wrong beside which field."""
+"""Between the form and ui_state.json: the fields' values as a state, a state as the fields' values, and the errors by field."""
 
 import json
 import math
@@ -11,15 +11,16 @@ from fluxgym.config.setting_spec import Kind, Setting
 from fluxgym.config.settings import IN_ADVANCED, OTHER_FLAGS, SETTINGS, check_advanced
 from fluxgym.config.trainer_flags import all_flags
 from fluxgym.errors import ConfigError
+from fluxgym.runs.state import State
+from fluxgym.ui.api.answers import FieldValue
 
 NUMBERS = (Kind.INTEGER, Kind.NUMBER)
-State = dict[str, Any]
-Typed = dict[str, Any]
-Errors = dict[str, str]
+FormValues = dict[str, FieldValue]  # by the name of the field
+Errors = dict[str, str]  # sentences by the name of the field
 ADVANCED_NAMES = tuple(setting.name for setting in IN_ADVANCED)
 
 
-def to_state(typed: Typed) -> tuple[State, Errors]:
+def to_state(typed: FormValues) -> tuple[State, Errors]:
     """Return ui_state.json's keys for what the fields hold, and a sentence for each field that cannot be read."""
     errors: Errors = {}
     state = {name: _plain(name, value, errors) for name, value in typed.items() if name in DEFAULTS}
@@ -27,12 +28,12 @@ def to_state(typed: Typed) -> tuple[State, Errors]:
     for name, value in advanced.items():
         if name not in errors:
             _check(name, value, name, errors)
-    state["advanced"] = advanced | _other_flags(typed[OTHER_FLAGS] or "", errors)
+    state["advanced"] = advanced | _other_flags(str(typed[OTHER_FLAGS] or ""), errors)
     return state, errors
 
 
-def _plain(name: str, value: Any, errors: Errors) -> Any:
-    """Return what a field of ui_state.json's own keys holds; a number field that is empty is named."""
+def _plain(name: str, value: FieldValue, errors: Errors) -> Any:
+    """Return the value of a field of ui_state.json's own keys; a number field that is empty is an error."""
     setting = SETTINGS[name]
     if setting.kind not in NUMBERS:
         return "" if value is None else value
@@ -46,7 +47,7 @@ def _such_as(setting: Setting) -> str:
     return "" if setting.default is None else f", such as {shown_value(setting, setting.default)}"
 
 
-def _number(name: str, value: Any, errors: Errors) -> Any:
+def _number(name: str, value: FieldValue, errors: Errors) -> Any:
     """Return a typed number; what is not one stays as typed, and its field is named."""
     try:
         return SETTINGS[name].parse(value.strip() if isinstance(value, str) else value)
@@ -55,7 +56,7 @@ def _number(name: str, value: Any, errors: Errors) -> Any:
         return value
 
 
-def _advanced(name: str, value: Any, errors: Errors) -> Any:
+def _advanced(name: str, value: FieldValue, errors: Errors) -> Any:
     """Return the value of one of the table's advanced flags, None when it is the default."""
     setting = SETTINGS[name]
     if setting.kind is Kind.SWITCH:
@@ -76,20 +77,20 @@ def _check(name: str, value: Any, field: str, errors: Errors) -> None:
 
 def _other_flags(text: str, errors: Errors) -> State:
     """Read `name = value` lines; the first line that cannot be read or used is named. Two lines of a flag with several values are joined."""
-    found: State = {}
+    flags: State = {}
     for line in text.splitlines():
         name, equals, value = (part.strip() for part in line.partition("="))
         name = name.removeprefix("--")
         if not name:
             continue
-        parsed, earlier = _parsed(name, value) if equals else True, found.get(name)
+        parsed, earlier = _parsed(name, value) if equals else True, flags.get(name)
         if isinstance(earlier, list) and isinstance(parsed, list):
             parsed = earlier + parsed
-        elif name in found:
+        elif name in flags:
             errors.setdefault(OTHER_FLAGS, f"“{name}” is given twice. Keep one of the lines.")
-        found[name] = parsed
-        _check(name, found[name], OTHER_FLAGS, errors)
-    return found
+        flags[name] = parsed
+        _check(name, flags[name], OTHER_FLAGS, errors)
+    return flags
 
 
 def _parsed(name: str, text: str) -> Any:
@@ -108,8 +109,8 @@ def _parsed(name: str, text: str) -> Any:
         return text
 
 
-def from_state(state: Mapping[str, Any]) -> Typed:
-    """Return what the fields show for a state; what it lacks is shown with its default."""
+def from_state(state: Mapping[str, Any]) -> dict[str, str | bool]:
+    """Return what the fields show for a state; a setting that is missing is shown with its default."""
     advanced = state.get("advanced")
     advanced = dict(advanced) if isinstance(advanced, Mapping) else {}
     shown = {name: _shown(name, state.get(name)) for name in SETTINGS if name in DEFAULTS}
@@ -119,17 +120,17 @@ def from_state(state: Mapping[str, Any]) -> Typed:
     return shown
 
 
-def retyped(typed: Typed, before: State, after: State) -> Typed:
+def retyped(typed: FormValues, before: State, after: State) -> FormValues:
     """Return the fields after their state has changed; a field whose value is the same stays exactly as it was typed, "007" for example."""
     old, new = from_state(before), from_state(after)
     return {name: new[name] if name in new and new[name] != old[name] else value for name, value in typed.items()}
 
 
-def _shown(name: str, value: Any) -> Any:
+def _shown(name: str, value: Any) -> str | bool:
     return _fitting(name, DEFAULTS[name] if value is None else value)
 
 
-def _fitting(name: str, value: Any) -> Any:
+def _fitting(name: str, value: Any) -> str | bool:
     """Return a state's value as its field shows it; what the field cannot show becomes the default, and `unfit` names it."""
     if not _can_show(name, value):
         value = DEFAULTS.get(name, SETTINGS[name].default)
@@ -158,6 +159,12 @@ def unfit(state: Mapping[str, Any]) -> list[str]:
     values |= {name: advanced.get(name) for name in ADVANCED_NAMES} if isinstance(advanced, Mapping) else {}
     labels = [SETTINGS[name].label for name, value in values.items() if not _can_show(name, value)]
     return labels if advanced is None or isinstance(advanced, Mapping) else [*labels, "Advanced"]
+
+
+def field_values(values: object) -> FormValues:
+    """Return those of some values by field, from a browser or a file, that the form has a field for, which can hold them."""
+    named = values.items() if isinstance(values, Mapping) else ()
+    return {name: value for name, value in named if name in SETTINGS and is_typed(name, value)}
 
 
 def is_typed(name: str, value: Any) -> bool:

@@ -1,8 +1,7 @@
 """The Blocks layout of the page, and the events of the form."""
 
-import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import gradio as gr
@@ -20,46 +19,19 @@ from fluxgym.models.catalog import list_models
 from fluxgym.runs.paths import OutputsPaths
 from fluxgym.sessions.transfer import IMPORT_EXTENSIONS
 from fluxgym.ui.api.answers import FormSetup, ImagesSetup, RunsSetup
-from fluxgym.ui.api.assets import ASSETS, VENDOR, page_assets
+from fluxgym.ui.api.assets import ASSETS
+from fluxgym.ui.api.responses import JsonObject
 from fluxgym.ui.form import APPLY_PATCH, NAMES, component, describe_settings, options_of, rows_of
-from fluxgym.ui.form_events import FormEvents
+from fluxgym.ui.form_events import FormEvents, to_json
 from fluxgym.ui.form_request import FormRequest
+from fluxgym.ui.page_scripts import PageScripts
 
-STYLES = (VENDOR / "uPlot.min.css", *(ASSETS / name for name in ("tokens.css", "components.css", "frame.css", "train.css")))
-# With the origin: Chromium resolves a relative address in Gradio's compiled scripts against the page that it compiled them for first,
-# which may be that of an app on another port.
-ROOT = 'location.origin + new URL(window.gradio_config?.root ?? ".", location.href).pathname.replace(/\\/$/, "")'
 MAX_SESSIONS = (
     8  # Gradio keeps a copy of all components, 120 kB, per page that was loaded; the form needs none of it, each event sends all fields
 )
 QUEUE_POLL_S = 0.25  # Gradio polls its queue every millisecond, which takes 5 to 8 % of a core
 IMAGES = ImagesSetup(file_types=",".join((*IMAGE_EXTENSIONS, ".txt")), page_size=12, wide_page_size=24, num_example=NUM_IMAGES)
 RUNS = RunsSetup(import_types=",".join(IMPORT_EXTENSIONS), page_size=25)
-
-
-def imported(name: str) -> str:
-    """Return the JavaScript expression that imports assets/<name>.js; the first one reads and compresses all assets."""
-    return f"import(`${{{ROOT}}}{page_assets().folder}/{name}.js`)"
-
-
-def save_unsent() -> str:
-    """Return the JavaScript that saves what is typed in the browser until the app has it, also while the app cannot be reached."""
-    return f"async (...values) => {{ (await {imported('form')}).saveUnsentOf({json.dumps(NAMES)}, values); }}"
-
-
-def js_module(name: str, setup: Any = None) -> gr.HTML:
-    """Add an element that assets/<name>.js fills; setup is a dataclass that the script gets as the element's value."""
-    value = None if setup is None else asdict(setup)
-    script = f"{imported(name)}.then((part) => part.mount({{ element, trigger, props, watch }}));"
-    return gr.HTML(value=value, html_template="", js_on_load=script, apply_default_css=False, elem_id=f"fg-{name.replace('_', '-')}")
-
-
-def head(root_path: str = "") -> str:
-    """Return the HTML of the page's head: the style sheets inline, and preload links for the scripts."""
-    style = "".join(path.read_text(encoding="utf-8-sig") for path in STYLES)
-    assets = page_assets()
-    scripts = "".join(f'<link rel="modulepreload" href="{root_path}{assets.folder}/{name}">' for name in assets.scripts)
-    return f"<style>{style}</style>{scripts}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,31 +43,31 @@ class TrainPage:
     form: gr.HTML
 
 
-def add_train_page(models: list[tuple[str, str]], engine: Engine) -> TrainPage:
+def add_train_page(scripts: PageScripts, models: list[tuple[str, str]], engine: Engine) -> TrainPage:
     """Add the three steps and Advanced; `models` are (title, id) pairs. The GPU can be chosen only where there are several."""
     with gr.Column(elem_id="fg-train", min_width=0):
-        js_module("welcome", IMAGES)
+        scripts.add_module("welcome", IMAGES)
         with gr.Column(elem_id="fg-steps", elem_classes="steps", min_width=0):
             with gr.Column(elem_classes=["card", "one"], min_width=0):
-                js_module("form_menu")
+                scripts.add_module("form_menu")
                 with gr.Column(elem_classes=["body", "stack"], min_width=0):
                     fields = _add_fields(Group.LORA, models)
             with gr.Column(elem_classes="two", min_width=0):
-                js_module("images", IMAGES)
-            form, gpus = _add_train_column(models, engine)
-            fields |= _add_advanced(models)
+                scripts.add_module("images", IMAGES)
+            form, gpus = _add_train_column(scripts, models, engine)
+            fields |= _add_advanced(scripts, models)
     return TrainPage(fields=fields, gpus=gpus, form=form)
 
 
-def _add_train_column(models: list[tuple[str, str]], engine: Engine) -> tuple[gr.HTML, gr.Dropdown]:
-    num_gpus = engine.num_gpus()
+def _add_train_column(scripts: PageScripts, models: list[tuple[str, str]], engine: Engine) -> tuple[gr.HTML, gr.Dropdown]:
+    num_gpus = engine.devices.num_gpus()
     with gr.Column(elem_classes=["card", "three"], min_width=0):
         title = '<span class="num" aria-hidden="true">3</span><span class="vh">Step 3: </span>Train'
         _slot("fg-step-3", f'<header class="card-head"><h2>{title}</h2></header>')
         with gr.Column(elem_classes=["body", "stack"], min_width=0):
             choices = {row.name: options_of(row) for row in SETTINGS.values() if row.kind is Kind.CHOICE} | {"base_model": models}
-            setup = FormSetup(settings=describe_settings(), choices=choices, num_devices=len(engine.devices()))
-            form = js_module("train_column", setup)
+            setup = FormSetup(settings=describe_settings(), choices=choices, num_devices=len(engine.devices.names()))
+            form = scripts.add_module("train_column", setup)
             gpus = gr.Dropdown(
                 [("first free GPU", ""), *((f"GPU {number}", str(number)) for number in range(num_gpus))],
                 value="", label="GPU", visible=num_gpus > 1, filterable=False, elem_id="field-gpus", elem_classes=["fg-field", "fg-kind-choice"],
@@ -105,10 +77,10 @@ def _add_train_column(models: list[tuple[str, str]], engine: Engine) -> tuple[gr
     return form, gpus
 
 
-def _add_advanced(models: list[tuple[str, str]]) -> dict[str, Component]:
+def _add_advanced(scripts: PageScripts, models: list[tuple[str, str]]) -> dict[str, Component]:
     """Add the card whose fields are always there; advanced.js folds it. A closed gr.Accordion would have no fields to read and fill."""
     with gr.Column(elem_classes=["card", "adv"], elem_id="advanced", min_width=0):
-        js_module("advanced")
+        scripts.add_module("advanced")
         with gr.Column(elem_id="fg-advanced-content", elem_classes="body", min_width=0):
             _slot("fg-advanced-tools")
             with gr.Column(elem_classes="adv-body", min_width=0):
@@ -138,7 +110,7 @@ def _add_fields(group: Group, models: list[tuple[str, str]]) -> dict[str, Compon
     return placed
 
 
-def build_page(settings: Settings, events: FormEvents) -> gr.Blocks:
+def build_page(settings: Settings, events: FormEvents, scripts: PageScripts) -> gr.Blocks:
     """Return the page."""
     page = gr.Blocks(title="FluxGym", analytics_enabled=False, fill_width=True)
     page.state_session_capacity = MAX_SESSIONS
@@ -147,15 +119,15 @@ def build_page(settings: Settings, events: FormEvents) -> gr.Blocks:
         _slot(
             "fg-sprite", (ASSETS / "icons.svg").read_text(encoding="utf-8-sig")
         )  # in the page: from a file, each new icon is fetched again
-        js_module("navigation")
-        js_module("banner", RUNS)
+        scripts.add_module("navigation")
+        scripts.add_module("banner", RUNS)
         train = add_train_page(
-            [(model.title, model.id) for model in list_models(settings.models)], engine_for(OutputsPaths(settings.outputs))
+            scripts, [(model.title, model.id) for model in list_models(settings.models)], engine_for(OutputsPaths(settings.outputs))
         )
-        js_module("runs", RUNS)
-        js_module("run_page")
-        js_module("notices")
-        _wire(train, events)
+        scripts.add_module("runs", RUNS)
+        scripts.add_module("run_page")
+        scripts.add_module("notices")
+        _wire(train, events, scripts)
     return page
 
 
@@ -167,13 +139,13 @@ def sent_form(event: gr.EventData) -> object:
         return None
 
 
-def _wire(train: TrainPage, events: FormEvents) -> None:
+def _wire(train: TrainPage, events: FormEvents, scripts: PageScripts) -> None:
     """Connect the form's events. form.js triggers them: `input` to save what is typed in the browser, `select` to send an event to the app."""
     fields = [train.fields[name] for name in NAMES]
 
-    def respond(values: Mapping[Component, Any], event: gr.EventData) -> dict[str, Any]:
+    def respond(values: Mapping[Component, Any], event: gr.EventData) -> JsonObject:
         typed = {name: values[field] for name, field in train.fields.items()}
-        return events.respond(FormRequest.from_event(sent_form(event), typed, values[train.gpus]))
+        return to_json(events.respond(FormRequest.from_event(sent_form(event), typed, values[train.gpus])))
 
     quiet: dict[str, Any] = {"show_progress": "hidden", "queue": False, "api_visibility": "private"}
     apply: dict[str, Any] = {"inputs": [train.form, *fields], "outputs": fields, "js": APPLY_PATCH} | quiet
@@ -181,6 +153,6 @@ def _wire(train: TrainPage, events: FormEvents) -> None:
     for name, field in train.fields.items():  # choices have no DOM event that bubbles; form.js listens to the others
         if SETTINGS[name].kind is Kind.CHOICE:
             edited = "model" if name == "base_model" else "typed"
-            field.input(None, None, None, js=f"async () => {{ (await {imported('form')}).edited('{edited}'); }}", **quiet)  # type: ignore[attr-defined]
-    train.form.input(None, fields, None, js=save_unsent(), **quiet)
+            field.input(None, None, None, js=f"async () => {{ (await {scripts.imported('form')}).edited('{edited}'); }}", **quiet)  # type: ignore[attr-defined]
+    train.form.input(None, fields, None, js=scripts.save_unsent(), **quiet)
     train.form.select(respond, inputs, train.form, trigger_mode="multiple", **quiet).then(None, **apply)

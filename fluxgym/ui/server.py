@@ -14,12 +14,15 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from fluxgym.app_settings import Settings
 from fluxgym.errors import SettingsError
+from fluxgym.planning.plan import PlanningCaches
 from fluxgym.sessions.index import SessionIndex
 from fluxgym.ui import theme
 from fluxgym.ui.api.app import api_app
+from fluxgym.ui.api.assets import read_assets
 from fluxgym.ui.api.images import ImageRoutes
 from fluxgym.ui.form_events import FormEvents
-from fluxgym.ui.page import build_page, head
+from fluxgym.ui.page import build_page
+from fluxgym.ui.page_scripts import PageScripts
 from fluxgym.ui.security.connections import ConnectionLimits, ConnectionTable, LimitedConfig
 from fluxgym.ui.security.guard import Guard
 from fluxgym.ui.security.log_limit import limit_log
@@ -45,11 +48,15 @@ class PageCompression:
 def make_server(settings: Settings) -> Guard:
     """Return the whole app with the guard outermost; a token is required if `settings.token` is set."""
     index = SessionIndex(settings.outputs)
-    images = ImageRoutes(settings)
+    caches = PlanningCaches()
+    images = ImageRoutes(settings, caches.dataset)
+    assets = read_assets()
+    scripts = PageScripts(assets)
     app = api_app(settings, index, images)
+    app.routes.append(assets.route)
     gr.mount_gradio_app(
-        app, build_page(settings, FormEvents(settings, images, index)), path="", root_path=settings.root_path or None,
-        theme=theme.theme(), head=head(settings.root_path),
+        app, build_page(settings, FormEvents(settings, images, index, caches), scripts), path="", root_path=settings.root_path or None,
+        theme=theme.theme(), head=scripts.head(settings.root_path),
         footer_links=[], run_history=False, enable_monitoring=False, ssr_mode=False, show_error=False, pwa=False, mcp_server=False,
     )  # fmt: skip
     app.add_middleware(PageCompression)
@@ -77,8 +84,8 @@ def listen(settings: Settings) -> socket.socket:
         listener.bind(address)
         listener.listen(128)
     except (OSError, UnicodeError) as error:
-        taken = isinstance(error, OSError) and error.errno == errno.EADDRINUSE
-        why = "is taken already; close the other program" if taken else f"cannot be used ({error})"
+        is_in_use = isinstance(error, OSError) and error.errno == errno.EADDRINUSE
+        why = "is taken already; close the other program" if is_in_use else f"cannot be used ({error})"
         raise SettingsError(f"Port {settings.port} on {settings.host} {why}, or choose another with --port.") from None
     return listener
 

@@ -61,6 +61,11 @@ def sync(path: Path) -> None:
         os.close(handle)
 
 
+def tmp_path_of(path: Path) -> Path:
+    """Return the temporary path beside a file that this process writes: several processes may write the same file."""
+    return path.with_name(f"{path.name}.{os.getpid()}{PARTIAL_ENDING}")
+
+
 @contextmanager
 def complete_folder(path: Path) -> Iterator[Path]:
     """Yield a temporary folder next to `path`; it replaces `path` on success and is removed on failure."""

@@ -3,7 +3,6 @@
 Sampling does not change the training: its noise comes from generators of its own.
 """
 
-import glob
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -14,7 +13,7 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from fluxgym.contract.files import SAMPLE_FOLDER, sample_name
+from fluxgym.contract.files import SAMPLE_FOLDER, parse_sample_name, sample_name
 from library.files import disk_errors
 from library.models.family import LatentGeometry, ModelFamily, Part, StepInputs, TextEncoders
 from library.placement.layout import autocast
@@ -63,8 +62,9 @@ class ImageSampler:
 
     def has_images(self, label: str) -> bool:
         """Return True if every image of a label ("000120", "e000004") is written."""
-        folder, name = self.output_dir / SAMPLE_FOLDER, glob.escape(self.output_name)
-        return all(any(folder.glob(f"{name}_{label}_{index:02d}_*.png")) for index in range(len(self.prompts)))
+        names = map(parse_sample_name, (path.name for path in (self.output_dir / SAMPLE_FOLDER).glob("*.png")))
+        written = {name.index for name in names if name is not None and (name.output_name, name.label) == (self.output_name, label)}
+        return written.issuperset(range(len(self.prompts)))
 
     @torch.no_grad()
     def draw(self, label: str, check: Callable[[], None]) -> None:

@@ -16,7 +16,7 @@ from networks import lycoris_kohya
 from networks.base import LoRANetwork, TrainedNetwork
 from networks.lora_file import LoRAFile, read_lora
 from networks.lora_flux import LoRASpec, create_network
-from networks.network_args import LoRAOptions, parse_network_args, warn_ineffective_args
+from networks.network_args import LoRAOptions, parse_network_args, warn_of_network_args
 from networks.network_checks import is_on
 
 Groups = dict[float, list[nn.Parameter]]
@@ -62,7 +62,7 @@ def create(config: NetworkConfig, parts: Parts, models: Mapping[Part, nn.Module]
     Raises:
         TrainerError: If the configuration does not fit the models.
     """
-    warn_ineffective_args(config.network_args)
+    warn_of_network_args(config.network_args)
     train = trained_parts(config, parts) & models.keys()
     if config.network_module == NetworkModule.LYCORIS:
         encoders = [models[part] for part in parts if part in train - {TRANSFORMER}]

@@ -9,7 +9,7 @@ from fluxgym.contract.limits import MAX_RANK
 from library.command import finite
 from library.config import NetworkConfig, SaveKeys
 from library.errors import TrainerError
-from networks.network_args import RATIOS, LoRAOptions, check_rank, switch
+from networks.network_args import RATIOS, LoRAOptions, check_dropouts, check_rank, switch
 
 BYPASS = ("lora", "locon", "loha", "lokr", "glora")  # algorithms that support bypass_mode, also over quantized layers
 ALGORITHMS = (*BYPASS, "diag-oft", "boft", "ia3")  # "full" and "dylora" do not load as they were saved
@@ -58,6 +58,7 @@ def check(config: NetworkConfig, save_keys: SaveKeys) -> None:
         raise TrainerError(f"--network_args algo={algo} is not supported; use one of {', '.join(ALGORITHMS)}.")
     check_rank(config.network_dim, FULL_RANK if algo == "lokr" else MAX_RANK)
     ratios(arguments)
+    check_dropouts(arguments)
     _check_preset(arguments)
     if config.dim_from_weights:
         raise TrainerError(

@@ -1,11 +1,13 @@
 """Parses kohya's `--network_args key=value …` of networks.lora_flux into LoRAOptions."""
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 
 from fluxgym.contract.block_numbers import block_numbers
+from fluxgym.contract.learning import DROPOUTS, learns_little, learns_nothing
+from fluxgym.contract.limits import MAX_DROPOUT
 from library.command import MAX_RATE, MAX_RATIO, finite, rank
 from library.errors import TrainerError, warn
 
@@ -57,12 +59,10 @@ class LoRAOptions:
             raise _wrong("train_blocks", self.train_blocks, f"use one of {', '.join(TRAIN_BLOCKS)}")
         if self.in_dims and len(self.in_dims) != len(INPUTS):
             raise _wrong("in_dims", ",".join(map(str, self.in_dims)), f"it needs {len(INPUTS)} ranks, for {', '.join(INPUTS)}")
-        for name in ("rank_dropout", "module_dropout"):
-            if not 0 <= getattr(self, name) < 1:
-                raise _wrong(name, getattr(self, name), "it must be at least 0 and below 1")
+        check_dropouts({name: getattr(self, name) for name in ("rank_dropout", "module_dropout")})
         for name in RATIOS:
-            if (ratio := getattr(self, name)) is not None and not 0 < ratio <= MAX_RATIO:
-                raise _wrong(name, ratio, f"it must be above 0 and at most {MAX_RATIO:g}")
+            if (ratio := getattr(self, name)) is not None and not 1 / MAX_RATIO <= ratio <= MAX_RATIO:
+                raise _wrong(name, ratio, f"it must be at least {1 / MAX_RATIO:g} and at most {MAX_RATIO:g}")
 
 
 def parse_network_args(pairs: Iterable[str] | None) -> LoRAOptions:
@@ -85,9 +85,19 @@ def parse_network_args(pairs: Iterable[str] | None) -> LoRAOptions:
     return LoRAOptions(**values)
 
 
-def warn_ineffective_args(pairs: Iterable[str] | None) -> None:
-    """Print a warning for each of --network_args that has no effect."""
-    for key in (pair.partition("=")[0] for pair in pairs or ()):
+def check_dropouts(values: Mapping[str, Any]) -> None:
+    """Raise TrainerError for a dropout among --network_args that is not a rate, or with which nothing would be learned."""
+    for name in (*DROPOUTS, "dropout"):
+        if not 0 <= values.get(name, 0) <= MAX_DROPOUT:
+            raise _wrong(name, values[name], f"it must be at least 0 and at most {MAX_DROPOUT}; above, nothing would be learned")
+
+
+def warn_of_network_args(pairs: Iterable[str] | None) -> None:
+    """Print a warning for each of --network_args that has no effect, or with which the training is likely to learn nothing."""
+    given = {key: value for key, _, value in (pair.partition("=") for pair in pairs or ())}
+    for name, value, why in learns_little({name: finite(given[name]) for name in DROPOUTS if name in given}):
+        warn(f"--network_args {name}={value} {why}")
+    for key in given:
         if key in WITHOUT_EFFECT:
             warn(f"--network_args {key} has no effect: FLUX has no convolutions; kohya's FLUX network ignores it too")
 
@@ -134,6 +144,8 @@ def switch(text: str) -> bool:
 def _rate(text: str) -> float:
     if not 0 < (value := finite(text)) <= MAX_RATE:
         raise ValueError(f"a learning rate must be above 0 and at most {MAX_RATE:g}")
+    if why := learns_nothing("learning_rate", value):
+        raise ValueError(f"the learning rate {why}")
     return value
 
 

@@ -1,6 +1,6 @@
 """Checks of a network's settings, without PyTorch and without a model."""
 
-from fluxgym.contract.limits import MAX_RANK
+from fluxgym.contract.limits import MAX_DROPOUT, MAX_RANK
 from library.config import NetworkConfig, NetworkModule, TrainerConfig
 from library.errors import TrainerError
 from networks import lycoris_args
@@ -9,7 +9,7 @@ from networks.network_args import check_rank, parse_network_args
 T5_SWITCH = "train_t5xxl"
 
 
-def check(config: TrainerConfig) -> None:
+def check_network(config: TrainerConfig) -> None:
     """Refuse settings of the network that cannot be trained.
 
     Raises:
@@ -39,8 +39,10 @@ def _check_parts(config: NetworkConfig) -> None:
         raise TrainerError("--network_train_unet_only and --network_train_text_encoder_only contradict each other; give one of them.")
     if config.network_train_unet_only and is_on(config, T5_SWITCH):
         raise TrainerError("--network_train_unet_only and --network_args train_t5xxl=True contradict each other; give one of them.")
-    if not 0 <= config.network_dropout < 1:
-        raise TrainerError(f"--network_dropout {config.network_dropout} must be at least 0 and below 1.")
+    if not 0 <= config.network_dropout <= MAX_DROPOUT:
+        raise TrainerError(
+            f"--network_dropout {config.network_dropout} must be at least 0 and at most {MAX_DROPOUT}; above, nothing would be learned."
+        )
     if config.dim_from_weights and not config.network_weights:
         raise TrainerError("--dim_from_weights reads the ranks from --network_weights, which is missing.")
 

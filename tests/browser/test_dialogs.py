@@ -9,7 +9,7 @@ from playwright.sync_api import Page, expect
 
 from fluxgym.runs.launch_spec import read_launch_spec, read_own_launch_spec
 from fluxgym.runs.state import read_state
-from fluxgym.sessions.cleanup import forget
+from fluxgym.sessions.forget import forget
 from tests.support.page import App, open_page
 from tests.support.runs import dead_process, make_run, record_processes, write_checkpoint
 from tests.support.trained_runs import make_trained_run, record_end

@@ -5,7 +5,7 @@ import re
 import pytest
 from playwright.sync_api import Page, expect
 
-from fluxgym.ui.api.assets import page_assets
+from fluxgym.ui.api.assets import read_assets
 from tests.support.page import HOLD_ANSWER, App, open_page
 from tests.support.runs import make_run
 
@@ -194,7 +194,7 @@ def test_what_an_event_has_done_is_shown_also_if_a_later_event_is_answered_befor
     if kind == "start":
         page.locator("#start").click()
     else:
-        page.evaluate(f"import('{page_assets().folder}/form.js').then((form) => form.send('save_template', {{ name: 'my template' }}))")
+        page.evaluate(f"import('{read_assets().folder}/form.js').then((form) => form.send('save_template', {{ name: 'my template' }}))")
     page.wait_for_function("typeof window.release === 'function'")
     page.get_by_label("Max train epochs").fill("7")
     wait_until_saved(page)

@@ -16,9 +16,9 @@ from fluxgym.contract.progress import is_number
 from fluxgym.dataset.dataset_spec import dataset_toml, expected_steps
 from fluxgym.errors import FluxGymError
 from fluxgym.models.catalog import FoundFiles, apply_defaults, list_models
-from fluxgym.planning.checks import ImageSet
 from fluxgym.planning.plan import TrainingPlan
 from fluxgym.planning.sample_prompts import sample_prompts
+from fluxgym.planning.start_checks import ImageSet
 from fluxgym.runs.paths import RunPaths
 from fluxgym.runs.state import slug_of
 from fluxgym.sessions.drafts import Draft

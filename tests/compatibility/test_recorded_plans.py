@@ -9,11 +9,13 @@ from typing import Any
 
 import pytest
 
+from fluxgym.config.settings import IN_ADVANCED, SETTINGS
 from tests.compatibility import current_code
 from tests.compatibility.old_version import unpack_outputs
 from tests.compatibility.record_plans import compute, load
 
 RECORDED = load()
+ADVANCED_FIELDS = tuple(setting.name for setting in IN_ADVANCED)
 # The page as drawn (issue 11): labels in sentence case, units and plain words; old label → new one.
 LABELS = {
     "The name of your LoRA": "LoRA name",
@@ -45,7 +47,8 @@ def without_messages(value: Any) -> Any:
     """Return a plan or form with its errors cut to class and field."""
     if isinstance(value, dict):
         if set(value) == {"error"}:
-            return {"error": value["error"][:2]}
+            kind, field = value["error"][:2]
+            return {"error": [kind, "advanced" if field in ADVANCED_FIELDS else field]}  # a flag with a field is named beside it since then
         return {name: sorted(item) if name == "errors" else without_messages(item) for name, item in value.items()}
     return value
 
@@ -80,7 +83,11 @@ def with_refused_split(part: Any, state: dict[str, Any]) -> Any:
 
 
 def without_hint(message: str) -> str:
-    """Return a message without how to write the number, which is newer than the record."""
+    """Return a message without what is newer than the record: how to write the number, and which of two reasons a text is refused for."""
+    for reason in (r"is too long: it has [\d,]+ characters, and at most 20,000 are possible", "holds a character that files cannot hold"):
+        message = re.sub(f"(?<! or )(?<!name ){reason}", "is too long or holds a character that files cannot hold", message)
+    for name in ADVANCED_FIELDS:
+        message = re.sub(f"^{re.escape(SETTINGS[name].label)} (?=needs|must|cannot)", f"The advanced setting “{name}” ", message)
     return re.sub(r" Use a point: [\d.]+\.$", "", message)
 
 
@@ -92,7 +99,7 @@ def reworded(message: str) -> str:
         "data sets of foreign code are": "custom data set classes are",
         "the autoencoder of FLUX is given": "FLUX's VAE is given",
         "The LoRA has no name yet; type one.": "Give your LoRA a name.",
-        "must be a number above 0, such as": "must be a number above 0 and at most 10, such as",  # 900 is above 0
+        "must be a number above 0, such as": "must be a number from 1e-12 to 10, such as",  # 900 is above 0
         "kohya's flag names are meant, without": "Use kohya's flag names, without",
         "nothing is uploaded while training; publishing is FluxGym's publish step, after it": "this trainer uploads nothing",
         "a key on a command line can be read by everyone on the machine; set WANDB_API_KEY in the environment": (
@@ -101,6 +108,9 @@ def reworded(message: str) -> str:
     }
     for old, new in words.items():
         message = message.replace(old, new)
+    message = re.sub(
+        r"is set by the form's own (\w+); use", lambda found: f"is set by the field “{SETTINGS[found[1]].label}” of the form; use", message
+    )
     label = next((label for label in sorted(LABELS, key=len, reverse=True) if message.startswith(reworded_label(label) + " ")), "")
     return LABELS[label] + message[len(reworded_label(label)) :] if label else message
 

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from fluxgym.app_settings import LIMIT_OF_PROXY_DETECTION
-from fluxgym.ui.api.assets import page_assets
+from fluxgym.ui.api.assets import read_assets
 from tests.support.served import connect, exchange, get
 
 ROOT = Path(__file__).parents[2]
@@ -114,7 +114,7 @@ def test_app_with_a_token_that_can_be_guessed_says_so(tmp_path):
 def test_app_with_a_root_path_without_slash_serves_its_page(tmp_path, given):
     with started(tmp_path, "--root-path", given) as (_, greeting, port):
         assert greeting == f"FluxGym is at http://127.0.0.1:{port}/8044/\n"
-        for path in ("/8044/", "/8044/config", f"/8044{page_assets().folder}/dom.js", "/"):
+        for path in ("/8044/", "/8044/config", f"/8044{read_assets().folder}/dom.js", "/"):
             assert status(f"http://127.0.0.1:{port}{path}") == 200
 
 

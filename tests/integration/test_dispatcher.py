@@ -13,7 +13,7 @@ import pytest
 from fluxgym.app_settings import Settings
 from fluxgym.contract.codes import Status
 from fluxgym.engines import dispatcher
-from fluxgym.engines.dispatcher import DISPATCHER_ENDED
+from fluxgym.engines.dispatcher_process import DISPATCHER_ENDED
 from fluxgym.engines.registry import engine_of, is_executing
 from fluxgym.runs.detached import PROJECT
 from fluxgym.runs.exit_record import read_exit
@@ -97,8 +97,8 @@ def test_killed_dispatcher_is_replaced_and_the_queue_continues(line, first, revi
     second, third = line.start_waiting("second", "third")
     killed = line.signal_dispatcher(signal.SIGKILL)
     assert (line.status(second), line.reason(second)) == (Status.QUEUED, DISPATCHER_ENDED)
-    assert set(line.engine.waiting_reasons().values()) == {DISPATCHER_ENDED}
-    assert line.engine.abandoned() == ("second", "third")
+    assert set(line.engine.queue.reasons().values()) == {DISPATCHER_ENDED}
+    assert line.engine.queue.abandoned() == ("second", "third")
     revive(line)
     assert restart(line) == ()
     assert len(line.dispatchers()) == 1
@@ -279,5 +279,5 @@ def test_dispatcher_shows_a_sign_of_life_in_the_folders_of_waiting_runs(line, fi
     (second,) = line.start_waiting("second")
     os.utime(second.lease, (time.time() - 300,) * 2)
     wait_for(lambda: time.time() - second.lease.stat().st_mtime < 60, 20)
-    assert engine_of(second).waiting() == ("second",)
+    assert engine_of(second).queue.slugs() == ("second",)
     assert read_state(second)["status"] == "queued"

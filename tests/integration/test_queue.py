@@ -42,7 +42,7 @@ def test_queued_runs_start_in_order_and_name_what_they_wait_for(line):
     assert line.reason(second) == "Waiting for the CPU, which “first” uses; it is next."
     wait_for(lambda: line.reason(third) == "Waiting for the CPU, which “first” uses; “My Second” is ahead of it.")
     assert line.reason(fourth) == "Waiting for the CPU, which “first” uses; “My Second” and 1 more run are ahead of it."
-    assert line.engine.waiting_reasons() == {run.slug: line.reason(run) for run in (second, third, fourth)}
+    assert line.engine.queue.reasons() == {run.slug: line.reason(run) for run in (second, third, fourth)}
     line.release(first, second, third, fourth)
     assert [wait_until_ended(run).status for run in (first, second, third, fourth)] == ["completed"] * 4
     assert line.order() == ["first", "second", "third", "fourth"]
@@ -118,11 +118,11 @@ def test_queue_can_be_reordered_and_left(line):
     first = line.start("first")
     line.wait_for(first, Status.RUNNING)
     a, b, c = line.start_waiting("a", "b", "c")
-    line.engine.move(c, 1)
+    line.engine.queue.move(c, 1)
     assert line.names() == ["c", "a", "b"]
     wait_for(lambda: line.reason(c).endswith("; it is next."))
     with pytest.raises(SessionError, match="first does not wait"):
-        line.engine.move(first, 1)
+        line.engine.queue.move(first, 1)
     assert request_stop(a)
     ended = wait_until_ended(a)
     assert (ended.status, ended.reason_code, ended.reason) == ("stopped", "user", "Canceled by you before it started.")
@@ -166,13 +166,13 @@ def test_new_run_with_the_name_of_a_vanished_one_keeps_its_own_ticket(line):
 
 VANISH = """
 import shutil
-from fluxgym.engines.local import LocalEngine
-acquire = LocalEngine.acquire
+from fluxgym.engines.local_queue import LocalQueue
+acquire = LocalQueue.acquire
 def vanishing(self, run, *rest, **more):
     lease = acquire(self, run, *rest, **more)
     shutil.rmtree(run.folder)
     return lease
-LocalEngine.acquire = vanishing
+LocalQueue.acquire = vanishing
 """
 
 

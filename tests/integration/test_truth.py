@@ -18,12 +18,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, event, settings
+from hypothesis import HealthCheck, Phase, event, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from fluxgym.engines import local
-from fluxgym.engines.dispatcher import DISPATCHER_ENDED, DispatcherProcess
+from fluxgym.engines.dispatcher_process import DISPATCHER_ENDED, DispatcherProcess
 from fluxgym.engines.registry import engine_for
 from fluxgym.errors import AlreadyRunning, FluxGymError, NameTaken, SessionError
 from fluxgym.runs.paths import OutputsPaths, RunPaths
@@ -252,7 +252,7 @@ class Truth(RuleBasedStateMachine):
         """What app.py does when it starts: a fresh index, and waiting runs are brought back."""
         self.index = SessionIndex(self.world.outputs)
         self._revived_by_a_start()
-        engine_for(self.outputs).reconcile()
+        engine_for(self.outputs).queue.reconcile()
 
     @rule(hours=st.sampled_from([-24, 24]))
     def jump_the_clock(self, hours: int) -> None:
@@ -346,7 +346,7 @@ class Truth(RuleBasedStateMachine):
 
     def _revived_by_a_start(self) -> None:
         """Note that a dead or frozen dispatcher comes back with any start."""
-        engine_for(self.outputs).reconcile()
+        engine_for(self.outputs).queue.reconcile()
         if self.line:
             self._is_served_again()
 
@@ -393,5 +393,6 @@ TestTruth.settings = settings(
     stateful_step_count=20,
     deadline=None,
     derandomize=True,
+    phases=(Phase.explicit, Phase.generate),  # real processes do not repeat a failure
     suppress_health_check=list(HealthCheck),
 )

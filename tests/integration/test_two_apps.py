@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from fluxgym.engines.dispatcher import MODULE
+from fluxgym.engines.dispatcher_process import MODULE
 from fluxgym.errors import FluxGymError, StorageError
-from fluxgym.runs.files import file_lock, try_lock
+from fluxgym.runs.locks import file_lock, try_lock
 from fluxgym.runs.paths import OutputsPaths
 from fluxgym.runs.process_identity import is_alive, read_record
 from fluxgym.sessions.control import stop, wait_until_ended

@@ -23,7 +23,7 @@ SIZES = range(1, len(ALL) + 1) if is_full_matrix() else (1, len(ALL))  # of the 
 HELD = """
 import sys
 from pathlib import Path
-from fluxgym.runs.files import try_lock
+from fluxgym.runs.locks import try_lock
 lock = try_lock(Path(sys.argv[1]))
 print("held" if lock else "busy", flush=True)
 sys.stdin.read()

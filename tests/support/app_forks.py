@@ -9,35 +9,42 @@ import signal
 import subprocess
 import sys
 import threading
-from functools import cache
 from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).parents[2]
-LOCK = threading.Lock()  # for tests that start two apps at once
+
+
+class ForkServer:
+    """The process that has imported app.py; it is started at the first use, and again if it has ended."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()  # for tests that start two apps at once
+        self._process: subprocess.Popen[str] | None = None
+
+    def start_app(self, argv: list[str], environment: dict[str, str], output: Path, errors: Path) -> int:
+        """Start an app; returns its PID."""
+        request = {"argv": argv, "environment": environment, "output": str(output), "errors": str(errors)}
+        with self._lock:
+            process = self._running()
+            assert process.stdin is not None
+            assert process.stdout is not None
+            process.stdin.write(json.dumps(request) + "\n")
+            process.stdin.flush()
+            return int(process.stdout.readline())
+
+    def _running(self) -> subprocess.Popen[str]:
+        if self._process is None or self._process.poll() is not None:  # a test of a trainer's descendants ends those of this process, too
+            self._process = subprocess.Popen([sys.executable, __file__], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=ROOT)
+        return self._process
+
+
+SERVER = ForkServer()
 
 
 def start_app(argv: list[str], environment: dict[str, str], output: Path, errors: Path) -> int:
     """Start an app whose output is appended to two files; returns its PID. The kernel removes it from the process table when it ends."""
-    with LOCK:
-        return _started(argv, environment, output, errors)
-
-
-def _started(argv: list[str], environment: dict[str, str], output: Path, errors: Path) -> int:
-    if _server().poll() is not None:  # a test of a trainer's descendants has ended those of this process, too
-        _server.cache_clear()
-    server = _server()
-    request = {"argv": argv, "environment": environment, "output": str(output), "errors": str(errors)}
-    assert server.stdin is not None
-    assert server.stdout is not None
-    server.stdin.write(json.dumps(request) + "\n")
-    server.stdin.flush()
-    return int(server.stdout.readline())
-
-
-@cache
-def _server() -> subprocess.Popen[str]:
-    return subprocess.Popen([sys.executable, __file__], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=ROOT)
+    return SERVER.start_app(argv, environment, output, errors)
 
 
 def _serve() -> None:

@@ -9,7 +9,7 @@ from fluxgym.sessions.drafts import Draft
 from fluxgym.sessions.index import SessionIndex
 from fluxgym.ui.api.images import ImageRoutes
 from fluxgym.ui.form import NAMES, component
-from fluxgym.ui.form_events import FormEvents
+from fluxgym.ui.form_events import FormEvents, to_json
 from fluxgym.ui.form_request import FormRequest
 
 # What the fields hold when Gradio has built them, before any event.
@@ -30,7 +30,7 @@ class FormPage:
         """Send an event, with a number or the next one, and apply the answer."""
         self.number = self.number + 1 if number is None else number
         data = {"request": self.number, "kind": kind, "draft": self.draft.id, "source": self.source, "model": self.model, **details}
-        answer = self.events.respond(FormRequest.from_event(data, dict(self.fields), gpus))
+        answer = to_json(self.events.respond(FormRequest.from_event(data, dict(self.fields), gpus)))
         json.dumps(answer, allow_nan=False)
         assert (answer["request"], answer["kind"], answer["source"][0]) == (self.number, kind, self.source)
         for name, (sent, new) in answer["patch"].items():

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from fluxgym.contract.codes import Status
-from fluxgym.engines.device_queue import Queue
-from fluxgym.engines.dispatcher import MODULE, DispatcherProcess
+from fluxgym.engines.dispatcher_process import MODULE, DispatcherProcess
 from fluxgym.engines.registry import engine_for, engine_of, status_of
+from fluxgym.engines.tickets import Tickets
 from fluxgym.runs.launch_spec import DeviceRequest, LaunchSpec, write_launch_spec
 from fluxgym.runs.paths import OutputsPaths, RunPaths
 from fluxgym.runs.process_identity import PROC, is_alive, read_record, stat_fields
@@ -25,7 +25,7 @@ class Line:
 
     def __init__(self, outputs: Path) -> None:
         self.outputs = OutputsPaths(outputs)
-        self.queue, self.engine, self.dispatcher = Queue(self.outputs), engine_for(self.outputs), DispatcherProcess(self.outputs)
+        self.tickets, self.engine, self.dispatcher = Tickets(self.outputs), engine_for(self.outputs), DispatcherProcess(self.outputs)
 
     def start(self, name: str, devices: Sequence[str] = ("cpu",), *, any_free: bool = False, run_id: str = "") -> RunPaths:
         """Start a run that uses its devices until it is released."""
@@ -70,7 +70,7 @@ class Line:
 
     def names(self) -> list[str]:
         """Return the names of the waiting runs in the order of the queue."""
-        return [ticket.slug for ticket in self.queue.tickets()]
+        return [ticket.slug for ticket in self.tickets.all()]
 
     def dispatchers(self) -> list[int]:
         """Return the PIDs of this folder's dispatchers."""

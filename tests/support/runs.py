@@ -10,8 +10,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from fluxgym.engines.registry import engine_of
+from fluxgym.runs.atomic_files import write_json
 from fluxgym.runs.detached import PROJECT
-from fluxgym.runs.files import write_json
 from fluxgym.runs.launch_spec import LaunchSpec, write_launch_spec
 from fluxgym.runs.paths import RunPaths
 from fluxgym.runs.process_identity import ProcessIdentity, ProcessRecord, identify, write_record

@@ -14,7 +14,7 @@ from fluxgym.trainers.kohya.flags import CheckoutFlags, read_flags
 from fluxgym.trainers.kohya.progress import KohyaProgress
 from fluxgym.trainers.kohya.states import read_state_folder
 from fluxgym.trainers.script import missing_script, script_command
-from fluxgym.trainers.settings_check import LABELS, CheckedData
+from fluxgym.trainers.trainer_verdicts import LABELS, TrainerQuestion, TrainerVerdicts
 
 MARKERS = (Path("library", "train_util.py"), Path("train_network.py"))
 _LISTED = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".avif", ".jxl")  # library/train_util.py; the last two if their plugins are installed
@@ -33,11 +33,11 @@ class KohyaBackend:
     has_pickled_checkpoints = True
 
     def matches(self, trainer_dir: Path) -> bool:
-        """Return True if a folder holds one of the files that only kohya's repository has."""
+        """Return True if a folder has one of the files that only kohya's repository has."""
         return any((trainer_dir / name).is_file() for name in MARKERS)
 
-    def check(self, options: TrainerOptions, trainer_dir: Path) -> tuple[Problem, ...]:
-        """Return the problems that the script is missing or unreadable, or that its parser lacks an option or refuses a value."""
+    def check_flags(self, options: TrainerOptions, trainer_dir: Path) -> tuple[Problem, ...]:
+        """Return the problems that the script is missing or unreadable, or that its parser does not have an option or refuses a value."""
         if problems := missing_script(trainer_dir):
             return problems
         try:
@@ -50,8 +50,9 @@ class KohyaBackend:
         message = f"The trainer in {trainer_dir} does not know {unknown}. Remove that setting, or train without --sd-scripts."
         return (Problem(level=Level.ERROR, message=message, field="advanced"),)
 
-    def check_settings(self, options: TrainerOptions, data: CheckedData, trainer_dir: Path, *, may_ask: bool) -> tuple[Problem, ...]:
+    def check_with_trainer(self, question: TrainerQuestion, verdicts: TrainerVerdicts, *, may_ask: bool) -> tuple[Problem, ...]:
         """Return the blocks of --network_args that the model does not have. Nothing is asked: that would load kohya's whole trainer."""
+        options = question.options
         names = tensor_names(Path((options.get("--pretrained_model_name_or_path") or ("",))[0]))
         pairs = (pair.partition("=")[::2] for pair in options.get("--network_args") or ())
         return tuple(_refused_blocks(((key, text) for key, text in pairs if names and key in INDICES), names))

@@ -18,7 +18,7 @@ Signature = tuple[Path, int, int]
 
 @dataclass(frozen=True, kw_only=True)
 class Argument:
-    """One definition of a flag; number is "int", "float" or "" for text. What the sources do not say literally is not checked.
+    """One definition of a flag; number is "int", "float" or "" for text. What is not a literal in the sources is not checked.
 
     is_open is True for an action of the sources' own, which takes anything.
     """
@@ -87,7 +87,7 @@ def _read(files: tuple[Signature, ...]) -> CheckoutFlags:
         for match in CALL.finditer(source):
             for flag, argument in _defined(source[match.end() : match.end() + MAX_CALL]):
                 arguments[flag].append(argument)
-    return CheckoutFlags(names=frozenset(names), arguments={flag: tuple(found) for flag, found in arguments.items()})
+    return CheckoutFlags(names=frozenset(names), arguments={flag: tuple(definitions) for flag, definitions in arguments.items()})
 
 
 def _defined(text: str) -> list[tuple[str, Argument]]:

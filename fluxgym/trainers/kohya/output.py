@@ -1,6 +1,6 @@
 """What kohya's trainer prints, read as phase, step, loss and so on. Knows its words and bars; opens no file.
 
-kohya says it in two ways: messages, which rich wraps at 80 columns, so that only their first words can be relied on; and tqdm's bars,
+kohya prints it in two ways: messages, which rich wraps at 80 columns, so that only their first words can be relied on; and tqdm's bars,
 `steps:  12%|█▎        | 40/320 [00:52<06:04,  1.30s/it, avr_loss=0.123]`, which share a line with whatever is printed next.
 """
 
@@ -9,7 +9,8 @@ import re
 from dataclasses import dataclass
 
 from fluxgym.contract.codes import Phase
-from fluxgym.contract.files import STATE_ENDING, epoch_suffix, step_suffix
+from fluxgym.contract.files import epoch_suffix, step_suffix
+from fluxgym.contract.training_log import has_attempt_header
 
 PHASES = (
     (b"model saved.", Phase.DONE),
@@ -28,7 +29,6 @@ PHASES = (
     (b"prepare optimizer, data", Phase.LOADING),
     (b"running training", Phase.TRAINING),
 )
-ATTEMPT = re.compile(rb"== attempt \d+ of run ")
 STEPS = re.compile(rb"steps: {1,9}\d{1,3}%\|[^|]{0,999}\| {1,9}(\d{1,12})/(\d{1,12}) \[([^\]]{0,999})\]")
 ITEMS = re.compile(rb"\d{1,3}%\|[^|]{0,999}\| {1,9}(\d{1,12})/(\d{1,12}) \[")
 RATE = re.compile(rb", *(\d{1,12}(?:\.\d{1,12})?)(s/it|it/s)")
@@ -41,7 +41,7 @@ WITH_ITEMS = frozenset({Phase.CACHING, Phase.SAMPLING})
 
 @dataclass(frozen=True)
 class SavedState:
-    """A state that kohya is writing: the suffix of its folder's name, and the position in the training that it is saved at."""
+    """A state that kohya is writing: the suffix of its folder's name without the ending, and the position in the training that it is saved at."""
 
     suffix: str
     step: int
@@ -71,7 +71,7 @@ class KohyaOutput:
 
     def feed_line(self, line: bytes) -> None:
         """Read one complete line, or one refresh of a bar."""
-        if ATTEMPT.search(line):  # may follow the last bar of a killed trainer on the same line
+        if has_attempt_header(line):  # may follow the last bar of a killed trainer on the same line
             self._clear()
             self.has_started = True
             return
@@ -144,11 +144,11 @@ class KohyaOutput:
         """Read the position that a state is saved at."""
         if kind == "step":
             self.step = max(self.step, min((self._steps_before or 0) + number, self.total_steps or number))
-            self._save(step_suffix(number) + STATE_ENDING, max(0, self.epoch - 1))
+            self._save(step_suffix(number), max(0, self.epoch - 1))
         elif kind == "epoch":
-            self._save(epoch_suffix(number) + STATE_ENDING, number)
+            self._save(epoch_suffix(number), number)
         else:
-            self._save(STATE_ENDING, self.epoch)
+            self._save("", self.epoch)
 
     def _save(self, suffix: str, epochs_done: int) -> None:
         self.saved.append(SavedState(suffix, self.step, epochs_done, self.total_steps))

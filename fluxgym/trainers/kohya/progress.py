@@ -12,6 +12,7 @@ from pathlib import Path
 
 from fluxgym.contract.checkpoint_manifest import KohyaPosition
 from fluxgym.contract.codes import Phase
+from fluxgym.contract.files import state_name
 from fluxgym.contract.progress import append_lines, format_line
 from fluxgym.contract.regular_files import open_regular
 from fluxgym.errors import StorageError
@@ -102,7 +103,7 @@ class KohyaProgress:
     def _write_position(self, state: SavedState) -> None:
         position = KohyaPosition(step=state.step, epoch=state.epoch, total_steps=state.total_steps)
         try:
-            write_position(self._run.folder / f"{self._run.slug}{state.suffix}", position)
+            write_position(self._run.folder / state_name(self._run.slug, state.suffix), position)
         except StorageError as error:
             log.warning("%s", error)
 

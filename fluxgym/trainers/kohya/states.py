@@ -8,10 +8,19 @@ import zipfile
 from pathlib import Path
 
 from fluxgym.contract.checkpoint_manifest import KOHYA_EPOCH, KOHYA_STEP, KohyaPosition
-from fluxgym.contract.files import KOHYA_NETWORKS, KOHYA_OPTIMIZER, KOHYA_POSITION, KOHYA_RANDOM_STATES, MANIFEST, STATE_FOLDER, TRAIN_STATE
+from fluxgym.contract.files import (
+    KOHYA_NETWORKS,
+    KOHYA_OPTIMIZER,
+    KOHYA_POSITION,
+    KOHYA_RANDOM_STATES,
+    MANIFEST,
+    TRAIN_STATE,
+    parse_state_name,
+)
 from fluxgym.contract.safetensors import is_whole
+from fluxgym.runs.atomic_files import read_json, write_json
 from fluxgym.runs.checkpoints import Checkpoint
-from fluxgym.runs.files import raise_if_exhausted, read_json, write_json
+from fluxgym.runs.storage_errors import raise_if_exhausted
 
 ZIPPED = (".bin", ".pkl", ".pt")  # torch.save's files
 CLOCK_SLACK_S = 2.0
@@ -34,8 +43,8 @@ def read_position(folder: Path) -> KohyaPosition | None:
         if (folder / KOHYA_POSITION).is_file() and (folder / KOHYA_POSITION).stat().st_mtime >= started_at:
             return KohyaPosition.from_json(read_json(folder / KOHYA_POSITION))
         counted = read_json(folder / TRAIN_STATE)
-        name = STATE_FOLDER.search(folder.name)
-        unfinished = int(name is not None and name["step"] is not None)  # kohya counts the epoch in which such a state was saved
+        name = parse_state_name(folder.name)
+        unfinished = int(name is not None and name.step is not None)  # kohya counts the epoch in which such a state was saved
         position = KohyaPosition(step=int(counted[KOHYA_STEP]), epoch=max(0, int(counted[KOHYA_EPOCH]) - unfinished), total_steps=0)
         return KohyaPosition.from_json(position.to_json())
     except (OSError, KeyError, TypeError, ValueError, OverflowError):

@@ -7,10 +7,11 @@ unchanged answer is not sent again. A part of an answer that is null is unchange
 """
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 from fluxgym.errors import Detail, Level
 
+FieldValue = str | bool | None  # what a field of the form holds: its text, or whether its switch is on
 # The events of the form; "" stands for one that the app does not know.
 FormKind = Literal[
     "restore", "typed", "model", "images", "open", "fresh", "apply_template", "save_template", "start", "reset", "put_back", "check", ""
@@ -192,20 +193,43 @@ class StartedRun:
 
 
 @dataclass(frozen=True, kw_only=True)
+class FormChecks:
+    """What is shown beside the form's fields: errors by field, the lists that belong to them, the results of all checks, steps and time.
+
+    images: the number of images that steps is computed from; steps is null if it is unknown, time "" if nothing is known about it.
+    time_note: what time is based on. pressed: it answers a click on Start. checking: the trainer has not checked the settings yet that
+    only it can check, which the event "check" does.
+    """
+
+    errors: dict[str, str]
+    details: dict[str, tuple[Detail, ...]]
+    notes: dict[str, str]
+    lines: list[FormLine]
+    changed: list[ChangedSetting]
+    trigger: str
+    images: int
+    steps: int | None
+    explain: str
+    time: str
+    time_note: str
+    command: str
+    toml: str
+    pressed: bool
+    checking: bool
+
+
+@dataclass(frozen=True, kw_only=True)
 class FormAnswer:
     """The answer to an event of the form (form_events.py). A part that is null does not change the page and is left out.
 
     request: the number of the event. kept: the number of the last edit that is saved. patch: {field: [value that was sent, new value]}.
-    source: [slug that was sent, new slug] of the run whose images the form shows, "" for the draft's own. steps: left out if unknown.
-    images: the number of images that steps is computed from. errors: if null, the event does not check the form, and only message or
-    notice is shown. time: how long the steps take, "" if that is not known. time_note: what it is based on. details:
-    the lists that belong to errors, by field. checking: the trainer has not checked the settings yet that only it can check, which the
-    event "check" does.
+    source: [slug that was sent, new slug] of the run whose images the form shows, "" for the draft's own. checks: null if the event does
+    not check the form, and only message or notice is shown; the page gets its fields beside the others.
     """
 
     request: int
     kind: FormKind
-    patch: dict[str, tuple[Any, Any]]
+    patch: dict[str, tuple[FieldValue, FieldValue]]
     source: tuple[str, str]
     kept: int | None = None
     model: str | None = None
@@ -213,20 +237,6 @@ class FormAnswer:
     reload_images: bool | None = None
     message: str | None = None
     notice: str | None = None
-    errors: dict[str, str] | None = None
-    details: dict[str, list[Detail]] | None = None
-    notes: dict[str, str] | None = None
-    lines: list[FormLine] | None = None
-    changed: list[ChangedSetting] | None = None
-    trigger: str | None = None
-    images: int | None = None
-    steps: int | None = None
-    explain: str | None = None
-    time: str | None = None
-    time_note: str | None = None
-    command: str | None = None
-    toml: str | None = None
-    pressed: bool | None = None
-    checking: bool | None = None
+    checks: FormChecks | None = None
     taken: TakenName | None = None
     started: StartedRun | None = None

@@ -7,7 +7,6 @@ address, so that all of them are of one version.
 import gzip
 import hashlib
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 
 from starlette.requests import Request
@@ -64,9 +63,8 @@ class PageAssets:
         return Route("/fluxgym/assets/{version}/{name}", self.send, methods=["GET"])
 
 
-@cache
-def page_assets() -> PageAssets:
-    """Return the files as they are when the app starts."""
+def read_assets() -> PageAssets:
+    """Return the files as they are now."""
     paths = sorted(path for folder in (ASSETS, VENDOR) for path in folder.iterdir() if path.suffix in MEDIA_TYPES)
     contents = {path.name: path.read_bytes() for path in paths}
     digest = hashlib.sha256()

@@ -27,8 +27,8 @@ RUNNING = (Status.RUNNING, Status.STARTING)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Summary:
-    """What follows from all runs, whichever page asks: running in the order of their start, queued and attention newest first.
+class RunsByStatus:
+    """All runs by status, the same for all pages: running in the order of their start, queued and attention newest first.
 
     attention are those that need it until they were seen. ended is the run that ended last.
     """
@@ -41,7 +41,7 @@ class Summary:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Parts:
+class BannerRuns:
     """The runs of one page's banner by what they do; queued is in the order of the queue; ended are the newest, at most MAX_ROWS."""
 
     running: list[Entry]
@@ -63,7 +63,7 @@ class BannerRoutes:
         self._outputs = OutputsPaths(settings.outputs)
         self._index = index
         self._rows = SessionRows(settings)
-        self._summary = EntriesCache(_summarize)
+        self._by_status = EntriesCache(_runs_by_status)
 
     @property
     def router(self) -> APIRouter:
@@ -79,33 +79,33 @@ class BannerRoutes:
         seen. all requests every row that needs attention.
         """
         entries = self._index.entries(everything=not version)
-        summary, order = self._summary(entries), engine_for(self._outputs).waiting()
-        parts = _parts(entries, summary, without=open, seen=_seen(seen), order=order)
+        by_status, order = self._by_status(entries), engine_for(self._outputs).queue.slugs()
+        runs = _banner_runs(entries, by_status, without=open, seen=_read_seen(seen), order=order)
         limit = MAX_ROWS_UNFOLDED if all else MAX_ROWS
-        shown = parts.urgent[:limit] or []
-        shown += parts.ended[: max(0, MAX_ROWS - len(shown))]
-        hidden = parts.urgent[limit:]
-        is_queue_shown = bool(parts.queued) and parts.queued[0] in shown
+        shown = runs.urgent[:limit] or []
+        shown += runs.ended[: max(0, MAX_ROWS - len(shown))]
+        hidden = runs.urgent[limit:]
+        is_queue_shown = bool(runs.queued) and runs.queued[0] in shown
         answer = Banner(
             version="",
             counts=BannerCounts(  # the open run is left out of the rows, and counted if it runs or waits
-                running=len(summary.running), queued=len(summary.queued), attention=len(parts.attention), total=len(entries)
+                running=len(by_status.running), queued=len(by_status.queued), attention=len(runs.attention), total=len(entries)
             ),
             rows=[row for entry in shown if (row := self._rows.row_of(self._outputs.run(entry.slug)))],
-            waiting=len(parts.queued) - 1 if is_queue_shown else 0,
-            waiting_names=[entry.name for entry in parts.queued[1:4]] if is_queue_shown else [],
+            waiting=len(runs.queued) - 1 if is_queue_shown else 0,
+            waiting_names=[entry.name for entry in runs.queued[1:4]] if is_queue_shown else [],
             more=len(hidden),
             more_attention=sum(entry.needs_attention for entry in hidden),
-            last_end=_last_end(summary.ended),
-            open_end=summary.by_slug[open].end if open in summary.by_slug else "",
-            running=self._running(summary),
+            last_end=_last_end(by_status.ended),
+            open_end=by_status.by_slug[open].end if open in by_status.by_slug else "",
+            running=self._running(by_status),
             machine=describe(self._settings.outputs),
         )
         return if_changed(answer, version)
 
-    def _running(self, summary: Summary) -> RunningNow | None:
+    def _running(self, by_status: RunsByStatus) -> RunningNow | None:
         """Return the run that trains, the one that was started first if there are several."""
-        entry = next((entry for entry in summary.running if entry.status is Status.RUNNING), None)
+        entry = next((entry for entry in by_status.running if entry.status is Status.RUNNING), None)
         session = session_of(self._outputs.run(entry.slug)) if entry is not None else None
         if session is None:
             return None
@@ -123,7 +123,7 @@ def _percent(session: Session) -> int | None:
     return min(100, int(100 * step / total)) if isinstance(step, (int, float)) and isinstance(total, (int, float)) and total > 0 else None
 
 
-def _seen(text: str) -> Mapping[str, str]:
+def _read_seen(text: str) -> Mapping[str, str]:
     """Return the ends that the user has seen, as the browser keeps them; what is not readable counts as not seen."""
     try:
         value = json.loads(text or "{}")
@@ -132,9 +132,9 @@ def _seen(text: str) -> Mapping[str, str]:
     return {slug: key for slug, key in value.items() if isinstance(key, str)} if isinstance(value, dict) else {}
 
 
-def _summarize(entries: list[Entry]) -> Summary:
+def _runs_by_status(entries: list[Entry]) -> RunsByStatus:
     running = [entry for entry in entries if entry.status in RUNNING]
-    return Summary(
+    return RunsByStatus(
         by_slug={entry.slug: entry for entry in entries},
         running=sorted(running, key=lambda entry: (entry.status is Status.STARTING, entry.started)),
         queued=[entry for entry in entries if entry.status is Status.QUEUED],
@@ -147,14 +147,16 @@ def _summarize(entries: list[Entry]) -> Summary:
     )
 
 
-def _parts(entries: list[Entry], summary: Summary, *, without: str, seen: Mapping[str, str], order: Sequence[str]) -> Parts:
+def _banner_runs(
+    entries: list[Entry], by_status: RunsByStatus, *, without: str, seen: Mapping[str, str], order: Sequence[str]
+) -> BannerRuns:
     """Divide the entries, newest first, without the run that is open; order is that of the queue."""
     positions = {slug: number for number, slug in enumerate(order)}
-    running = [entry for entry in summary.running if entry.slug != without]
-    queued = [entry for entry in summary.queued if entry.slug != without]
+    running = [entry for entry in by_status.running if entry.slug != without]
+    queued = [entry for entry in by_status.queued if entry.slug != without]
     queued.sort(key=lambda entry: positions.get(entry.slug, len(order)))
-    attention = [entry for entry in summary.attention if entry.slug != without and seen.get(entry.slug) != entry.end]
+    attention = [entry for entry in by_status.attention if entry.slug != without and seen.get(entry.slug) != entry.end]
     shown = {entry.slug for entry in (*running, *queued, *attention)} | {without}
-    return Parts(
+    return BannerRuns(
         running=running, queued=queued, attention=attention, ended=list(islice((e for e in entries if e.slug not in shown), MAX_ROWS))
     )

@@ -10,9 +10,13 @@ from pydantic import Field
 from fluxgym.app_settings import Settings
 from fluxgym.errors import FluxGymError, SessionNotFound
 from fluxgym.runs.paths import OutputsPaths, RunPaths
-from fluxgym.sessions import cleanup, removed_runs
+from fluxgym.sessions import removed_runs
+from fluxgym.sessions.cleanup import remove_in_background
+from fluxgym.sessions.delete import move_to_deleted
+from fluxgym.sessions.folder_contents import FolderContents, contents
+from fluxgym.sessions.forget import forget, sweep, sweepable, undo_forget
+from fluxgym.ui.api.action_answers import ActionResult, BulkResult, Contents, Refused, RemovedItem, RemovedRuns, SweepPreview
 from fluxgym.ui.api.responses import new_router
-from fluxgym.ui.api.session_answers import ActionResult, BulkResult, Contents, Refused, RemovedItem, RemovedRuns, SweepPreview
 
 MAX_DAYS = 100_000
 SHOWN_NAMES = 5
@@ -64,30 +68,30 @@ class BulkRoutes:
     def contents(self, request: BulkRequest) -> Contents:
         """Count what the folders of runs hold."""
         runs = [self._outputs.run(selected.slug) for selected in request.runs]
-        found = [one for run in runs if (one := _contents(run))]
-        if not found:
+        contents = [one for run in runs if (one := _contents(run))]
+        if not contents:
             raise SessionNotFound("There is no run left of those that are selected.")
         return Contents(
-            num_files=sum(one.num_files for one in found),
-            num_bytes=sum(one.num_bytes for one in found),
-            num_loras=sum(len(one.lora_files) for one in found),
-            num_checkpoints=sum(one.num_checkpoints for one in found),
-            num_samples=sum(one.num_samples for one in found),
-            num_images=sum(one.num_images for one in found),
+            num_files=sum(one.num_files for one in contents),
+            num_bytes=sum(one.num_bytes for one in contents),
+            num_loras=sum(len(one.lora_files) for one in contents),
+            num_checkpoints=sum(one.num_checkpoints for one in contents),
+            num_samples=sum(one.num_samples for one in contents),
+            num_images=sum(one.num_images for one in contents),
         )
 
     def forget(self, request: BulkRequest) -> BulkResult:
         """Take runs off the list; their files stay, and undo_forget puts them back."""
-        return self._each(request.runs, lambda run, run_id: cleanup.forget(run, run_id=run_id))
+        return self._each(request.runs, lambda run, run_id: forget(run, run_id=run_id))
 
     def undo_forget(self, request: BulkRequest) -> BulkResult:
         """Put forgotten runs back on the list."""
-        return self._each(request.runs, lambda run, _: cleanup.undo_forget(run))
+        return self._each(request.runs, lambda run, _: undo_forget(run))
 
     def delete(self, request: BulkRequest) -> BulkResult:
         """Delete runs with all their files."""
-        result = self._each(request.runs, lambda run, run_id: cleanup.move_to_deleted(run, run_id=run_id))
-        cleanup.remove_in_background(self._outputs)
+        result = self._each(request.runs, lambda run, run_id: move_to_deleted(run, run_id=run_id))
+        remove_in_background(self._outputs)
         return result
 
     def _each(self, runs: Sequence[SelectedRun], action: Callable[[RunPaths, str | None], object]) -> BulkResult:
@@ -113,21 +117,21 @@ class BulkRoutes:
 
     def sweep_preview(self, days: int = Query(ge=0, le=MAX_DAYS)) -> SweepPreview:
         """Count the runs that a sweep would take off the list."""
-        runs = cleanup.sweepable(self._settings.outputs, days)
+        runs = sweepable(self._settings.outputs, days)
         return SweepPreview(count=len(runs), names=[run.slug for run in runs[:SHOWN_NAMES]])
 
     def sweep(self, request: SweepRequest) -> BulkResult:
         """Take ended runs that were started some days ago off the list."""
-        return BulkResult(slugs=cleanup.sweep(self._settings.outputs, request.days))
+        return BulkResult(slugs=sweep(self._settings.outputs, request.days))
 
 
 def _removed_item(run: removed_runs.RemovedRun) -> RemovedItem:
     return RemovedItem(id=run.id, name=run.name, removal=run.removal, removed_at=run.removed_at, num_loras=len(run.lora_files))
 
 
-def _contents(run: RunPaths) -> cleanup.FolderContents | None:
-    """Return what a run's folder holds, None if it was deleted meanwhile."""
+def _contents(run: RunPaths) -> FolderContents | None:
+    """Return the content of a run's folder, None if it was deleted meanwhile."""
     try:
-        return cleanup.contents(run)
+        return contents(run)
     except SessionNotFound:
         return None

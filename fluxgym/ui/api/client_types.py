@@ -12,7 +12,7 @@ from pydantic import TypeAdapter
 
 from fluxgym.app_settings import Settings
 from fluxgym.sessions.index import SessionIndex
-from fluxgym.ui.api.answers import FormAnswer, FormSetup, ImagesSetup, RunsSetup
+from fluxgym.ui.api.answers import FormAnswer, FormChecks, FormSetup, ImagesSetup, RunsSetup
 from fluxgym.ui.api.app import api_app
 from fluxgym.ui.api.images import ImageRoutes
 from fluxgym.ui.api.responses import API
@@ -42,6 +42,9 @@ def _gradio_schemas() -> dict[str, Any]:
     for name, value in GRADIO_VALUES.items():
         schema = TypeAdapter(value).json_schema(mode="serialization", ref_template="#/components/schemas/{model}")
         schemas |= schema.pop("$defs", {}) | {name: schema}
+    # form_events.py puts the checks' fields beside the answer's others.
+    del schemas[FormAnswer.__name__]["properties"]["checks"]
+    schemas[FormAnswer.__name__]["properties"] |= schemas[FormChecks.__name__]["properties"]
     return schemas
 
 
@@ -57,12 +60,12 @@ def types_js(description: Schema) -> str:
 def _request_names(description: Schema) -> set[str]:
     """Return the names of the schemas that bodies of requests consist of; their fields may be left out if they have a default."""
     bodies = [operation.get("requestBody", {}) for operations in description["paths"].values() for operation in operations.values()]
-    found: set[str] = set()
+    reachable: set[str] = set()
     names = set(_references(bodies))
-    while names - found:
-        found |= names
-        names = {other for name in found for other in _references(description["components"]["schemas"][name])}
-    return found
+    while names - reachable:
+        reachable |= names
+        names = {other for name in reachable for other in _references(description["components"]["schemas"][name])}
+    return reachable
 
 
 def _references(value: Any) -> Iterator[str]:
@@ -120,9 +123,9 @@ def _type(schema: Schema) -> str:
 
 def _answers(method: str, paths: Schema) -> str:
     """Return a type that maps the addresses of a method to their answers, those with the most parts first."""
-    found = {path: _answer_of(operations[method]) for path, operations in paths.items() if method in operations}
-    addresses = sorted(found, key=lambda path: (-path.count("/"), path.count("{"), path))
-    cases = [f"P extends `{_pattern(path)}` ? {found[path]} :" for path in addresses]
+    answers = {path: _answer_of(operations[method]) for path, operations in paths.items() if method in operations}
+    addresses = sorted(answers, key=lambda path: (-path.count("/"), path.count("{"), path))
+    cases = [f"P extends `{_pattern(path)}` ? {answers[path]} :" for path in addresses]
     lines = [f"The answer to {method.upper()} of an address below {PREFIX}/.", "@template {string} P"]
     lines += [f"@typedef {{{cases[0]}", *(f"  {case}" for case in cases[1:]), f"  unknown}} {method.capitalize()}Answer"]
     return _comment(lines)

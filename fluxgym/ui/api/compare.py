@@ -8,7 +8,7 @@ from fluxgym.app_settings import Settings
 from fluxgym.config.defaults import DEFAULTS
 from fluxgym.dataset.folder import ImageFolder
 from fluxgym.errors import SessionError, SessionNotFound
-from fluxgym.runs.files import is_regular
+from fluxgym.runs.path_checks import is_regular
 from fluxgym.runs.paths import OutputsPaths, RunPaths
 from fluxgym.runs.snapshot import RunSnapshot
 from fluxgym.runs.state import State, read_state, shown_name
@@ -16,7 +16,7 @@ from fluxgym.sessions.run_metrics import AttemptSpans, RunMetrics, metrics_of
 from fluxgym.sessions.settings_view import label_of, settings_of, shown_text
 from fluxgym.ui.api.loss_curve import Curves
 from fluxgym.ui.api.responses import new_router
-from fluxgym.ui.api.session_answers import ComparedRun, ComparedSetting, Comparison
+from fluxgym.ui.api.run_answers import ComparedRun, ComparedSetting, Comparison
 
 MAX_COMPARED = 2
 

@@ -18,12 +18,14 @@ from starlette.responses import FileResponse, PlainTextResponse, Response, Strea
 from fluxgym.app_settings import Settings
 from fluxgym.contract.files import SAMPLE_FOLDER
 from fluxgym.contract.regular_files import open_regular
+from fluxgym.dataset.caches import DatasetCaches
 from fluxgym.dataset.folder import ImageFolder
 from fluxgym.dataset.images import thumbnail
 from fluxgym.errors import DatasetError, FluxGymError, ImportRefused, SessionError, SessionNotFound
-from fluxgym.runs.files import is_regular, is_served, storage_error
+from fluxgym.runs.path_checks import is_regular, is_served
 from fluxgym.runs.paths import MAX_NAME_BYTES, OutputsPaths
-from fluxgym.sessions.cleanup import backup
+from fluxgym.runs.storage_errors import storage_error
+from fluxgym.sessions.backup import backup
 from fluxgym.sessions.drafts import open_draft
 from fluxgym.sessions.transfer import Export, export_state, import_file, stream_archive
 from fluxgym.ui.api.answers import Imported, Uploaded
@@ -62,8 +64,9 @@ LORA = RunFile(suffix=".safetensors", media_type="application/octet-stream", hea
 class FileRoutes:
     """The routes under /fluxgym/ that send and receive files."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, caches: DatasetCaches | None = None) -> None:
         self._settings = settings
+        self._caches = caches or DatasetCaches()
         self._outputs = OutputsPaths(settings.outputs)
 
     @property
@@ -134,7 +137,7 @@ class FileRoutes:
         return StreamingResponse(chunks, media_type="application/zip", headers=headers)
 
     def export_several(self, name: str, slug: Annotated[list[str], Query()]) -> Response:
-        """Send a ZIP archive of several runs: their settings, with images and models as the name says."""
+        """Send a ZIP archive of several runs: their settings, with or without images and models, depending on the name."""
         if name not in ARCHIVES:
             return NOT_FOUND
         if len(set(slug)) > MAX_EXPORTED:
@@ -195,7 +198,8 @@ class FileRoutes:
         if run is not None:
             await run_in_threadpool(own.check_shows, run)
         prepare = partial(own.copy_images_from, run) if run is not None else lambda: None
-        return Uploaded(source="", name=await receive(request, name, own.images, prepare=prepare))
+        folder = self._caches.folder(own.images.path)
+        return Uploaded(source="", name=await receive(request, name, folder, prepare=prepare))
 
 
 def _first_bytes(file: BinaryIO, size: int) -> Iterator[bytes]:

@@ -3,7 +3,6 @@
 A run's images are copied into the draft before the first edit.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Annotated, Literal
 from urllib.parse import quote
@@ -11,8 +10,9 @@ from urllib.parse import quote
 from fastapi import APIRouter, Depends, Query
 
 from fluxgym.app_settings import Settings
+from fluxgym.dataset.caches import DatasetCaches
 from fluxgym.dataset.example import TRIGGER, write_example
-from fluxgym.dataset.folder import ImageFolder, check_caption, check_caption_length
+from fluxgym.dataset.folder import ImageFolder, check_caption
 from fluxgym.dataset.folder_index import Captions
 from fluxgym.errors import DatasetError
 from fluxgym.runs.paths import OutputsPaths
@@ -20,6 +20,7 @@ from fluxgym.sessions.draft_edits import DraftEdits
 from fluxgym.sessions.drafts import Draft, open_draft
 from fluxgym.sessions.preconditions import first_free_run
 from fluxgym.ui.api.answers import ExampleAdded, ImageCounts, ImageItem, ImageNames, ImagePage, Unsaved
+from fluxgym.ui.api.caption_changes import TextChange, added_text, changed_captions, replaced_text
 from fluxgym.ui.api.responses import new_router
 
 PAGE = 100
@@ -79,23 +80,16 @@ class Selection:
         names = captions.matching(self.search[:MAX_SEARCH])
         if not self.filter:
             return names
-        kept = set(captions.missing() if self.filter == "no_caption" else captions.without(self.trigger))
-        return [name for name in names if name in kept]
-
-
-@dataclass(frozen=True, kw_only=True)
-class TextChange:
-    """A change of captions: the length that a caption gets, in characters, and the new caption."""
-
-    new_length: Callable[[str], int]
-    apply: Callable[[str], str]
+        selected = set(captions.missing() if self.filter == "no_caption" else captions.without(self.trigger))
+        return [name for name in names if name in selected]
 
 
 class ImageRoutes:
     """Routes of the image grid. A request's source is the slug of the run whose images the form shows, "" for the draft's own."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, caches: DatasetCaches | None = None) -> None:
         self._settings = settings
+        self.caches = caches or DatasetCaches()
         self._outputs = OutputsPaths(settings.outputs)
 
     @property
@@ -118,7 +112,7 @@ class ImageRoutes:
 
     def folder(self, draft: str, source: str) -> ImageFolder:
         """Return the folder of the images that a form shows."""
-        return ImageFolder(self._outputs.run(source).dataset) if source else self._draft(draft).images
+        return self.caches.folder(self._outputs.run(source).dataset if source else self._draft(draft).images.path)
 
     def images(
         self,
@@ -154,59 +148,59 @@ class ImageRoutes:
         check_caption(name, request.caption)
         own = self._own(draft, source)
         own.images.set_caption(name, request.caption)
-        return _counts(own.images)
+        return _counts(self.folder(draft, ""))
 
     def remove(self, draft: str, name: str, source: str = "") -> ImageCounts:
         """Remove an image and its caption from the dataset."""
         self.folder(draft, source).image_path(name)  # raises if it is not there
         own = self._own(draft, source)
         own.images.image_path(name)  # another tab may have removed it from the copy
-        return _counts(own.images, DraftEdits(own).remove([name]))
+        return _counts(self.folder(draft, ""), DraftEdits(own).remove([name]))
 
     def remove_several(self, draft: str, request: NamesRequest, source: str = "") -> ImageCounts:
         """Remove images and their captions from the dataset."""
         if not self.folder(draft, source).images().keys() & set(request.names):
             raise DatasetError("None of the selected images is here any more. Reload the page.", field="images")
         own = self._own(draft, source)
-        return _counts(own.images, DraftEdits(own).remove(request.names))
+        return _counts(self.folder(draft, ""), DraftEdits(own).remove(request.names))
 
     def add_text(self, draft: str, request: AddTextRequest, source: str = "") -> ImageCounts:
         """Add a text to captions, with a comma between them."""
         text = request.text.strip()
         if not text:
             raise DatasetError("Enter a text to add.", field="images")
-        return self._edit_captions(draft, source, request.names, _added(text, at_start=request.at == "start"))
+        return self._edit_captions(draft, source, request.names, added_text(text, at_start=request.at == "start"))
 
     def replace(self, draft: str, request: ReplaceRequest, source: str = "") -> ImageCounts:
         """Replace a text in captions."""
         if not request.find:
             raise DatasetError("Enter a text to find.", field="images")
-        return self._edit_captions(draft, source, request.names, _replaced(request.find, request.text))
+        return self._edit_captions(draft, source, request.names, replaced_text(request.find, request.text))
 
     def _edit_captions(self, draft: str, source: str, names: list[str], change: TextChange) -> ImageCounts:
-        if not _changes(self.folder(draft, source), names, change):
+        if not changed_captions(self.folder(draft, source), names, change):
             return _counts(self.folder(draft, source), source=source, changed=0)
         own = self._own(draft, source)
-        changed = _changes(own.images, names, change)
-        return _counts(own.images, DraftEdits(own).set_captions(changed), changed=len(changed))
+        changed = changed_captions(self.folder(draft, ""), names, change)
+        return _counts(self.folder(draft, ""), DraftEdits(own).set_captions(changed), changed=len(changed))
 
     def undo(self, draft: str, request: UndoRequest, source: str = "") -> ImageCounts:
         """Put back what an edit removed or changed."""
         own = self._draft(draft)  # an edit has copied a run's images; an Undo never does
         DraftEdits(own).undo(request.token)
-        return _counts(own.images)
+        return _counts(self.folder(draft, ""))
 
     def clear(self, draft: str, source: str = "") -> ImageCounts:
         """Remove all images from the form. A run keeps its own; images that another tab put into the draft are kept and shown."""
         own = self._draft(draft)
         if source and not own.is_copy_of(self._outputs.run(source)):
-            return _counts(own.images)
-        return _counts(own.images, DraftEdits(own).remove_all())
+            return _counts(self.folder(draft, ""))
+        return _counts(self.folder(draft, ""), DraftEdits(own).remove_all())
 
     def unsaved(self, draft: str) -> Unsaved:
         """Return what replacing the form's content would discard: whether fields were edited, and the number of the draft's own images."""
         own = self._draft(draft)
-        return Unsaved(typed=own.read_form() is not None, images=own.images.count())
+        return Unsaved(typed=own.read_form() is not None, images=self.folder(draft, "").count())
 
     def example(self, draft: str, source: str = "") -> ExampleAdded:
         """Add the example photos to the draft."""
@@ -224,39 +218,6 @@ class ImageRoutes:
         if source:
             own.copy_images_from(self._outputs.run(source))
         return own
-
-
-def _added(text: str, *, at_start: bool) -> TextChange:
-    """Return the change that adds a text to a caption, with a comma between them."""
-    return TextChange(
-        new_length=lambda old: len(old) + len(text) + 2 * bool(old),
-        apply=lambda old: ", ".join(filter(None, [text, old] if at_start else [old, text])),
-    )
-
-
-def _replaced(find: str, text: str) -> TextChange:
-    """Return the change that replaces a text in a caption."""
-    return TextChange(
-        new_length=lambda old: len(old) + old.count(find) * (len(text) - len(find)), apply=lambda old: old.replace(find, text)
-    )
-
-
-def _changes(folder: ImageFolder, names: list[str], change: TextChange) -> dict[str, str]:
-    """Return the new captions of images whose caption changes.
-
-    Raises:
-        DatasetError: If one cannot be a caption. A text that would be too long is not built.
-    """
-    texts = folder.captions().texts
-    changed = {}
-    for name in filter(texts.__contains__, dict.fromkeys(names)):
-        old = texts[name]
-        if (length := change.new_length(old)) > len(old):
-            check_caption_length(name, length)
-        if (new := change.apply(old)) != old:
-            check_caption(name, new)
-            changed[name] = new
-    return changed
 
 
 def _counts(folder: ImageFolder, undo: str = "", *, source: str = "", changed: int | None = None) -> ImageCounts:

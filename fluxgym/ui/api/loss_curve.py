@@ -54,8 +54,8 @@ class Series(Generic[Value]):
 
     def changed(self, since: int) -> list[tuple[int, Value]]:
         """Return the (step, value) pairs that are sent and changed after a read."""
-        kept = range(0, len(self.steps), self.interval)
-        return [(self.steps[index], self.values[index]) for index in kept if self._turns[index] > since]
+        indices = range(0, len(self.steps), self.interval)
+        return [(self.steps[index], self.values[index]) for index in indices if self._turns[index] > since]
 
     def last_omitted(self) -> tuple[int, Value] | None:
         """Return the last (step, value) pair if the thinned series omits it."""
@@ -116,18 +116,18 @@ class Curve:
             self._token = secrets.token_hex(4)
 
     def record(self) -> TrainingRecord:
-        """Return what the file says about the whole training."""
+        """Return the file's record of the whole training."""
         validation = dict(zip(self._validation.steps, self._validation.values, strict=True))
         return TrainingRecord(validation=validation, epoch_ends=dict(self._epoch_ends), spans=dict(self._spans))
 
     def changes(self, seen: Any) -> tuple[CurvePoints | None, list[Any]]:
         """Return the points that changed since seen, and the new value of seen: [token, intervals, read]."""
         intervals = [self._training.interval, self._validation.interval]
-        known = isinstance(seen, list) and len(seen) == 3 and seen[:2] == [self._token, intervals] and isinstance(seen[2], int)
-        since = seen[2] if known else -1
+        is_continued = isinstance(seen, list) and len(seen) == 3 and seen[:2] == [self._token, intervals] and isinstance(seen[2], int)
+        since = seen[2] if is_continued else -1
         now = [self._token, intervals, self._turn]
         points, validation = self._training.changed(since), self._validation.changed(since)
-        if known and not points and not validation and not self._training.is_last_newer(since):
+        if is_continued and not points and not validation and not self._training.is_last_newer(since):
             return None, now
         last = self._training.last_omitted()
         answer = CurvePoints(
@@ -136,7 +136,7 @@ class Curve:
             last=(last[0], last[1][0]) if last else None,
             last_rate=last[1][1] if last else None,
             validation=validation,
-            replace=not known,
+            replace=not is_continued,
         )
         return answer, now
 
@@ -145,7 +145,7 @@ class Curves:
     """The last MAX_CURVES curves that were requested. Thread-safe."""
 
     def __init__(self) -> None:
-        self._kept: dict[Path, Curve] = {}
+        self._curves: dict[Path, Curve] = {}
         self._lock = threading.Lock()
 
     def changes(self, path: Path, seen: Any) -> tuple[CurvePoints | None, list[Any]]:
@@ -157,24 +157,24 @@ class Curves:
             return curve.changes(seen)
 
     def record(self, path: Path) -> TrainingRecord:
-        """Return what a progress.jsonl says about the whole training."""
+        """Return a progress.jsonl's record of the whole training."""
         with self._lock:
             curve = self._read(path)
             return NO_RECORD if curve is None else curve.record()
 
     def _read(self, path: Path) -> Curve | None:
         """Return a file's curve, read to its end, and mark it as the last requested; None if it is not a regular file."""
-        kept = self._kept.pop(path, None)
+        before = self._curves.pop(path, None)
         try:
             with open_regular(path) as file:
                 status = os.fstat(file.fileno())
-                curve = kept if kept is not None and kept.is_of(status) else Curve(status)
+                curve = before if before is not None and before.is_of(status) else Curve(status)
                 curve.read_appended(file)
         except OSError:
             return None
-        self._kept[path] = curve
-        for oldest in list(self._kept)[:-MAX_CURVES]:
-            del self._kept[oldest]
+        self._curves[path] = curve
+        for oldest in list(self._curves)[:-MAX_CURVES]:
+            del self._curves[oldest]
         return curve
 
 

@@ -17,7 +17,7 @@ from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse, Response
 
 from fluxgym.errors import AlreadyRunning, FluxGymError, NameTaken, SessionError, SessionNotFound, StorageError, TooLarge
-from fluxgym.runs.files import storage_error
+from fluxgym.runs.storage_errors import storage_error
 
 logger = logging.getLogger(__name__)
 JsonObject = dict[str, Any]
@@ -108,8 +108,8 @@ async def _refuse_form(request: Request, error: Exception) -> Response:
     return error_response(UNKNOWN_REQUEST, error.status_code if isinstance(error, HTTPException) else HTTPStatus.BAD_REQUEST)
 
 
-def tell_time(response: Response) -> None:
-    """Tell the page the server's clock, with which it shows ages; a dependency of all routes of the API."""
+def add_clock(response: Response) -> None:
+    """Add the server's clock, with which the page shows ages, to a response; a dependency of all routes of the API."""
     for name, value in _headers().items():
         response.headers[name] = value
 
@@ -128,7 +128,7 @@ class DescribedRoute(APIRoute):
 
 def new_router() -> APIRouter:
     """Return a router for routes of the API."""
-    return APIRouter(prefix=API, dependencies=[Depends(tell_time)], route_class=DescribedRoute, responses=REFUSALS)
+    return APIRouter(prefix=API, dependencies=[Depends(add_clock)], route_class=DescribedRoute, responses=REFUSALS)
 
 
 def if_changed(answer: Answer, version: str) -> Answer | Response:

@@ -31,7 +31,7 @@ STOP_BEFORE_TRAINING = "Nothing has been trained yet, so nothing is saved. Its s
 
 
 @dataclass(frozen=True, kw_only=True)
-class ResumeOffer:
+class ResumeButton:
     """The button that continues a run: its label, and one sentence about what it does."""
 
     label: str
@@ -51,7 +51,7 @@ class RunSituation:
     is_stopping: bool
     is_executing: bool
     lora: str | None
-    resume: ResumeOffer | None
+    resume: ResumeButton | None
     is_next: bool = False
 
     @property

@@ -1,12 +1,12 @@
-"""The answers of the JSON API about one run's page; see answers.py."""
+"""The answers of the JSON API about one run's page, and about several runs side by side; see answers.py."""
 
 from dataclasses import dataclass
 
-from fluxgym.ui.api.session_answers import HistoryVersion, SessionRow
+from fluxgym.ui.api.session_answers import SessionRow
 
 
 @dataclass(frozen=True, kw_only=True)
-class RunFacts:
+class RunSummary:
     """What a run trains and how long it took; model is the base model's title, trained_s the seconds of all attempts together.
 
     use says with which programs its LoRA works, "" if that is not known.
@@ -94,6 +94,36 @@ class SettingRow:
 
 
 @dataclass(frozen=True, kw_only=True)
+class ChangedValue:
+    """A setting that was changed, with both values as the form shows them."""
+
+    label: str
+    before: str
+    after: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class HistoryVersion:
+    """Earlier settings of a run, what was changed in them at `kept_at`, and whether they can be restored now.
+
+    resumed_after is the step that the training had reached when it was resumed at that time, null if it was not resumed or that is not known.
+    """
+
+    id: str
+    kept_at: float
+    changes: list[ChangedValue]
+    resumed_after: int | None
+    can_restore: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class HistoryPage:
+    """The earlier settings of a run, newest first."""
+
+    versions: list[HistoryVersion]
+
+
+@dataclass(frozen=True, kw_only=True)
 class MonitorState:
     """Whether a supervisor watches the run, its process ID if monitoring is on, and the last lines of monitor.log."""
 
@@ -103,7 +133,7 @@ class MonitorState:
 
 
 @dataclass(frozen=True, kw_only=True)
-class RunEnding:
+class RunOutcome:
     """Why a run ended before its last step, and what to do: the cause as a title, the reason as a sentence, lines of the log that show it."""
 
     title: str
@@ -143,12 +173,38 @@ class RunChanges:
     seen: str = ""
     is_missing: bool = False
     session: SessionRow | None = None
-    facts: RunFacts | None = None
+    facts: RunSummary | None = None
     samples: SampleMatrix | None = None
     files: LoraFiles | None = None
     settings: list[SettingRow] | None = None
     history: list[HistoryVersion] | None = None
     monitor: MonitorState | None = None
-    ending: RunEnding | None = None
+    ending: RunOutcome | None = None
     log: LogPart | None = None
     curve: CurvePoints | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class ComparedRun:
+    """One of two runs that are compared; points are [step, loss] pairs, thinned if there are many."""
+
+    slug: str
+    name: str
+    points: list[tuple[int, float]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ComparedSetting:
+    """A setting, or a result, of each compared run; a value is "" where it is not known."""
+
+    label: str
+    values: list[str]
+    differs: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class Comparison:
+    """Runs side by side."""
+
+    runs: list[ComparedRun]
+    settings: list[ComparedSetting]

@@ -1,4 +1,4 @@
-"""The parts of a run's page that are read from its folder, as the page shows them: facts, LoRA files, settings, monitor and history."""
+"""The parts of a run's page that are read from its folder, as the page shows them: summary, LoRA files, settings, monitor and history."""
 
 from pathlib import Path
 from urllib.parse import quote
@@ -10,7 +10,7 @@ from fluxgym.errors import FluxGymError
 from fluxgym.models.catalog import get_model
 from fluxgym.runs.checkpoints import list_complete
 from fluxgym.runs.exit_record import read_exit
-from fluxgym.runs.files import tail
+from fluxgym.runs.log_tail import tail
 from fluxgym.runs.paths import OutputsPaths, RunPaths
 from fluxgym.runs.snapshot import RunSnapshot
 from fluxgym.runs.state import State, read_state_or_empty
@@ -23,19 +23,18 @@ from fluxgym.sessions.run_metrics import TrainingRecord, total_s
 from fluxgym.sessions.saved_loras import SavedLora, best_lora, saved_loras
 from fluxgym.sessions.settings_view import changes, label_of, model_title, shown_text, view_settings
 from fluxgym.trainers.base import backend_of
-from fluxgym.ui.api.run_answers import LoraFile, LoraFiles, MonitorState, RunFacts, SettingRow
-from fluxgym.ui.api.session_answers import ChangedValue, HistoryVersion
+from fluxgym.ui.api.run_answers import ChangedValue, HistoryVersion, LoraFile, LoraFiles, MonitorState, RunSummary, SettingRow
 
 MONITOR_LINES = 12
 WAITED_S = 60.0
 
 
-def facts(run: RunPaths, state: State, record: TrainingRecord, models: Path, *, session: Session) -> RunFacts:
+def run_summary(run: RunPaths, state: State, record: TrainingRecord, models: Path, *, session: Session) -> RunSummary:
     """Return what a run trains and how long it took."""
     started_at, queued_at = first_start(RunSnapshot(run, state)), session.started
-    return RunFacts(
+    return RunSummary(
         model=model_title(str(state.get("base_model") or ""), models),
-        use=_use(state, models),
+        use=_programs(state, models),
         trigger=str(state.get("concept_sentence") or ""),
         num_images=_num_images(run),
         queued_at=queued_at if started_at is not None and started_at - queued_at > WAITED_S else None,
@@ -45,7 +44,7 @@ def facts(run: RunPaths, state: State, record: TrainingRecord, models: Path, *, 
     )
 
 
-def _use(state: State, models: Path) -> str:
+def _programs(state: State, models: Path) -> str:
     try:
         return get_model(str(state.get("base_model") or ""), models).use
     except FluxGymError:
@@ -61,9 +60,9 @@ def _num_images(run: RunPaths) -> int:
 
 def lora_files(run: RunPaths, record: TrainingRecord, *, status: Status) -> LoraFiles:
     """Return the LoRA files, the trained model first, then from the latest to the earliest; of a completed run also the best one."""
-    found = saved_loras(run, record, status=status)
-    best = best_lora(found) if status is Status.COMPLETED else None
-    return LoraFiles(files=[_lora_file(run, lora) for lora in found], best=best.path.name if best else None, why=_why(best))
+    loras = saved_loras(run, record, status=status)
+    best = best_lora(loras) if status is Status.COMPLETED else None
+    return LoraFiles(files=[_lora_file(run, lora) for lora in loras], best=best.path.name if best else None, why=_reason_for_best(best))
 
 
 def _lora_file(run: RunPaths, lora: SavedLora) -> LoraFile:
@@ -86,7 +85,7 @@ def size_text(num_bytes: int) -> str:
     return f"{size:.0f} MB" if size >= 10 else f"{size:.1f} MB"
 
 
-def _why(best: SavedLora | None) -> str:
+def _reason_for_best(best: SavedLora | None) -> str:
     if best is None:
         return ""
     if best.val_loss is not None:
@@ -103,13 +102,13 @@ def parent_state(run: RunPaths, state: State) -> State | None:
     """Return the settings of the run that a run is a copy of, None if it is not a copy or that run is gone."""
     slug = parent_of(run, state)
     try:
-        found = read_state_or_empty(OutputsPaths(run.folder.parent).run(slug)) if slug else {}
+        parent = read_state_or_empty(OutputsPaths(run.folder.parent).run(slug)) if slug else {}
     except FluxGymError:
         return None
-    return found or None
+    return parent or None
 
 
-def monitor(run: RunPaths) -> MonitorState:
+def monitor_state(run: RunPaths) -> MonitorState:
     """Return the supervisor's liveness and PID, and the last lines of monitor.log."""
     snapshot = RunSnapshot(run, {})
     engine_state = observe_run(snapshot)
@@ -117,10 +116,10 @@ def monitor(run: RunPaths) -> MonitorState:
     return MonitorState(is_alive=engine_state.is_supervised, pid=pid, lines=tail(run.monitor_log, MONITOR_LINES))
 
 
-def versions(run: RunPaths, state: State, models: Path, *, status: Status) -> list[HistoryVersion]:
+def history_versions(run: RunPaths, state: State, models: Path, *, status: Status) -> list[HistoryVersion]:
     """Return the earlier settings of a run, newest first, each with what replaced it; those that differ from the current ones can be restored."""
-    found = history.versions(run)
-    can_restore = bool(found) and history.can_restore(run, status)
+    versions = history.versions(run)
+    can_restore = bool(versions) and history.can_restore(run, status)
     return [
         HistoryVersion(
             id=version.id,
@@ -129,7 +128,7 @@ def versions(run: RunPaths, state: State, models: Path, *, status: Status) -> li
             resumed_after=history.resumed_after(version, after),
             can_restore=can_restore and bool(changes(version.state, state)),
         )
-        for version, after in zip(found, history.later_states(found, state), strict=True)
+        for version, after in zip(versions, history.later_states(versions, state), strict=True)
     ]
 
 

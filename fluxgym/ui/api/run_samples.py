@@ -1,29 +1,28 @@
 """The sample images of a run as a matrix of prompts and steps, and when the next ones are drawn."""
 
-import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+from fluxgym.contract.files import parse_sample_name
 from fluxgym.contract.regular_files import read_regular
 from fluxgym.planning.sample_times import INTERVAL, SampleInterval, count_of
-from fluxgym.runs.files import is_served
+from fluxgym.runs.path_checks import is_served
 from fluxgym.runs.paths import RunPaths
 from fluxgym.runs.state import State
 from fluxgym.sessions.run_metrics import TrainingRecord
 from fluxgym.ui.api.run_answers import NextSamples, SampleColumn, SampleMatrix
 
-SAMPLE = re.compile(r"_(?:e(?P<epoch>\d{6})|(?P<step>\d{6,}))_(?P<prompt>\d{2,})_(?P<moment>\d{14})(?:_(?P<seed>\d+))?\.png$")
 MAX_PROMPTS_BYTES = 1 << 20
 
 
 def sample_matrix(run: RunPaths, state: State, record: TrainingRecord, *, progress: Mapping[str, Any], is_live: bool) -> SampleMatrix:
     """Return the sample images by prompt and step; of several images for the same prompt and step, the latest one counts."""
-    found = _images(run)
-    indices = sorted({index for images in found.values() for index in images})
+    images_by_position = _images(run)
+    indices = sorted({index for images in images_by_position.values() for index in images})
     prompts = _lines(run.sample_prompts)
-    columns = [_column(position, found[position], indices, record) for position in found]
+    columns = [_column(position, images_by_position[position], indices, record) for position in images_by_position]
     upcoming = _next(state, progress) if is_live else None
     return SampleMatrix(
         prompts=[prompts[index].partition(" --")[0] if index < len(prompts) else f"Prompt {index + 1}" for index in indices],
@@ -39,13 +38,12 @@ Position = tuple[int | None, int | None]  # epoch and step, one of which is None
 
 def _images(run: RunPaths) -> dict[Position, dict[int, str]]:
     """Return the URL of each prompt's image by its position; names sort by time. Links are left out, because they are not served."""
-    found: dict[Position, dict[int, str]] = {}
+    urls: dict[Position, dict[int, str]] = {}
     for path in sorted(run.samples.glob("*.png")):
-        if (parts := SAMPLE.search(path.name)) is None or not is_served(path):
+        if (sample := parse_sample_name(path.name)) is None or not is_served(path):
             continue
-        position = (int(parts["epoch"]), None) if parts["epoch"] else (None, int(parts["step"]))
-        found.setdefault(position, {})[int(parts["prompt"])] = f"runs/{quote(run.slug)}/samples/{quote(path.name)}"
-    return found
+        urls.setdefault((sample.epoch, sample.step), {})[sample.index] = f"runs/{quote(run.slug)}/samples/{quote(path.name)}"
+    return urls
 
 
 def _column(position: Position, images: dict[int, str], indices: list[int], record: TrainingRecord) -> SampleColumn:

@@ -22,7 +22,7 @@ from fluxgym.ui.api import run_parts
 from fluxgym.ui.api.loss_curve import Curves
 from fluxgym.ui.api.responses import JsonObject, fingerprint, new_router
 from fluxgym.ui.api.run_answers import LogPart, RunChanges
-from fluxgym.ui.api.run_ending import ending
+from fluxgym.ui.api.run_outcome import run_outcome
 from fluxgym.ui.api.run_samples import sample_matrix
 from fluxgym.ui.api.session_rows import SessionRows
 
@@ -48,19 +48,19 @@ class RunRoutes:
 
     def changes(self, slug: str, seen: str = "") -> RunChanges:
         """Return the parts of a run that changed since the answer that `seen` is from."""
-        known = _known(seen)
+        page_versions = _page_versions(seen)
         try:
             run = self._outputs.run(slug)
         except FluxGymError:
             return MISSING
-        found = read_session(run)
-        if found is None:
+        session_and_snapshot = read_session(run)
+        if session_and_snapshot is None:
             return MISSING
-        parts = self._parts(*found)
+        parts = self._parts(*session_and_snapshot)
         versions = {name: fingerprint(_as_json(part)) for name, part in parts.items()}
-        changed = {name: part for name, part in parts.items() if versions[name] != known.get(name)}
-        log, log_seen = _log(run.training_log, known.get("log"))
-        curve, curve_seen = self._curves.changes(run.progress, known.get("curve"))
+        changed = {name: part for name, part in parts.items() if versions[name] != page_versions.get(name)}
+        log, log_seen = _log(run.training_log, page_versions.get("log"))
+        curve, curve_seen = self._curves.changes(run.progress, page_versions.get("curve"))
         return RunChanges(seen=json.dumps(versions | {"log": log_seen, "curve": curve_seen}), log=log, curve=curve, **changed)
 
     def _parts(self, session: Session, snapshot: RunSnapshot) -> dict[str, Any]:
@@ -71,23 +71,23 @@ class RunRoutes:
         record, models = self._curves.record(run.progress), self._settings.models
         return {
             "session": self._rows.row(session, snapshot),
-            "facts": run_parts.facts(run, state, record, models, session=session),
+            "facts": run_parts.run_summary(run, state, record, models, session=session),
             "samples": sample_matrix(run, state, record, progress=session.progress, is_live=trains_on),
             "files": run_parts.lora_files(run, record, status=session.status),
             "settings": run_parts.setting_rows(run, state, models),
-            "history": run_parts.versions(run, state, models, status=session.status),
-            "monitor": run_parts.monitor(run),
-            "ending": ending(run, session, origin_of(run, state)),
+            "history": run_parts.history_versions(run, state, models, status=session.status),
+            "monitor": run_parts.monitor_state(run),
+            "ending": run_outcome(run, session, origin_of(run, state)),
         }
 
 
-def _known(seen: str) -> JsonObject:
+def _page_versions(seen: str) -> JsonObject:
     """Return what the page has already; the page sends back what it got with an earlier answer."""
     try:
-        known = json.loads(seen or "{}")
+        versions = json.loads(seen or "{}")
     except (ValueError, RecursionError):
         return {}
-    return known if isinstance(known, dict) else {}
+    return versions if isinstance(versions, dict) else {}
 
 
 def _as_json(part: Any) -> Any:
@@ -101,8 +101,8 @@ def _log(path: Path, seen: Any) -> tuple[LogPart | None, list[int]]:
     try:
         with open_regular(path) as file:
             status = os.fstat(file.fileno())
-            known = isinstance(seen, list) and len(seen) == 2 and seen[0] == status.st_ino and isinstance(seen[1], int)
-            start = seen[1] if known and 0 <= seen[1] <= status.st_size else -1
+            is_same_file = isinstance(seen, list) and len(seen) == 2 and seen[0] == status.st_ino and isinstance(seen[1], int)
+            start = seen[1] if is_same_file and 0 <= seen[1] <= status.st_size else -1
             again = start < 0 or status.st_size - start > LOG_BYTES
             file.seek(max(0, status.st_size - LOG_BYTES) if again else start)
             data = file.read(LOG_BYTES)
@@ -111,10 +111,10 @@ def _log(path: Path, seen: Any) -> tuple[LogPart | None, list[int]]:
         return (LogPart(text="", replace=True) if seen else None), []
     if again and end > LOG_BYTES:
         data = data.partition(b"\n")[2]
-    kept = _complete_utf8(data)
-    if not kept and not again:
+    complete = _complete_utf8(data)
+    if not complete and not again:
         return None, [status.st_ino, end - len(data)]
-    return LogPart(text=kept.decode("utf-8", "replace"), replace=again), [status.st_ino, end - (len(data) - len(kept))]
+    return LogPart(text=complete.decode("utf-8", "replace"), replace=again), [status.st_ino, end - (len(data) - len(complete))]
 
 
 def _complete_utf8(data: bytes) -> bytes:

@@ -1,6 +1,6 @@
-"""The answers of the JSON API about the lists of runs: rows, banner, actions, comparison. See answers.py for what all answers share."""
+"""The answers of the JSON API about the lists of runs: rows, pages, banner. See answers.py for what all answers share."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import StrEnum
 from typing import Literal
 
@@ -8,7 +8,6 @@ from typing_extensions import TypedDict  # pydantic reads typing's own only from
 
 from fluxgym.contract.codes import Status
 from fluxgym.sessions.origin import Origin
-from fluxgym.sessions.removed_runs import Removal
 
 Shape = Literal["running", "queued", "stopped", "done", "failed", "bad", "none"]
 
@@ -217,123 +216,3 @@ class Banner:
     open_end: str
     running: RunningNow | None
     machine: list[str]
-
-
-@dataclass(frozen=True, kw_only=True)
-class ActionResult:
-    """What an action on a run made: the slug of a copy, the settings that a restore changed, the name of a template, a sentence to show."""
-
-    slug: str | None = None
-    changed: list[str] = field(default_factory=list)
-    template: str | None = None
-    notice: str = ""
-
-
-@dataclass(frozen=True, kw_only=True)
-class ChangedValue:
-    """A setting that was changed, with both values as the form shows them."""
-
-    label: str
-    before: str
-    after: str
-
-
-@dataclass(frozen=True, kw_only=True)
-class HistoryVersion:
-    """Earlier settings of a run, what was changed in them at `kept_at`, and whether they can be restored now.
-
-    resumed_after is the step that the training had reached when it was resumed at that time, null if it was not resumed or that is not known.
-    """
-
-    id: str
-    kept_at: float
-    changes: list[ChangedValue]
-    resumed_after: int | None
-    can_restore: bool
-
-
-@dataclass(frozen=True, kw_only=True)
-class HistoryPage:
-    """The earlier settings of a run, newest first."""
-
-    versions: list[HistoryVersion]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Contents:
-    """What the folders of runs hold, for the question before they are deleted."""
-
-    num_files: int
-    num_bytes: int
-    num_loras: int
-    num_checkpoints: int
-    num_samples: int
-    num_images: int
-
-
-@dataclass(frozen=True, kw_only=True)
-class Refused:
-    """A run with which an action on several runs was not possible, and why."""
-
-    slug: str
-    message: str
-
-
-@dataclass(frozen=True, kw_only=True)
-class BulkResult:
-    """The slugs of the runs with which an action was done, and the runs that were refused."""
-
-    slugs: list[str]
-    refused: list[Refused] = field(default_factory=list)
-
-
-@dataclass(frozen=True, kw_only=True)
-class RemovedItem:
-    """A run that was forgotten or replaced and can be put back by its id; num_loras is the number of its LoRA files."""
-
-    id: str
-    name: str
-    removal: Removal
-    removed_at: float
-    num_loras: int
-
-
-@dataclass(frozen=True, kw_only=True)
-class RemovedRuns:
-    """The runs that are not on the list any more, the one that was removed last first."""
-
-    runs: list[RemovedItem]
-
-
-@dataclass(frozen=True, kw_only=True)
-class SweepPreview:
-    """The number of runs that a sweep would take off the list, and the names of some of them."""
-
-    count: int
-    names: list[str]
-
-
-@dataclass(frozen=True, kw_only=True)
-class ComparedRun:
-    """One of two runs that are compared; points are [step, loss] pairs, thinned if there are many."""
-
-    slug: str
-    name: str
-    points: list[tuple[int, float]]
-
-
-@dataclass(frozen=True, kw_only=True)
-class ComparedSetting:
-    """A setting, or a result, of each compared run; a value is "" where it is not known."""
-
-    label: str
-    values: list[str]
-    differs: bool
-
-
-@dataclass(frozen=True, kw_only=True)
-class Comparison:
-    """Runs side by side."""
-
-    runs: list[ComparedRun]
-    settings: list[ComparedSetting]

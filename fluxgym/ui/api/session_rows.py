@@ -7,7 +7,7 @@ from fluxgym.contract.codes import ENDED, LIVE, Phase, Status
 from fluxgym.engines.registry import engine_of, has_process
 from fluxgym.models.catalog import list_models
 from fluxgym.runs.checkpoints import list_complete
-from fluxgym.runs.files import is_regular
+from fluxgym.runs.path_checks import is_regular
 from fluxgym.runs.paths import RunPaths
 from fluxgym.runs.snapshot import RunSnapshot
 from fluxgym.sessions.advice import EDIT_LABEL
@@ -19,7 +19,7 @@ from fluxgym.sessions.run_metrics import AttemptSpans, earlier_s, metrics_of
 from fluxgym.sessions.status_display import is_stopping, status_symbol, status_word
 from fluxgym.supervisor.outcome import at_step
 from fluxgym.trainers.base import backend_of_launch
-from fluxgym.ui.api.row_actions import ResumeOffer, RunSituation, kill_text, menu_items, next_step, page_state, stop_text
+from fluxgym.ui.api.row_actions import ResumeButton, RunSituation, kill_text, menu_items, next_step, page_state, stop_text
 from fluxgym.ui.api.session_answers import SessionRow, Shape, StatusWord, StepAction
 
 # The shape of each status.
@@ -43,8 +43,8 @@ class SessionRows:
 
     def row_of(self, run: RunPaths) -> SessionRow | None:
         """Return the row of a run, None if its state was removed meanwhile."""
-        found = read_session(run)
-        return None if found is None else self.row(*found)
+        session_and_snapshot = read_session(run)
+        return None if session_and_snapshot is None else self.row(*session_and_snapshot)
 
     def row(self, session: Session, snapshot: RunSnapshot) -> SessionRow:
         """Return a session as a row, with what its buttons need; the snapshot is the one that the session was made from."""
@@ -96,8 +96,8 @@ def _situation(snapshot: RunSnapshot, session: Session) -> RunSituation:
         is_stopping=is_stopping(run, session.status),
         is_executing=executing,
         lora=f"runs/{quote(run.slug)}/loras/{quote(run.lora.name)}" if is_regular(run.lora) else None,
-        is_next=session.status is Status.QUEUED and engine_of(run).waiting()[:1] == (run.slug,),
-        resume=resume_offer(snapshot) if session.status in ENDED and not executing else None,
+        is_next=session.status is Status.QUEUED and engine_of(run).queue.slugs()[:1] == (run.slug,),
+        resume=resume_button(snapshot) if session.status in ENDED and not executing else None,
     )
 
 
@@ -128,13 +128,13 @@ def activity_of(session: Session) -> str:
     return text if item is None or total is None else f"{text}, {item} of {total}"
 
 
-def resume_offer(snapshot: RunSnapshot) -> ResumeOffer | None:
+def resume_button(snapshot: RunSnapshot) -> ResumeButton | None:
     """Return the label and help of a run's resume button, None if there is nothing to resume."""
     if needs_check(snapshot):
-        return ResumeOffer(
+        return ResumeButton(
             label="Check the result", help="The trainer finished while no supervisor was running. Reads and checks the trained LoRA"
         )
-    found = resume_preview(snapshot)
-    if found is None:
+    preview = resume_preview(snapshot)
+    if preview is None:
         return None
-    return ResumeOffer(label=f"Resume from step {found.step}", help=f"Continues {found.sentence()} ({found.checkpoint})")
+    return ResumeButton(label=f"Resume from step {preview.step}", help=f"Continues {preview.sentence()} ({preview.checkpoint})")

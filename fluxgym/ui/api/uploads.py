@@ -10,10 +10,11 @@ from pathlib import Path
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import ClientDisconnect, Request
 
-from fluxgym.contract.image_formats import MAX_FILE_BYTES as MAX_IMAGE_BYTES
+from fluxgym.contract.images.formats import MAX_FILE_BYTES as MAX_IMAGE_BYTES
 from fluxgym.dataset.folder import ImageFolder
 from fluxgym.errors import DatasetError, StorageError, TooLarge
-from fluxgym.runs.files import MIN_FREE_BYTES, storage_error
+from fluxgym.runs.disk_space import MIN_FREE_BYTES
+from fluxgym.runs.storage_errors import storage_error
 from fluxgym.ui.api.image_threads import run_in_image_thread
 
 MAX_ARCHIVE_BYTES = 8 << 30

@@ -4,9 +4,9 @@ import { card } from "./card.js";
 import { fill, h, keyed, put, redraw } from "./dom.js";
 import { dot } from "./icons.js";
 
-/** @import { RunEnding, SessionRow } from "./types.js" */
+/** @import { RunOutcome, SessionRow } from "./types.js" */
 
-/** @typedef {{ ending: RunEnding, session: SessionRow }} Ended */
+/** @typedef {{ ending: RunOutcome, session: SessionRow }} Ended */
 
 /** Why it ended, and the lines of the log that show it. Returns {element, show}. */
 export function causeCard() {

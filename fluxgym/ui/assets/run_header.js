@@ -7,7 +7,7 @@ import { endsAt, setBar, statusWord } from "./session_row.js";
 import { folderName, shareOf } from "./session_text.js";
 import { lossText, plural, speed, whole } from "./text.js";
 
-/** @import { RunFacts, SessionRow } from "./types.js" */
+/** @import { RunSummary, SessionRow } from "./types.js" */
 
 /** @typedef {{ title: string, value: string, about?: string, updated?: number | null }} Figure `updated` is shown in place of the text `about`. */
 
@@ -28,7 +28,7 @@ export function statusLine(session) {
 /**
  * "FLUX.1 dev · trigger word sks cat · 14 images · started 15:34, queued 15:25"
  * @param {SessionRow} session
- * @param {RunFacts} about
+ * @param {RunSummary} about
  */
 function facts(session, about) {
   const times = `${session.began.toLowerCase()} ${shortStamp(session.started)}`;
@@ -121,7 +121,7 @@ export function runHeader() {
   return {
     element,
     actions,
-    /** @param {{ session: SessionRow, facts?: RunFacts | null }} run */
+    /** @param {{ session: SessionRow, facts?: RunSummary | null }} run */
     show({ session, facts: known }) {
       put(name, session.name);
       attribute(element, "aria-label", session.name);

@@ -8,9 +8,9 @@ import { icon } from "./icons.js";
 import { statusLine } from "./run_header.js";
 import { lossText, plural } from "./text.js";
 
-/** @import { LoraFile, LoraFiles, RunFacts, SampleMatrix, SessionRow } from "./types.js" */
+/** @import { LoraFile, LoraFiles, RunSummary, SampleMatrix, SessionRow } from "./types.js" */
 
-/** @typedef {{ session: SessionRow, facts: RunFacts | null, files: LoraFiles, samples: SampleMatrix }} Result the parts of the run */
+/** @typedef {{ session: SessionRow, facts: RunSummary | null, files: LoraFiles, samples: SampleMatrix }} Result the parts of the run */
 
 /**
  * The column of samples for a LoRA file: of its step, else the latest one before it; null if there is none.
@@ -52,7 +52,7 @@ function triggerLine() {
     h("div", { class: "line" }, h("span", { class: "trigger" }, trigger, copyButton("Copy the trigger word", trigger)), use));
   return {
     element,
-    /** @param {RunFacts | null} facts */
+    /** @param {RunSummary | null} facts */
     show(facts) {
       put(trigger, facts?.trigger ?? "");
       put(use, facts?.use ?? "");

@@ -6,9 +6,9 @@ import { historyList } from "./history.js";
 import { word } from "./text.js";
 
 /** @import { Restore } from "./history.js" */
-/** @import { HistoryVersion, MonitorState, RunFacts, SessionRow, SettingRow } from "./types.js" */
+/** @import { HistoryVersion, MonitorState, RunSummary, SessionRow, SettingRow } from "./types.js" */
 
-/** @typedef {{ session?: SessionRow | null, settings?: SettingRow[] | null, facts?: RunFacts | null, monitor?: MonitorState | null, history?: HistoryVersion[] | null }} Changed */
+/** @typedef {{ session?: SessionRow | null, settings?: SettingRow[] | null, facts?: RunSummary | null, monitor?: MonitorState | null, history?: HistoryVersion[] | null }} Changed */
 
 /**
  * How many settings differ from the defaults, and from the run that this one is a copy of.

@@ -186,15 +186,12 @@
  * The answer to an event of the form (form_events.py). A part that is null does not change the page and is left out.
  *
  * request: the number of the event. kept: the number of the last edit that is saved. patch: {field: [value that was sent, new value]}.
- * source: [slug that was sent, new slug] of the run whose images the form shows, "" for the draft's own. steps: left out if unknown.
- * images: the number of images that steps is computed from. errors: if null, the event does not check the form, and only message or
- * notice is shown. time: how long the steps take, "" if that is not known. time_note: what it is based on. details:
- * the lists that belong to errors, by field. checking: the trainer has not checked the settings yet that only it can check, which the
- * event "check" does.
+ * source: [slug that was sent, new slug] of the run whose images the form shows, "" for the draft's own. checks: null if the event does
+ * not check the form, and only message or notice is shown; the page gets its fields beside the others.
  * @typedef {object} FormAnswer
  * @property {number} request
  * @property {"restore" | "typed" | "model" | "images" | "open" | "fresh" | "apply_template" | "save_template" | "start" | "reset" | "put_back" | "check" | ""} kind
- * @property {Record<string, [any, any]>} patch
+ * @property {Record<string, [string | boolean | null, string | boolean | null]>} patch
  * @property {[string, string]} source
  * @property {number | null} [kept]
  * @property {string | null} [model]
@@ -202,23 +199,47 @@
  * @property {boolean | null} [reload_images]
  * @property {string | null} [message]
  * @property {string | null} [notice]
- * @property {Record<string, string> | null} [errors]
- * @property {Record<string, Detail[]> | null} [details]
- * @property {Record<string, string> | null} [notes]
- * @property {FormLine[] | null} [lines]
- * @property {ChangedSetting[] | null} [changed]
- * @property {string | null} [trigger]
- * @property {number | null} [images]
- * @property {number | null} [steps]
- * @property {string | null} [explain]
- * @property {string | null} [time]
- * @property {string | null} [time_note]
- * @property {string | null} [command]
- * @property {string | null} [toml]
- * @property {boolean | null} [pressed]
- * @property {boolean | null} [checking]
  * @property {TakenName | null} [taken]
  * @property {StartedRun | null} [started]
+ * @property {Record<string, string>} [errors]
+ * @property {Record<string, Detail[]>} [details]
+ * @property {Record<string, string>} [notes]
+ * @property {FormLine[]} [lines]
+ * @property {ChangedSetting[]} [changed]
+ * @property {string} [trigger]
+ * @property {number} [images]
+ * @property {number | null} [steps]
+ * @property {string} [explain]
+ * @property {string} [time]
+ * @property {string} [time_note]
+ * @property {string} [command]
+ * @property {string} [toml]
+ * @property {boolean} [pressed]
+ * @property {boolean} [checking]
+ */
+
+/**
+ * What is shown beside the form's fields: errors by field, the lists that belong to them, the results of all checks, steps and time.
+ *
+ * images: the number of images that steps is computed from; steps is null if it is unknown, time "" if nothing is known about it.
+ * time_note: what time is based on. pressed: it answers a click on Start. checking: the trainer has not checked the settings yet that
+ * only it can check, which the event "check" does.
+ * @typedef {object} FormChecks
+ * @property {Record<string, string>} errors
+ * @property {Record<string, Detail[]>} details
+ * @property {Record<string, string>} notes
+ * @property {FormLine[]} lines
+ * @property {ChangedSetting[]} changed
+ * @property {string} trigger
+ * @property {number} images
+ * @property {number | null} steps
+ * @property {string} explain
+ * @property {string} time
+ * @property {string} time_note
+ * @property {string} command
+ * @property {string} toml
+ * @property {boolean} pressed
+ * @property {boolean} checking
  */
 
 /**
@@ -478,20 +499,20 @@
  * @property {string} seen
  * @property {boolean} is_missing
  * @property {SessionRow | null} session
- * @property {RunFacts | null} facts
+ * @property {RunSummary | null} facts
  * @property {SampleMatrix | null} samples
  * @property {LoraFiles | null} files
  * @property {SettingRow[] | null} settings
  * @property {HistoryVersion[] | null} history
  * @property {MonitorState | null} monitor
- * @property {RunEnding | null} ending
+ * @property {RunOutcome | null} ending
  * @property {LogPart | null} log
  * @property {CurvePoints | null} curve
  */
 
 /**
  * Why a run ended before its last step, and what to do: the cause as a title, the reason as a sentence, lines of the log that show it.
- * @typedef {object} RunEnding
+ * @typedef {object} RunOutcome
  * @property {string} title
  * @property {string} reason
  * @property {string} exit
@@ -506,7 +527,7 @@
  *
  * queued_at is null if the run did not wait; parent is the run that it was made from, "" for none.
  * can_train_further is true if the run is completed and has a checkpoint to continue from with more epochs.
- * @typedef {object} RunFacts
+ * @typedef {object} RunSummary
  * @property {string} model
  * @property {string} use
  * @property {string} trigger

@@ -50,8 +50,8 @@ class Login:
         return RedirectResponse(self._home_with_query(request), 303, {"Cache-Control": "no-store"})
 
     def _home_with_query(self, request: Request) -> str:
-        kept = [(name, value) for name, value in parse_qsl(request.url.query, keep_blank_values=True) if name != "token"]
-        return f"{self._home}?{urlencode(kept)}" if kept and request.scope["path"] == "/" else self._home
+        query = [(name, value) for name, value in parse_qsl(request.url.query, keep_blank_values=True) if name != "token"]
+        return f"{self._home}?{urlencode(query)}" if query and request.scope["path"] == "/" else self._home
 
     async def _token_of(self, request: Request) -> str | None:
         """Return the token of the Authorization header, the query or the login form; None without one."""

@@ -23,9 +23,9 @@ from library.cli.parse import read_flags, to_config
 from library.config import TrainerConfig
 from library.errors import TrainerError
 from library.optim.trial import try_schedule
+from library.training.checks_without_torch import check_without_torch
 from library.training.position import start_position
 from library.training.preflight import check_before_loading
-from library.training.settings_check import check_settings
 
 CLASSES = {"optimizer_type": "optimizer_args", "lr_scheduler_type": "lr_scheduler_args"}
 
@@ -46,7 +46,7 @@ def check(argv: list[str], steps_per_epoch: int | None = None, has_gpu: bool = F
         flags = read_flags(argv)
         unchecked = _remove_own_classes(flags)
         config = to_config(flags)
-        check_settings(config)
+        check_without_torch(config)
         check_before_loading(config, torch.device("cpu"), is_conclusive=not has_gpu)
         if steps_per_epoch:
             try_schedule(config.optim, start_position(config, steps_per_epoch, None).total_steps)

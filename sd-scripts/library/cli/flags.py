@@ -14,13 +14,22 @@ if __name__ == "__main__":
     sys.path.insert(0, str(Path(__file__).parents[2]))
     import library  # noqa: F401, makes fluxgym.contract importable
 
-from fluxgym.contract.limits import MAX_SWAPPED
+from fluxgym.contract.limits import MAX_BATCH, MAX_EPOCHS, MAX_SEED, MAX_SIDE, MAX_STEPS, MAX_SWAPPED, MAX_TOKENS
 from library.cli.flag_support import HONORED, IGNORED, NOTES, REFUSED
 from library.command import MAX_RATE, MAX_RATIO, Parser, number
 
 TABLE = Path(__file__).with_name("kohya_flags.json")
 MAX_SETTING = 1e6  # far beyond any that is useful; from about 1e38 on, float32 overflows and the loss is not a number
 EITHER_SIGN = ("logit_mean", "mode_scale", "sigmoid_scale", "lr_scheduler_power")
+EPOCHS = (
+    "max_train_epochs", "save_every_n_epochs", "save_n_epoch_ratio", "sample_every_n_epochs", "validate_every_n_epochs", "initial_epoch",
+    "caption_dropout_every_n_epochs", "dataset_repeats", "save_last_n_epochs", "save_last_n_epochs_state",
+)  # fmt: skip
+STEPS = (
+    "max_train_steps", "save_every_n_steps", "sample_every_n_steps", "validate_every_n_steps", "max_validation_steps", "initial_step",
+    "lr_warmup_steps", "lr_decay_steps", "lr_scheduler_num_cycles", "lr_scheduler_timescale", "token_warmup_step",
+    "gradient_accumulation_steps", "save_last_n_steps", "save_last_n_steps_state",
+)  # fmt: skip
 AT_LEAST = {
     "train_batch_size": 1, "gradient_accumulation_steps": 1, "max_train_steps": 1, "max_train_epochs": 1, "save_every_n_epochs": 1,
     "save_every_n_steps": 1, "sample_every_n_steps": 1, "sample_every_n_epochs": 1, "network_dim": 1, "vae_batch_size": 1,
@@ -38,8 +47,21 @@ AT_MOST = {
     "guidance_scale": MAX_RATE, "learning_rate": MAX_RATE, "unet_lr": MAX_RATE, "scale_weight_norms": MAX_RATE, "network_alpha": MAX_SETTING,
     "lr_scheduler_min_lr_ratio": MAX_RATIO, "max_grad_norm": MAX_RATE,
     "blocks_to_swap": MAX_SWAPPED,
+    "max_data_loader_n_workers": 1024,
+    **dict.fromkeys(("keep_tokens", "token_warmup_min", "t5xxl_max_token_length"), MAX_TOKENS),
+    **dict.fromkeys(("train_batch_size", "vae_batch_size", "text_encoder_batch_size"), MAX_BATCH),
+    **dict.fromkeys(("seed", "validation_seed"), MAX_SEED),
+    **dict.fromkeys(("min_bucket_reso", "max_bucket_reso", "bucket_reso_steps"), MAX_SIDE),
+    **dict.fromkeys(EPOCHS, MAX_EPOCHS),
+    **dict.fromkeys(STEPS, MAX_STEPS),
     **dict.fromkeys((*EITHER_SIGN, "huber_c", "huber_scale", "discrete_flow_shift", "logit_std", "ip_noise_gamma", "prior_loss_weight"), MAX_SETTING),
 }  # fmt: skip
+
+
+def limit_text(limit: float) -> str:
+    """Return a limit as an error message writes it: a count with all its digits."""
+    return str(limit) if isinstance(limit, int) else f"{limit:g}"
+
 
 ADDITIONS: list[dict[str, Any]] = [
     {

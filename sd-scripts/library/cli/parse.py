@@ -12,8 +12,8 @@ from typing import Any, TypeVar, get_args, get_type_hints
 
 from fluxgym.contract.files import TRAIN_STATE
 from library import config
-from library.cli.checks import check_flags, flags_without_effect
 from library.cli.config_file import words_of, write_settings
+from library.cli.flag_checks import check_flags, flags_without_effect, warn_of_little_learning
 from library.cli.flags import build_parser, rows
 from library.config import NetworkModule, TrainerConfig
 from library.data.schema import DATASET_FIELDS, NOT_FROM_FLAGS, SUBSET_FIELDS
@@ -117,6 +117,7 @@ def to_config(args: Namespace) -> TrainerConfig:
     check_flags(args)
     for flag, reason in flags_without_effect(args):
         _warn_no_effect(flag, reason)
+    warn_of_little_learning(args)
     given = _settled(args)
     return TrainerConfig(
         data=_group(config.DataConfig, given, dataset_defaults=_dataset_defaults(given)),

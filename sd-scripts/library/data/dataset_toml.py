@@ -27,6 +27,7 @@ from library.data.schema import (
     pair_of_numbers,
     size_of,
     warn_of_keys_without_effect,
+    warn_of_little_learning,
     windows_path_hint,
 )
 from library.errors import TrainerError, warn
@@ -147,6 +148,7 @@ def _subset(defaults: Mapping[str, Any], table: Mapping[str, Any], config: DataC
     subset = Subset(**values)
     check_subset(subset, source)
     check_subset_against_flags(subset, config, source)
+    warn_of_little_learning(subset, source)
     return subset
 
 

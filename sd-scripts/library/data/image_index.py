@@ -8,17 +8,10 @@ from typing import Any
 
 from fluxgym.contract.buckets import BucketRule, Fit, Size
 from fluxgym.contract.caption_files import control_character, pair_captions, trained_text
-from fluxgym.contract.dataset_notes import (
-    FolderSummary,
-    content_digest,
-    equal_files,
-    images_in_subfolders,
-    no_images_sentence,
-    notes,
-    required_trigger,
-)
+from fluxgym.contract.dataset_notes import no_images_sentence, notes
 from fluxgym.contract.dataset_rules import IMAGE_EXTENSIONS, held_out_indices, regularization_repeats
-from fluxgym.contract.image_formats import EXTENSIONS_TEXT
+from fluxgym.contract.folder_summary import FolderSummary, content_digest, equal_files, images_in_subfolders, required_trigger
+from fluxgym.contract.images.formats import EXTENSIONS_TEXT
 from library.data.captions import read_caption
 from library.data.images import list_images, upright_size
 from library.data.masks import mask_of, masks_by_stem

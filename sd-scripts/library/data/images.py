@@ -14,8 +14,8 @@ from torch import Tensor
 
 from fluxgym.contract.buckets import Fit, Size
 from fluxgym.contract.dataset_rules import is_image_name
-from fluxgym.contract.image_formats import MAX_PIXELS, UnusableImage
-from fluxgym.contract.image_pool import ImagePool, ImageRequest, ImageResult, NoWorker, WorkerProgram
+from fluxgym.contract.images.formats import MAX_PIXELS, UnusableImage
+from fluxgym.contract.images.pool import ImagePool, ImageRequest, ImageResult, NoWorker, WorkerProgram
 from library.errors import TrainerError, warn
 
 RESAMPLING = {

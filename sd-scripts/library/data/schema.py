@@ -12,14 +12,18 @@ from types import UnionType
 from typing import Any, get_args, get_origin
 
 from fluxgym.contract.buckets import GRID
+from fluxgym.contract.control_characters import complaint_about
+from fluxgym.contract.learning import learns_little
+from fluxgym.contract.limits import MAX_BATCH, MAX_EPOCHS, MAX_SIDE, MAX_STEPS, MAX_TOKENS
 from library.config import DataConfig
 from library.errors import TrainerError, warn
 
 LIMITS = {
-    "num_repeats": (1, 100_000), "keep_tokens": (0, math.inf), "caption_dropout_every_n_epochs": (0, math.inf),
-    "caption_dropout_rate": (0, 1), "caption_tag_dropout_rate": (0, 1), "token_warmup_min": (0, math.inf),
-    "token_warmup_step": (0, math.inf), "validation_split": (0, 1),
+    "num_repeats": (1, 100_000), "keep_tokens": (0, MAX_TOKENS), "caption_dropout_every_n_epochs": (0, MAX_EPOCHS),
+    "caption_dropout_rate": (0, 1), "caption_tag_dropout_rate": (0, 1), "token_warmup_min": (0, MAX_TOKENS),
+    "token_warmup_step": (0, MAX_STEPS), "validation_split": (0, 1),
 }  # fmt: skip
+TEXTS = ("class_tokens", "caption_prefix", "caption_suffix", "caption_separator", "keep_tokens_separator", "secondary_separator")
 INTERPOLATIONS = ("lanczos", "nearest", "bilinear", "linear", "bicubic", "cubic", "area", "box")
 KINDS = {
     int: "a whole number", float: "a number", str: "a text", bool: "true or false", dict: "a table", tuple: "two numbers, as [1.0, 3.0]",
@@ -178,7 +182,10 @@ def check_subset(subset: Subset, source: str) -> None:
     """Raise TrainerError for a value outside its range, and for keys of one subset that exclude each other."""
     for key, (low, high) in LIMITS.items():
         if not low <= (value := getattr(subset, key)) <= high:
-            raise TrainerError(f"{source}: {key} {value} must be {f'at least {low}' if high == math.inf else f'between {low} and {high}'}.")
+            raise TrainerError(f"{source}: {key} {value} must be between {low} and {high}.")
+    for key in TEXTS:
+        if complaint := complaint_about(getattr(subset, key)):
+            raise TrainerError(f"{source}: {key} {complaint}.")
     if not re.fullmatch(r"\.[^/]*[^./]", subset.caption_extension):
         raise TrainerError(f"{source}: caption_extension {subset.caption_extension!r} cannot end a file name; write .txt.")
     if not subset.caption_separator:
@@ -207,8 +214,8 @@ def check_subset_against_flags(subset: Subset, config: DataConfig, source: str) 
 
 def check_dataset(dataset: Dataset, source: str) -> None:
     """Raise TrainerError for sizes and buckets that contradict each other."""
-    if dataset.batch_size < 1:
-        raise TrainerError(f"{source}: batch_size {dataset.batch_size} must be at least 1.")
+    if not 1 <= dataset.batch_size <= MAX_BATCH:
+        raise TrainerError(f"{source}: batch_size {dataset.batch_size} must be between 1 and {MAX_BATCH}.")
     if not dataset.enable_bucket:
         for side in dataset.resolution:
             if side % GRID:
@@ -216,6 +223,8 @@ def check_dataset(dataset: Dataset, source: str) -> None:
         return
     if any(subset.face_crop_aug_range for subset in dataset.subsets):
         raise TrainerError(f"{source}: face_crop_aug_range cuts every image to the resolution, so enable_bucket must be left out.")
+    if dataset.max_bucket_reso > MAX_SIDE:
+        raise TrainerError(f"{source}: max_bucket_reso {dataset.max_bucket_reso} must be at most {MAX_SIDE}.")
     step, smallest = dataset.bucket_reso_steps, min(dataset.resolution)
     if not GRID <= step <= smallest or step % GRID:
         raise TrainerError(f"{source}: bucket_reso_steps {step} must be a multiple of {GRID}, up to the resolution {smallest}.")
@@ -231,3 +240,9 @@ def warn_of_keys_without_effect(merged: Mapping[str, Any], source: str) -> None:
     for key, (harmless, reason) in NO_EFFECT.items():
         if merged.get(key, harmless) != harmless:
             warn(f"{source}: {key} has no effect: {reason}")
+
+
+def warn_of_little_learning(subset: Subset, source: str) -> None:
+    """Warn of captions that are left out in each step."""
+    for key, value, why in learns_little(vars(subset)):
+        warn(f"{source}: {key} {value} {why}")

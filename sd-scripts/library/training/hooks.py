@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from fluxgym.contract.codes import Phase
-from fluxgym.contract.files import epoch_suffix, step_suffix
+from fluxgym.contract.files import epoch_label, epoch_suffix, step_label, step_suffix
 from library.config import SampleConfig, SaveConfig, ValidationConfig
 from library.data.dataset import Batch, TrainingData
 from library.objective import BatchInputs, FlowMatchingLoss
@@ -97,25 +97,25 @@ class SampleHook(Hook):
     def at_start(self, position: Position) -> None:
         """Draw before the first step, by --sample_at_first."""
         if self.config.sample_at_first and self.sampler.prompts:
-            self._draw(position, _step_label(position))
+            self._draw(position, step_label(position.step))
 
     def after_step(self, position: Position) -> None:
         """Draw after every so many steps; epochs take precedence over steps, as in kohya."""
         if self._is_scheduled_at_step(position.step):
-            self._draw(position, _step_label(position))
+            self._draw(position, step_label(position.step))
 
     def after_epoch(self, position: Position) -> None:
         """Draw after every so many epochs."""
         if self._is_scheduled_at_epoch(position.epochs_begun):
-            self._draw(position, _epoch_label(position))
+            self._draw(position, epoch_label(position.epochs_begun))
 
     def catch_up(self, position: Position) -> None:
         """Draw the images of this position if one of them is missing."""
         if position.batch_in_epoch:
-            if self._is_scheduled_at_step(position.step) and not self.sampler.has_images(_step_label(position)):
-                self._draw(position, _step_label(position))
-        elif self._is_scheduled_at_epoch(position.epoch) and not self.sampler.has_images(_epoch_label(position)):
-            self._draw(position, _epoch_label(position))
+            if self._is_scheduled_at_step(position.step) and not self.sampler.has_images(step_label(position.step)):
+                self._draw(position, step_label(position.step))
+        elif self._is_scheduled_at_epoch(position.epoch) and not self.sampler.has_images(epoch_label(position.epochs_begun)):
+            self._draw(position, epoch_label(position.epochs_begun))
 
     def _is_scheduled_at_step(self, step: int) -> bool:
         every = self.config.sample_every_n_steps
@@ -130,14 +130,6 @@ class SampleHook(Hook):
         with self.learner.weights_for_use():
             self.sampler.draw(label, self.check)
         self.reporter.pause()
-
-
-def _step_label(position: Position) -> str:
-    return f"{position.step:06d}"
-
-
-def _epoch_label(position: Position) -> str:
-    return f"e{position.epochs_begun:06d}"
 
 
 class SaveHook(Hook):

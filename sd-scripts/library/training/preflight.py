@@ -12,8 +12,8 @@ from library.placement.determinism import compute_deterministically
 from library.placement.layout import choose_device, compute_dtype
 from library.process import StopFlag
 from library.sample_prompts import SamplePrompt, read_prompts
+from library.training.checks_without_torch import check_without_torch
 from library.training.progress_log import ProgressLog
-from library.training.settings_check import check_settings
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,7 +43,7 @@ def check_run(config: TrainerConfig, progress: ProgressLog, stop: StopFlag) -> T
     Raises:
         TrainerError: If they cannot be used.
     """
-    check_settings(config)
+    check_without_torch(config)
     if config.run.deterministic:
         compute_deterministically()
     device = choose_device()

@@ -1,6 +1,5 @@
 """Saves LoRA files and checkpoints under kohya's file names, and removes old ones."""
 
-import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -8,7 +7,7 @@ import torch
 from torch import Tensor
 
 from fluxgym.contract.codes import ReasonCode
-from fluxgym.contract.files import LORA_ENDING, STATE_ENDING, lora_name, state_name
+from fluxgym.contract.files import SavedName, lora_name, parse_lora_name, parse_state_name, state_name
 from library.config import SaveConfig, SaveKeys, SavePrecision
 from library.errors import TrainerError
 from library.files import disk_errors, remove
@@ -77,27 +76,29 @@ class Saver:
         interval = self.epoch_interval or 1
         keep = self.config.save_last_n_epochs
         keep_state = self.config.save_last_n_epochs_state or keep
-        self._drop(r"-(\d{6})", LORA_ENDING, lambda number: keep and number <= epoch - keep * interval)
-        self._drop(r"-(\d{6})", STATE_ENDING, lambda number: keep_state and number <= epoch - keep_state * interval)
+        self._drop_loras(lambda saved: saved.epoch is not None and keep and saved.epoch <= epoch - keep * interval)
+        self._drop_states(lambda saved: saved.epoch is not None and keep_state and saved.epoch <= epoch - keep_state * interval)
 
     def drop_old_steps(self, step: int) -> None:
         """Remove files older than --save_last_n_steps and --save_last_n_steps_state, in steps before `step`, as in kohya."""
         keep = self.config.save_last_n_steps
         keep_state = self.config.save_last_n_steps_state or keep
-        self._drop(r"-step(\d{8})", LORA_ENDING, lambda number: keep and number < step - keep)
-        self._drop(r"-step(\d{8})", STATE_ENDING, lambda number: keep_state and number < step - keep_state)
+        self._drop_loras(lambda saved: saved.step is not None and keep and saved.step < step - keep)
+        self._drop_states(lambda saved: saved.step is not None and keep_state and saved.step < step - keep_state)
 
-    def _drop(self, number: str, ending: str, is_old: Callable[[int], object]) -> None:
-        pattern = re.compile(re.escape(self.name) + number + re.escape(ending))
-        matches = [(path, pattern.fullmatch(path.name)) for path in self.folder.iterdir()]
-        old = [path for path, match in matches if match and is_old(int(match[1]))]
-        for path in self._without_last_complete(old) if ending == STATE_ENDING and old else old:
+    def _drop_loras(self, is_old: Callable[[SavedName], object]) -> None:
+        for path in list(self.folder.iterdir()):
+            if (saved := parse_lora_name(path.name, self.name)) is not None and is_old(saved):
+                remove(path)
+
+    def _drop_states(self, is_old: Callable[[SavedName], object]) -> None:
+        states = [(path, saved) for path in self.folder.iterdir() if (saved := parse_state_name(path.name, self.name)) is not None]
+        old = [path for path, saved in states if is_old(saved)]
+        for path in self._without_last_complete(old, [path for path, _ in states if path not in old]) if old else ():
             remove(path)
 
-    def _without_last_complete(self, old: list[Path]) -> list[Path]:
+    def _without_last_complete(self, old: list[Path], others: list[Path]) -> list[Path]:
         """Return the old checkpoints to remove: all, except the newest complete one if no other complete one exists."""
-        own = re.compile(re.escape(self.name) + r"(-\d{6}|-step\d{8})?" + STATE_ENDING)
-        others = [path for path in self.folder.iterdir() if own.fullmatch(path.name) and path not in old]
         if any(is_complete(path) for path in sorted(others, key=_written_at, reverse=True)):
             return old
         complete = [path for path in old if is_complete(path)]

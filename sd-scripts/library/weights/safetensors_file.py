@@ -15,11 +15,10 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from fluxgym.contract.codes import ReasonCode
-from fluxgym.contract.files import PARTIAL_ENDING
 from fluxgym.contract.safetensors import TensorEntry
 from fluxgym.contract.volumes import try_chmod
 from library.errors import TrainerError, warn
-from library.files import disk_errors, sync
+from library.files import disk_errors, sync, tmp_path_of
 from library.weights.header import damaged, read_weight_header
 
 DTYPES = {
@@ -140,7 +139,7 @@ def save_tensors(tensors: Mapping[str, Tensor], path: Path, metadata: Mapping[st
     Raises:
         TrainerError: If the disk is full or the path cannot be written.
     """
-    tmp_path = path.with_name(f"{path.name}.{os.getpid()}{PARTIAL_ENDING}")
+    tmp_path = tmp_path_of(path)
     with disk_errors(path):
         try:
             save_file(dict(tensors), str(tmp_path), metadata=dict(metadata or {}))

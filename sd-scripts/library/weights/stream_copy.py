@@ -4,7 +4,6 @@ Unchanged tensors are copied byte for byte, also those of unknown dtypes. The wr
 """
 
 import json
-import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,9 +12,8 @@ from typing import Any, BinaryIO
 import torch
 from torch import Tensor
 
-from fluxgym.contract.files import PARTIAL_ENDING
 from fluxgym.contract.safetensors import TensorEntry, read_header
-from library.files import disk_errors, sync
+from library.files import disk_errors, sync, tmp_path_of
 
 NAMES = {
     torch.float32: "F32", torch.float16: "F16", torch.bfloat16: "BF16", torch.float8_e4m3fn: "F8_E4M3", torch.float8_e5m2: "F8_E5M2",
@@ -45,7 +43,7 @@ def copy_with_changes(source: Path, target: Path, changes: Mapping[str, Change],
     plan = _plan(tensors, changes)
     text = json.dumps({"__metadata__": dict(metadata)} | plan).encode()
     text += b" " * (-len(text) % 8)
-    tmp_path = target.with_name(f"{target.name}.{os.getpid()}{PARTIAL_ENDING}")
+    tmp_path = tmp_path_of(target)
     with disk_errors(target):
         try:
             with source.open("rb") as old, tmp_path.open("wb") as new:

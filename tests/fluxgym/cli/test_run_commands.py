@@ -15,9 +15,9 @@ import pytest
 from fluxgym import app_settings
 from fluxgym.cli.main import build_parser, main
 from fluxgym.cli.terminal import read_state_file
-from fluxgym.engines.device_queue import Queue
 from fluxgym.engines.devices import acquire_devices
-from fluxgym.engines.dispatcher import DISPATCHER_ENDED, DispatcherProcess
+from fluxgym.engines.dispatcher_process import DISPATCHER_ENDED, DispatcherProcess
+from fluxgym.engines.tickets import Tickets
 from fluxgym.errors import SettingsError
 from fluxgym.runs.launch_spec import DeviceRequest, LaunchSpec, write_launch_spec
 from fluxgym.runs.paths import OutputsPaths, RunPaths
@@ -71,7 +71,7 @@ def test_queue_prints_what_a_run_waits_for_now_not_what_its_state_says(run_cli):
         run = make_run(outputs.root, name, status="queued", reason="Waiting for the CPU; “an old run” is ahead of it.")
         write_launch_spec(run, LaunchSpec(run_id=f"id-{name}", attempt=1, trainer_dir="/", devices=DeviceRequest(kind="cpu")))
         record_processes(run, f"id-{name}", 1, me if name != "dog" else dead_process("id-dog"), None)
-        Queue(outputs).join(run, f"id-{name}", ["cpu"])
+        Tickets(outputs).join(run, f"id-{name}", ["cpu"])
     shutil.rmtree(outputs.run("gone").folder)
     code, out, err = run_cli("queue")
     assert (code, err) == (0, "")
@@ -85,7 +85,7 @@ def test_queue_starts_the_dispatcher_with_what_it_changes(run_cli):
     for name in ("cat", "dog"):
         run = make_run(outputs.root, name, status="queued")
         write_launch_spec(run, LaunchSpec(run_id=f"id-{name}", attempt=1, trainer_dir="/", devices=DeviceRequest(kind="cpu")))
-        Queue(outputs).join(run, f"id-{name}", ["cpu"])
+        Tickets(outputs).join(run, f"id-{name}", ["cpu"])
     out = run_cli("queue", "move", "cat", "--to", "2")[1]
     waiting = "Waiting for the CPU, which “other” uses; "
     assert out == f"1. dog: {waiting}it is next.\n2. cat: {waiting}“dog” is ahead of it.\n"
@@ -275,7 +275,7 @@ def test_every_argument_has_help_and_the_variables_are_listed(parser):
         if not action.help and not isinstance(action, argparse._SubParsersAction)
     ]
     assert without == []
-    sources = "".join(path.read_text() for path in (Path("fluxgym/app_settings.py"), Path("fluxgym/runs/files.py")))
+    sources = "".join(path.read_text() for path in (Path("fluxgym/app_settings.py"), Path("fluxgym/runs/locks.py")))
     read = {f"FLUXGYM_{name}" for name in re.findall(r'given\("(\w+)"', sources.upper().replace("GIVEN", "given"))}
     read |= set(re.findall(r'environ\.get\("(\w+)"', sources))
     common = {"FLUXGYM_OUTPUTS", "FLUXGYM_MODELS", "FLUXGYM_SD_SCRIPTS", "FLUXGYM_LOCKS"}

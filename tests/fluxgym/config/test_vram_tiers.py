@@ -2,7 +2,7 @@
 
 import pytest
 
-from fluxgym.config.vram_tiers import DESCRIPTIONS, TIERS, WITHOUT
+from fluxgym.config.vram_tiers import TIERS
 from fluxgym.runs.launch_spec import to_words
 from library.cli.flags import build_parser
 
@@ -21,21 +21,20 @@ ADAFACTOR = """--optimizer_type adafactor --optimizer_args relative_step=False s
     ],
 )
 def test_flags(tier, words):
-    assert list(to_words(TIERS[tier])) == words.split()
-    assert tier not in WITHOUT
+    assert list(to_words(TIERS[tier].options)) == words.split()
+    assert TIERS[tier].without == ()
 
 
 def test_the_largest_tier_rounds_nothing():
-    assert WITHOUT == {"24G": ("--fp8_base",)}
-    args = build_parser().parse_args(to_words(TIERS["24G"]))
+    assert {name: tier.without for name, tier in TIERS.items() if tier.without} == {"24G": ("--fp8_base",)}
+    args = build_parser().parse_args(to_words(TIERS["24G"].options))
     assert not (args.blocks_to_swap or args.split_mode)
 
 
 def test_every_tier_is_described_from_large_to_small():
-    assert list(TIERS) == list(DESCRIPTIONS)
     sizes = [int(tier.removesuffix("G")) for tier in TIERS]
     assert sizes == sorted(sizes, reverse=True)
-    for tier, options in TIERS.items():
-        if blocks := options.get("--blocks_to_swap"):
+    for tier in TIERS.values():
+        if blocks := tier.options.get("--blocks_to_swap"):
             swapped = int(blocks[0])
-            assert f"{swapped // 2} double and {2 * (swapped - swapped // 2)} single blocks swapped" in DESCRIPTIONS[tier]
+            assert f"{swapped // 2} double and {2 * (swapped - swapped // 2)} single blocks swapped" in tier.description

@@ -3,17 +3,8 @@
 import pytest
 
 from fluxgym.contract.caption_files import Pairing
-from fluxgym.contract.dataset_notes import (
-    FolderSummary,
-    content_digest,
-    cut_captions_sentence,
-    equal_files,
-    images_in_subfolders,
-    listed,
-    no_images_sentence,
-    notes,
-    required_trigger,
-)
+from fluxgym.contract.dataset_notes import cut_captions_sentence, no_images_sentence, notes
+from fluxgym.contract.folder_summary import FolderSummary
 
 
 def summary(captions, **found):
@@ -52,16 +43,6 @@ def test_captions_without_the_trigger_word_are_counted_and_named():
     assert sentences(found, trigger="sks cat") == ["1 caption does not contain the trigger word “sks cat”: b.png."]
 
 
-@pytest.mark.parametrize(("prefix", "suffix"), [("a photo of SKS cat, ", ""), ("", ", sks cat")])
-def test_a_trigger_word_that_is_added_to_each_caption_is_required_of_none(prefix, suffix):
-    assert required_trigger(" sks cat ", prefix=prefix, suffix=suffix) == ""
-    assert required_trigger(" sks cat ", prefix="a photo of ", suffix="") == "sks cat"
-
-
-def test_many_names_are_counted():
-    assert listed("abcde") == "a, b, c and 2 more"
-
-
 def test_kohyas_folder_says_how_to_use_it():
     sentence = no_images_sentence({"10_my cat": 2, "other": 1})
     assert "2 images in 10_my cat, 1 image in other" in sentence
@@ -73,26 +54,6 @@ def test_kohyas_folder_says_how_to_use_it():
     assert "but there is 1 image in cats" in no_images_sentence({"cats": 1})
     assert no_images_sentence({"cats": 3}).endswith("Choose that folder.")
     assert no_images_sentence({}) == ""
-
-
-def test_images_in_subfolders_are_counted(tmp_path):
-    for name in ("in/a.png", "in/b.JPG", "in/c.txt", ".cache/x.png", "empty/y.txt"):
-        (tmp_path / name).parent.mkdir(exist_ok=True)
-        (tmp_path / name).touch()
-    assert images_in_subfolders(tmp_path) == {"in": 2}
-
-
-def test_equal_content_is_found_and_only_files_of_one_size_are_read(tmp_path):
-    for name, content in (("a", b"xx"), ("b", b"xx"), ("c", b"yy"), ("d", b"xxx")):
-        (tmp_path / name).write_bytes(content)
-    read = []
-
-    def digest(name):
-        read.append(name)
-        return content_digest(tmp_path / name)
-
-    assert equal_files({name: (tmp_path / name).stat().st_size for name in "abcd"}, digest) == (("a", "b"),)
-    assert read == ["a", "b", "c"]
 
 
 def test_cut_captions_are_named_with_the_number_of_tokens():

@@ -11,7 +11,7 @@ from PIL import Image
 
 from fluxgym.config.settings import TrainConfig
 from fluxgym.dataset.dataset_spec import bucket_rule, dataset_toml, expected_steps
-from fluxgym.dataset.folder import sizes
+from fluxgym.dataset.folder_index import FolderIndex
 from fluxgym.errors import ConfigError
 from library.data.dataset import build_dataset
 from library.data.image_index import bucket_rule as trainer_rule
@@ -59,7 +59,7 @@ def test_expected_steps_equal_the_trainers(enable_bucket, advanced, num_reg, tmp
     flags = {name: value for name, value in advanced.items() if name.startswith("valid")}  # on the command line
     batches = build_dataset(trainer_config(seed=config.seed, dataset_config=tmp_path / "d.toml", **flags)).num_batches_per_epoch
     expected = -(-batches // advanced.get("gradient_accumulation_steps", 1)) * 4
-    assert expected_steps(config, list(sizes(tmp_path / "train")), list(sizes(reg)) if reg else ()) == expected
+    assert expected_steps(config, FolderIndex(tmp_path / "train").sizes(), FolderIndex(reg).sizes() if reg else ()) == expected
 
 
 @pytest.mark.parametrize(

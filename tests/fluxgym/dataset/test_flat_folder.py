@@ -8,7 +8,7 @@ from PIL import Image
 from fluxgym.contract.kohya_folders import clear_folders
 from fluxgym.dataset.flat_folder import flat_folder, repeats_sentence, settings_of, with_settings_of
 from fluxgym.dataset.folder import CaptionRules, copy_for_training
-from fluxgym.dataset.folder_index import index_of
+from fluxgym.dataset.folder_index import FolderIndex
 from fluxgym.errors import DatasetError, StorageError
 
 
@@ -29,7 +29,7 @@ def test_images_of_kohyas_folders_come_in_with_their_captions(tmp_path):
     (tmp_path / "in" / "readme.md").write_text("about")
     with flat_folder(tmp_path / "in") as flat:
         assert [each.name for each in flat.kohya] == ["10_cat", "10_dog"]
-        summary = index_of(flat.path).summary()
+        summary = FolderIndex(flat.path).summary()
         assert (summary.captions, summary.pairing.left_out) == ({"a.png": "one cat", "b.png": "one dog"}, ())
         assert [note.partition(",")[0] for note in flat.notes] == ["1 file is left out (1 .psd)"]
         assert "10_dog/c.psd" in flat.notes[0]
@@ -46,7 +46,7 @@ def test_equal_names_in_two_folders_keep_both_images_and_their_captions(tmp_path
     write(tmp_path / "10_cat", a__png="red", a__txt="one cat", b__png="red")
     write(tmp_path / "10_dog", a__png="blue", a__txt="one dog")
     with flat_folder(tmp_path) as flat:
-        captions = index_of(flat.path).captions().texts
+        captions = FolderIndex(flat.path).captions().texts
     assert captions == {"10_cat-a.png": "one cat", "10_cat-b.png": "", "10_dog-a.png": "one dog"}
 
 
@@ -90,7 +90,7 @@ def test_names_that_are_equal_with_their_folder_in_front_or_too_long_are_changed
     write(tmp_path / "10_a", **{"b-c__png": "red", "x__png": "red", f"{long}__png": "red", f"{long}__txt": "one"})
     write(tmp_path / "10_a-b", c__png="blue", x__png="blue", **{f"{long}__png": "blue", f"{long}__txt": "two"})
     with flat_folder(tmp_path) as flat:
-        captions = index_of(flat.path).captions().texts
+        captions = FolderIndex(flat.path).captions().texts
         colors = sorted(Image.open(flat.path / name).getpixel((0, 0)) for name in captions)
     assert (len(captions), colors) == (6, [(0, 0, 255)] * 3 + [(255, 0, 0)] * 3)
     assert sorted(captions.values()) == ["", "", "", "", "one", "two"]
@@ -102,7 +102,7 @@ def test_caption_without_an_image_is_not_used_for_an_image_of_another_folder(ima
     write(tmp_path / "10_a", **{image.replace(".", "__"): "red"})
     write(tmp_path / "10_b", y__png="blue", **{caption.replace(".", "__"): "another"})
     with flat_folder(tmp_path) as flat:
-        assert index_of(flat.path).captions().texts == {image: "", "y.png": ""}
+        assert FolderIndex(flat.path).captions().texts == {image: "", "y.png": ""}
     assert f"1 caption file is not used: 10_b/{caption}." in flat.notes[0]
 
 
@@ -110,7 +110,7 @@ def test_caption_of_another_folders_image_is_not_shared(tmp_path):
     write(tmp_path / "10_a", x_1_2_3_4__png="red")
     write(tmp_path / "10_b", x__png="blue", x__txt="another")
     with flat_folder(tmp_path) as flat:
-        assert index_of(flat.path).captions().texts == {"x.png": "another", "x_1_2_3_4.png": ""}
+        assert FolderIndex(flat.path).captions().texts == {"x.png": "another", "x_1_2_3_4.png": ""}
 
 
 def test_images_in_folders_inside_kohyas_folders_are_named_as_left_out(tmp_path):

@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from fluxgym.contract.image_formats import FORMATS
-from fluxgym.dataset.folder import CaptionRules, ImageFolder, copy_for_training, copy_into, safe_name, sizes
+from fluxgym.contract.images.formats import FORMATS
+from fluxgym.dataset.folder import CaptionRules, ImageFolder, copy_for_training, copy_into, safe_name
+from fluxgym.dataset.folder_index import FolderIndex
 from fluxgym.errors import DatasetError
 from tests.support.photos import write_cats
 
@@ -131,7 +132,7 @@ def test_copy_of_linked_images_copies_their_data(folder, tmp_path):
     (tmp_path / "links").mkdir()
     (tmp_path / "links" / "a.png").symlink_to("../dataset/a.png")
     assert copy_into(tmp_path / "links", tmp_path / "far" / "away" / "run") == 1
-    assert list(sizes(tmp_path / "far" / "away" / "run")) == [(40, 30)]
+    assert list(FolderIndex(tmp_path / "far" / "away" / "run").sizes()) == [(40, 30)]
 
 
 def test_captions_of_another_extension_are_stored_as_txt(folder, tmp_path):

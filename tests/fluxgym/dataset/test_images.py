@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 from skimage import data
 
-from fluxgym.contract.image_pool import ImagePool
+from fluxgym.contract.images.pool import ImagePool
 from fluxgym.dataset.images import DECODERS, HEADERS, ImageSize, check_image, read_size, thumbnail
 from fluxgym.errors import BadImage
 from library.data.images import read_image, upright_size

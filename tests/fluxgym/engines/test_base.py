@@ -73,51 +73,51 @@ def test_nothing_is_canceled_of_a_run_that_has_ended(engine, tmp_path):
 
 
 def test_a_run_that_does_not_wait_has_no_position(engine, run):
-    assert (engine.waiting(), engine.waiting_since(run), engine.reconcile()) == ((), None, ())
+    assert (engine.queue.slugs(), engine.queue.waiting_since(run), engine.queue.reconcile()) == ((), None, ())
     with pytest.raises(SessionError):
-        engine.move(run, 1)
+        engine.queue.move(run, 1)
 
 
 def test_a_free_device_is_acquired_at_once(engine, run):
     reasons = []
-    lease = engine.acquire(run, engine.assign(spec_of("cat"), None), is_canceled=lambda: False, waiting=reasons.append)
+    lease = engine.queue.acquire(run, engine.devices.assign(spec_of("cat"), None), is_canceled=lambda: False, waiting=reasons.append)
     assert lease is not None
-    assert (reasons, engine.waiting()) == ([], ())
+    assert (reasons, engine.queue.slugs()) == ([], ())
     lease.release()
 
 
 def test_a_canceled_run_acquires_nothing(engine, run):
     spec = spec_of("cat", devices=DeviceRequest(kind="cpu"))
-    assert engine.acquire(run, spec, is_canceled=lambda: True, waiting=lambda reason: None) is None
-    assert engine.waiting() == ()
+    assert engine.queue.acquire(run, spec, is_canceled=lambda: True, waiting=lambda reason: None) is None
+    assert engine.queue.slugs() == ()
 
 
 def test_a_run_is_left_waiting_for_a_device_in_use_until_it_is_canceled(engine, run, tmp_path):
     other, reasons = make_run(tmp_path, "dog"), []
-    lease = engine.acquire(run, engine.assign(spec_of("cat"), "1"), is_canceled=lambda: False, waiting=reasons.append)
-    spec = engine.assign(spec_of("dog"), "1")
+    lease = engine.queue.acquire(run, engine.devices.assign(spec_of("cat"), "1"), is_canceled=lambda: False, waiting=reasons.append)
+    spec = engine.devices.assign(spec_of("dog"), "1")
     write_launch_spec(other, spec)
-    assert engine.acquire(other, spec, is_canceled=lambda: False, waiting=reasons.append) is None
-    assert engine.waiting() == ("dog",)
-    assert engine.waiting_since(other) == pytest.approx(time.time(), abs=30)
+    assert engine.queue.acquire(other, spec, is_canceled=lambda: False, waiting=reasons.append) is None
+    assert engine.queue.slugs() == ("dog",)
+    assert engine.queue.waiting_since(other) == pytest.approx(time.time(), abs=30)
     assert "cat" in reasons[0]
     assert engine.observe([RunSnapshot(other, read_state(other))])["dog"].phase is EnginePhase.WAITING
     assert engine.cancel(other, grace_s=1.0)
     assert read_state(other)["status"] == Status.STOPPED
     lease.release()
-    assert (engine.waiting(), engine.waiting_since(other)) == ((), None)
+    assert (engine.queue.slugs(), engine.queue.waiting_since(other)) == ((), None)
 
 
 def test_a_run_without_a_choice_may_take_any_device(engine):
-    spec = engine.assign(spec_of("cat"), None)
+    spec = engine.devices.assign(spec_of("cat"), None)
     assert spec.devices.any_free
-    assert spec.devices.names == engine.devices()
-    assert engine.chosen_gpus(spec) is None
+    assert spec.devices.names == engine.devices.names()
+    assert engine.devices.chosen_gpus(spec) is None
 
 
 @pytest.mark.parametrize(("gpus", "chosen"), [("1", "1"), ("0,1", "0,1"), ("7", None)])
 def test_the_gpus_that_a_user_named_are_known_while_the_engine_has_them(engine, gpus, chosen):
-    spec = engine.assign(spec_of("cat"), gpus)
+    spec = engine.devices.assign(spec_of("cat"), gpus)
     assert not spec.devices.any_free
-    assert engine.chosen_gpus(spec) == chosen
-    assert engine.num_gpus() == 2
+    assert engine.devices.chosen_gpus(spec) == chosen
+    assert engine.devices.num_gpus() == 2

@@ -7,10 +7,20 @@ from pathlib import Path
 import pytest
 
 from fluxgym.engines import devices
-from fluxgym.engines.devices import DeviceUser, acquire_devices, are_free, are_there, current_user, devices_of, num_gpus, title
+from fluxgym.engines.devices import (
+    DeviceUser,
+    LocalDevices,
+    acquire_devices,
+    are_free,
+    are_there,
+    current_user,
+    devices_of,
+    num_gpus,
+    title,
+)
 from fluxgym.errors import StorageError
-from fluxgym.runs.files import local_locks
-from fluxgym.runs.launch_spec import DeviceRequest
+from fluxgym.runs.launch_spec import DeviceRequest, LaunchSpec
+from fluxgym.runs.locks import local_locks
 
 OUTPUTS = Path("/outputs")
 
@@ -144,3 +154,12 @@ def test_a_lock_file_that_a_cleaner_removes_is_locked_again(monkeypatch):
     assert len(held.file_descriptors) == 2
     held.release()
     assert are_free(cpu)
+
+
+def test_an_assigned_run_keeps_the_devices_that_its_starter_sees(monkeypatch):
+    spec = LaunchSpec(run_id="id-cat", attempt=1, trainer_dir="/")
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    assert LocalDevices().assign(spec, None).env == {}
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    assert LocalDevices().assign(spec, None).env == {"CUDA_VISIBLE_DEVICES": ""}
+    assert LocalDevices().assign(spec, "0,1").env == {"CUDA_VISIBLE_DEVICES": "0,1"}

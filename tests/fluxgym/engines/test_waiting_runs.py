@@ -9,9 +9,10 @@ import pytest
 
 from fluxgym.contract.codes import ReasonCode, Status
 from fluxgym.engines import waiting_runs
-from fluxgym.engines.device_queue import Queue
 from fluxgym.engines.devices import acquire_devices
-from fluxgym.engines.waiting_runs import Starter, WaitingReasons, WaitingRuns, with_those_ahead
+from fluxgym.engines.tickets import Tickets
+from fluxgym.engines.waiting_reasons import WaitingReasons
+from fluxgym.engines.waiting_runs import Starter, WaitingRuns, with_those_ahead
 from fluxgym.runs.exit_record import read_exit
 from fluxgym.runs.launch_spec import DeviceRequest, LaunchSpec, write_launch_spec, write_stop_request
 from fluxgym.runs.paths import OutputsPaths
@@ -27,7 +28,7 @@ def wait(outputs, name, *, devices=("cpu",), **state):
     run = make_run(outputs, name, **{"status": "queued", **state})
     write_launch_spec(run, LaunchSpec(run_id=f"id-{name}", attempt=1, trainer_dir="/", devices=CPU))
     record_processes(run, f"id-{name}", 1, dead_process(f"id-{name}"), None)
-    Queue(OutputsPaths(outputs)).join(run, f"id-{name}", devices)
+    Tickets(OutputsPaths(outputs)).join(run, f"id-{name}", devices)
     return run
 
 

@@ -1,12 +1,13 @@
 """Captions are counted by the model's own tokenizer, as the trainer counts them."""
 
+import shutil
 from pathlib import Path
 
 import pytest
 
 from fluxgym.contract.model_kinds import T5_LENGTHS
 from fluxgym.models.caption_tokens import token_limit, too_long
-from fluxgym.models.catalog import CAPTION_LENGTH, FoundFiles
+from fluxgym.models.catalog import CAPTION_LENGTH, FoundFiles, caption_tokenizer
 from library.models.flux1.text_encoders import load_tokenizers
 from tests.support.source_tree import ROOT
 
@@ -38,3 +39,14 @@ def test_without_a_tokenizer_the_words_are_counted(files, tmp_path):
     assert too_long({"a.png": "cat " * 900, "b.png": "cat " * 400}, other, 512) == {"a.png": 901}
     assert token_limit(other, {}) == T5_LENGTHS["dev"]
     assert Path(other.t5xxl).parent == tmp_path
+
+
+def test_a_tokenizer_that_was_replaced_counts_again(files, tmp_path):
+    folder = tmp_path / caption_tokenizer(files).name
+    folder.mkdir()
+    other = FoundFiles(transformer=files.transformer, clip_l=files.clip_l, t5xxl=tmp_path / "t5.safetensors", ae=files.ae)
+    text = {"a.png": "photographs " * 60}
+    (folder / "tokenizer.json").write_text("{}")
+    assert too_long(text, other, 48) == {"a.png": 61}  # words, as it cannot be read
+    shutil.copy(caption_tokenizer(files) / "tokenizer.json", folder)
+    assert too_long(text, other, 48) == too_long(text, files, 48) != {"a.png": 61}

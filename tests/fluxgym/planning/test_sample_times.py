@@ -5,9 +5,9 @@ import pytest
 from fluxgym.config.defaults import DEFAULTS
 from fluxgym.config.settings import TrainConfig
 from fluxgym.errors import Level
-from fluxgym.planning.checks import Findings
 from fluxgym.planning.plan import plan
 from fluxgym.planning.sample_times import SampleInterval, report_sample_times
+from fluxgym.planning.start_checks import Findings
 from tests.support.photos import write_cats
 from tests.support.small_world import small_world, state
 
@@ -34,7 +34,7 @@ def test_prompts_without_an_interval_draw_nothing():
 def test_an_interval_longer_than_the_training_draws_nothing_during_it(advanced):
     ((field, message),) = warnings(1200, sample_every_n_steps=1300, advanced=advanced)
     assert (field, message) == (
-        "sample_every_n_steps", "No sample image is drawn during the training, which has 1,200 steps. Enter 1,200 or less.",
+        "sample_every_n_steps", "No sample image is drawn during the training, which has 1,200 steps. Enter a number from 1 to 1,200.",
     )  # fmt: skip
 
 

@@ -7,8 +7,8 @@ import pytest
 
 from fluxgym.errors import StorageError
 from fluxgym.runs import exit_record
+from fluxgym.runs.disk_space import RESERVED_BYTES
 from fluxgym.runs.exit_record import ExitRecord, end_changes, read_exit, record_end, reserve_exit_record, write_exit_record
-from fluxgym.runs.files import RESERVED_BYTES
 from fluxgym.runs.paths import RunPaths
 from fluxgym.runs.state import read_state
 from tests.support.runs import make_run

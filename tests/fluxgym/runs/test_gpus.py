@@ -12,12 +12,10 @@ def fixture_tool(tmp_path, monkeypatch):
     monkeypatch.delenv(gpus.VISIBLE, raising=False)
 
     def write(text):
-        gpus._sizes_mib.cache_clear()
         (tmp_path / "nvidia-smi").write_text(f"#!/bin/sh\necho '{text}'\n")
         (tmp_path / "nvidia-smi").chmod(0o755)
 
-    yield write
-    gpus._sizes_mib.cache_clear()
+    return write
 
 
 def test_the_smallest_visible_gpu_counts(tool, monkeypatch):

@@ -8,7 +8,7 @@ import pytest
 
 from fluxgym.errors import StorageError
 from fluxgym.runs import launch_spec
-from fluxgym.runs.files import RESERVED_BYTES
+from fluxgym.runs.disk_space import RESERVED_BYTES
 from fluxgym.runs.launch_spec import (
     DeviceRequest,
     LaunchSpec,

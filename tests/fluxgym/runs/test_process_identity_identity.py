@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from fluxgym.runs import process_identity as identity_module
-from fluxgym.runs.files import try_lock
+from fluxgym.runs.locks import try_lock
 from fluxgym.runs.process_identity import (
     Liveness,
     ProcessIdentity,

@@ -8,9 +8,10 @@ import pytest
 
 from fluxgym.contract.codes import LIVE, Status
 from fluxgym.engines.registry import is_supervised, status_of
+from fluxgym.runs.atomic_files import write_json
 from fluxgym.runs.exit_record import ExitRecord, write_exit_record
-from fluxgym.runs.files import tail, write_json
 from fluxgym.runs.launch_spec import LaunchSpec, write_launch_spec
+from fluxgym.runs.log_tail import tail
 from fluxgym.runs.process_identity import identify
 from fluxgym.runs.snapshot import RunSnapshot
 from fluxgym.runs.state import read_state

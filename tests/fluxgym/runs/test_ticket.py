@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from fluxgym.engines.device_queue import Queue
+from fluxgym.engines.tickets import Tickets
 from fluxgym.runs.paths import OutputsPaths
 from fluxgym.runs.snapshot import RunSnapshot
 from fluxgym.runs.ticket import read_ticket
@@ -18,7 +18,7 @@ DAMAGED = [
 
 
 def is_seen(run):
-    return read_ticket(run) is not None, Queue(OutputsPaths(run.folder.parent)).tickets() != [], RunSnapshot.read(run).is_queued
+    return read_ticket(run) is not None, Tickets(OutputsPaths(run.folder.parent)).all() != [], RunSnapshot.read(run).is_queued
 
 
 @pytest.mark.parametrize("damage", DAMAGED, ids=[f"{damage!s:.25}" for damage in DAMAGED])

@@ -13,14 +13,14 @@ from fluxgym.config.vram_tiers import TIERS
 from fluxgym.dataset.folder import ImageFolder
 from fluxgym.errors import SessionNotFound, StorageError
 from fluxgym.models.catalog import FoundFiles
+from fluxgym.runs.disk_space import MIN_FREE_BYTES
 from fluxgym.runs.exit_record import ExitRecord, write_exit_record
-from fluxgym.runs.files import MIN_FREE_BYTES
 from fluxgym.runs.launch_spec import to_words
 from fluxgym.runs.paths import OutputsPaths, RunPaths
 from fluxgym.runs.process_identity import identify
 from fluxgym.runs.state import read_state
 from fluxgym.sessions.adopt import adopt
-from fluxgym.sessions.cleanup import forget
+from fluxgym.sessions.forget import forget
 from fluxgym.sessions.listing import list_sessions
 from fluxgym.trainers.options import train_sh, trainer_options
 from tests.support.photos import write_cats

@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 
 from fluxgym.errors import ImportRefused, StorageError
-from fluxgym.runs.files import MIN_FREE_BYTES
+from fluxgym.runs.disk_space import MIN_FREE_BYTES
 from fluxgym.sessions import archive as module
 from fluxgym.sessions.archive import unpack
 

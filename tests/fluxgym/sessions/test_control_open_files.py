@@ -6,7 +6,7 @@ from contextlib import contextmanager
 
 import pytest
 
-from fluxgym.contract.image_pool import ImagePool
+from fluxgym.contract.images.pool import ImagePool
 from fluxgym.dataset import images
 from fluxgym.dataset.images import check_image, read_size, thumbnail
 from fluxgym.engines.registry import is_executing, status_of

@@ -9,7 +9,8 @@ import time
 import pytest
 
 from fluxgym.errors import AlreadyRunning, ConfigError, SessionNotFound
-from fluxgym.runs.files import file_lock, write_json
+from fluxgym.runs.atomic_files import write_json
+from fluxgym.runs.locks import file_lock
 from fluxgym.runs.paths import OutputsPaths
 from fluxgym.runs.process_identity import identify
 from fluxgym.runs.state import read_state, update_state

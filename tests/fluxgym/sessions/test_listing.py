@@ -13,7 +13,7 @@ import pytest
 
 from fluxgym.contract.codes import Status
 from fluxgym.errors import StorageError
-from fluxgym.runs.files import is_regular
+from fluxgym.runs.path_checks import is_regular
 from fluxgym.runs.paths import OutputsPaths
 from fluxgym.runs.process_identity import identify
 from fluxgym.sessions.index import SessionIndex

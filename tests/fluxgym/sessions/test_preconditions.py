@@ -14,7 +14,8 @@ from fluxgym.runs.exit_record import ExitRecord, write_exit_record
 from fluxgym.runs.paths import OutputsPaths
 from fluxgym.runs.process_identity import PROC, identify
 from fluxgym.runs.state import read_state
-from fluxgym.sessions.cleanup import delete, forget, sweep
+from fluxgym.sessions.delete import delete
+from fluxgym.sessions.forget import forget, sweep
 from fluxgym.sessions.history import restore, save_version, versions
 from fluxgym.sessions.preconditions import ensure_ended, ensure_not_elsewhere, is_name_available
 from fluxgym.sessions.resume import resume

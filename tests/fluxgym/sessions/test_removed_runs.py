@@ -5,7 +5,7 @@ import pytest
 from fluxgym.errors import SessionNotFound
 from fluxgym.runs.paths import OutputsPaths
 from fluxgym.runs.state import read_state
-from fluxgym.sessions.cleanup import forget
+from fluxgym.sessions.forget import forget
 from fluxgym.sessions.listing import list_sessions
 from fluxgym.sessions.removed_runs import list_removed, put_back
 from tests.support.photos import write_cats

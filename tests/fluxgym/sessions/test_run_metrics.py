@@ -50,7 +50,7 @@ def test_the_duration_of_a_resumed_run_is_that_of_all_its_attempts_wherever_it_i
     assert [found(run, spans).duration_s for _ in range(2)] == [expected] * 2
     assert SessionRows(world).row_of(run).duration_s == expected
     record = Curves().record(run.progress)
-    assert run_parts.facts(run, {}, record, world.models, session=session_of(run)).trained_s == expected
+    assert run_parts.run_summary(run, {}, record, world.models, session=session_of(run)).trained_s == expected
     make_run(world.outputs, "dog", status="completed", base_model="pocket")
     client = router_client([CompareRoutes(world).router])
     compared = value(client.get("compare?slug=cat&slug=dog"))["settings"]

@@ -12,7 +12,7 @@ import pytest
 
 from fluxgym.dataset.folder import ImageFolder
 from fluxgym.errors import ImportRefused, StorageError, UnreadableState
-from fluxgym.runs.files import file_lock
+from fluxgym.runs.locks import file_lock
 from fluxgym.runs.paths import OutputsPaths
 from fluxgym.runs.state import read_state
 from fluxgym.sessions import archive as unpack

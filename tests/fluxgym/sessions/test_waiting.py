@@ -10,11 +10,11 @@ import pytest
 
 from fluxgym.app_settings import Settings
 from fluxgym.contract.codes import Status
-from fluxgym.engines.device_queue import Queue
-from fluxgym.engines.local import LocalEngine
+from fluxgym.engines.local_queue import LocalQueue
 from fluxgym.engines.registry import engine_of, status_of
+from fluxgym.engines.tickets import Tickets
 from fluxgym.errors import LaunchError, NamesCode
-from fluxgym.runs.files import write_json
+from fluxgym.runs.atomic_files import write_json
 from fluxgym.runs.launch_spec import read_launch_spec, read_own_launch_spec
 from fluxgym.runs.paths import OutputsPaths
 from fluxgym.runs.process_identity import identify
@@ -40,7 +40,7 @@ def fixture_waits(world, images):
         write_json(run.ui_state, state | {"status": "queued"})
         launch = json.loads(run.launch.read_text()) | (changes or {})
         run.launch.write_text(json.dumps({key: value for key, value in launch.items() if key != "signature"}))
-        Queue(OutputsPaths(world.outputs)).join(run, state["run_id"], ["cpu"])
+        Tickets(OutputsPaths(world.outputs)).join(run, state["run_id"], ["cpu"])
         return run
 
     return make
@@ -162,5 +162,5 @@ def test_app_looks_again_while_it_is_open(world, waits, monkeypatch):
 
 
 def test_no_error_reaches_the_thread_that_looks_after_the_queue(world, monkeypatch):
-    monkeypatch.setattr(LocalEngine, "abandoned", lambda self: {}[[]])
+    monkeypatch.setattr(LocalQueue, "abandoned", lambda self: {}[[]])
     assert restart_waiting(world) == ()

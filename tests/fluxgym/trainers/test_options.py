@@ -9,7 +9,7 @@ import pytest
 
 from fluxgym.config.setting_spec import Emit, Kind, Setting
 from fluxgym.config.settings import TrainConfig
-from fluxgym.config.vram_tiers import TIERS, WITHOUT
+from fluxgym.config.vram_tiers import TIERS
 from fluxgym.models.catalog import FoundFiles
 from fluxgym.runs.launch_spec import to_words
 from fluxgym.runs.paths import RunPaths
@@ -52,8 +52,8 @@ def test_fluxgyms_flags(tier, tmp_path):
     folder = tmp_path / "my-cat"
     files = "--pretrained_model_name_or_path m/unet.sft --clip_l m/clip.safetensors --t5xxl m/t5.safetensors --ae m/ae.sft".split()
     own = ["--dataset_config", str(folder / "dataset.toml"), "--output_dir", str(folder), "--output_name", "my-cat", "--save_state"]
-    always = [word for word in ALWAYS if word not in WITHOUT.get(tier, ())]
-    assert pairs(words) == sorted(pairs([*files, *always, *own, *to_words(TIERS[tier])]))
+    always = [word for word in ALWAYS if word not in TIERS[tier].without]
+    assert pairs(words) == sorted(pairs([*files, *always, *own, *to_words(TIERS[tier].options)]))
     assert "accelerate" not in " ".join(words[:3])
     parse(words[3:])
 

@@ -53,7 +53,8 @@ def applied(patch: dict, present: dict) -> dict:
     """Run APPLY_PATCH in Node and return the fields that it changes."""
     given = json.dumps([{"patch": patch}, *(dict.fromkeys(NAMES, "") | present).values()])
     script = json.dumps((ASSETS / "form_patch.js").as_uri())
-    code = f"import({script}).then(() => process.stdout.write(JSON.stringify(({APPLY_PATCH})(...{given}))))"
+    code = "globalThis.document = new EventTarget(); "  # Node has none; the patch tells the page of itself
+    code += f"import({script}).then(() => process.stdout.write(JSON.stringify(({APPLY_PATCH})(...{given}))))"
     updates = json.loads(node(["-e", code], return_completed_process=True, capture_output=True, check=True).stdout)
     assert all(update.pop("__type__") == "update" for update in updates)
     return {name: update["value"] for name, update in zip(NAMES, updates, strict=True) if update}

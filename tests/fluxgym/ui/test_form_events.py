@@ -9,9 +9,10 @@ import pytest
 from fluxgym.runs.paths import OutputsPaths
 from fluxgym.sessions.drafts import open_draft
 from fluxgym.sessions.templates import list_templates
-from fluxgym.trainers.settings_check import CHECK_SCRIPT
+from fluxgym.trainers.trainer_verdicts import CHECK_SCRIPT
 from fluxgym.ui.api.answers import FormKind
 from fluxgym.ui.form import NAMES
+from fluxgym.ui.form_events import to_json
 from fluxgym.ui.form_request import FormRequest
 from tests.support.drafts import new_draft_id
 from tests.support.form_page import FormPage
@@ -330,7 +331,7 @@ def test_a_new_training_empties_the_form_and_touches_no_run(page, draft, setting
     "data", [None, "text", 7, [1], {}, {"kind": "dance"}, {"kind": 3, "request": "x", "source": {}}, {"request": True}]
 )
 def test_an_event_that_the_page_never_sends_gets_a_sentence(page, data):
-    answer = page.events.respond(FormRequest.from_event(data, dict(page.fields), None))
+    answer = to_json(page.events.respond(FormRequest.from_event(data, dict(page.fields), None)))
     assert "reload the page" in answer["message"]
     assert (answer["kind"], answer["patch"]) == ("", {})
 
@@ -358,7 +359,7 @@ def test_odd_names_in_any_event_are_answered_and_leave_outputs_alone(page, setti
             "viewed": odd,
             "if_exists": odd,
         }
-        answer = page.events.respond(FormRequest.from_event(data, dict(page.fields), odd))
+        answer = to_json(page.events.respond(FormRequest.from_event(data, dict(page.fields), odd)))
         is_answered = bool(answer.keys() & {"message", "notice", "errors"})
         assert is_answered == ((kind, draft) != ("open", page.draft.id))
     new = [path for path in tmp_path.rglob("*") if path not in before and path != settings.outputs]
@@ -368,7 +369,8 @@ def test_odd_names_in_any_event_are_answered_and_leave_outputs_alone(page, setti
 def test_half_a_character_and_huge_numbers_are_answered_in_valid_unicode(page):
     data = {"request": 2**64, "kind": "typed", "draft": page.draft.id, "source": "\ud800", "unsent": '{"values": {"lora_name": "\\ud800"}}'}
     for kind in ("typed", "restore"):
-        answer = page.events.respond(FormRequest.from_event(data | {"kind": kind}, dict(page.fields) | {"vram": "\ud800"}, ""))
+        event = FormRequest.from_event(data | {"kind": kind}, dict(page.fields) | {"vram": "\ud800"}, "")
+        answer = to_json(page.events.respond(event))
         assert json.dumps(answer, ensure_ascii=False).encode()
         assert answer["request"] == 0
 

@@ -5,8 +5,9 @@ from dataclasses import fields
 
 import pytest
 
+from fluxgym.dataset.folder_index import FolderIndex
 from fluxgym.errors import AlreadyRunning
-from fluxgym.planning import checks, plan
+from fluxgym.planning import plan
 from fluxgym.runs.paths import OutputsPaths
 from fluxgym.runs.process_identity import identify
 from fluxgym.sessions.control import wait_until_ended
@@ -138,7 +139,7 @@ def test_a_click_on_start_plans_once_and_reads_the_image_sizes_once(page, draft,
         return lambda *args, **more: calls.append(name) or function(*args, **more)
 
     monkeypatch.setattr(plan, "read_config", counted("plan", plan.read_config))
-    monkeypatch.setattr(checks, "sizes", counted("sizes", checks.sizes))
+    monkeypatch.setattr(FolderIndex, "sizes", counted("sizes", FolderIndex.sizes))
     assert page.send("start")["source"] == ["", "cat"]
     assert calls == ["plan", "sizes"]
     stop_and_wait(OutputsPaths(settings.outputs).run("cat"))

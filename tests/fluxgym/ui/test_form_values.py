@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as some
 
 from fluxgym.config.settings import OTHER_FLAGS, TrainConfig
-from fluxgym.planning.checks import Findings
 from fluxgym.planning.plan import read_config
+from fluxgym.planning.start_checks import Findings
 from fluxgym.ui.form import NAMES
 from fluxgym.ui.form_values import from_state, to_state, usable
 

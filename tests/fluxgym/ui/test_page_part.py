@@ -10,11 +10,12 @@ import pytest
 from fluxgym.contract.codes import Status
 from fluxgym.dataset.example import NUM_IMAGES
 from fluxgym.sessions.index import SessionIndex
-from fluxgym.ui.api.assets import page_assets
+from fluxgym.ui.api.assets import read_assets
 from fluxgym.ui.api.images import ImageRoutes
 from fluxgym.ui.form import APPLY_PATCH, NAMES
 from fluxgym.ui.form_events import FormEvents
-from fluxgym.ui.page import ASSETS, IMAGES, STYLES, build_page, head, save_unsent, sent_form
+from fluxgym.ui.page import ASSETS, IMAGES, build_page, sent_form
+from fluxgym.ui.page_scripts import STYLES, PageScripts
 from tests.support.small_world import small_world
 
 SCRIPTS = {path.name: path.read_text() for path in sorted(ASSETS.glob("*.js"))}
@@ -48,14 +49,15 @@ def test_what_a_script_exports_is_used_by_another(name):
 
 
 def scripts_of_page() -> list[str]:
-    """Return the JavaScript in page.py."""
-    return [(ASSETS.parent / "page.py").read_text()]
+    """Return the JavaScript in page.py and page_scripts.py."""
+    return [(ASSETS.parent / name).read_text() for name in ("page.py", "page_scripts.py")]
 
 
 @pytest.fixture(name="page")
 def fixture_page(tmp_path):
     settings = small_world(tmp_path)
-    return build_page(settings, FormEvents(settings, ImageRoutes(settings), SessionIndex(settings.outputs)))
+    events = FormEvents(settings, ImageRoutes(settings), SessionIndex(settings.outputs))
+    return build_page(settings, events, PageScripts(read_assets()))
 
 
 def test_every_event_has_a_sender_and_a_listener():
@@ -83,9 +85,11 @@ def test_no_script_parses_text_as_html():
 
 
 def test_what_is_typed_travels_by_name_and_every_script_and_style_is_fetched_beforehand():
-    assert all(f'"{name}"' in save_unsent() for name in NAMES)
-    assert all(f"/prefix{page_assets().folder}/{name}" in head("/prefix") for name in SCRIPTS if name != "types.js")
-    assert all((ASSETS / name).read_text() in head() for name in STYLES)
+    assets = read_assets()
+    scripts = PageScripts(assets)
+    assert all(f'"{name}"' in scripts.save_unsent() for name in NAMES)
+    assert all(f"/prefix{assets.folder}/{name}" in scripts.head("/prefix") for name in SCRIPTS if name != "types.js")
+    assert all((ASSETS / name).read_text() in scripts.head() for name in STYLES)
 
 
 def test_no_component_has_server_functions_or_events_that_gradio_does_not_define(page):

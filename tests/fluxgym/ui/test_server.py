@@ -17,7 +17,7 @@ from fluxgym.app_settings import Settings
 from fluxgym.runs.paths import RunPaths
 from fluxgym.sessions.drafts import open_draft
 from fluxgym.ui.api import uploads
-from fluxgym.ui.api.assets import ASSETS, page_assets
+from fluxgym.ui.api.assets import ASSETS, read_assets
 from fluxgym.ui.server import listen
 from tests.support.api import app_client, error
 from tests.support.drafts import new_draft_id
@@ -71,7 +71,7 @@ def test_the_page_is_served_and_requests_no_other_host(client):
 
 
 def test_page_and_scripts_are_compressed_and_model_files_are_not(client):
-    for path, is_compressed in (("/", True), (f"{page_assets().folder}/form.js", True), ("/fluxgym/runs/cat/loras/cat.safetensors", False)):
+    for path, is_compressed in (("/", True), (f"{read_assets().folder}/form.js", True), ("/fluxgym/runs/cat/loras/cat.safetensors", False)):
         answer = client.get(path, headers={"Accept-Encoding": "gzip"})
         assert answer.status_code == 200
         assert (answer.headers.get("content-encoding") == "gzip") is is_compressed, path
@@ -79,7 +79,7 @@ def test_page_and_scripts_are_compressed_and_model_files_are_not(client):
 
 
 def test_a_script_is_kept_by_the_browser_as_long_as_no_script_changes(client):
-    assets = page_assets()
+    assets = read_assets()
     answer = client.get(f"{assets.folder}/dom.js")
     assert (answer.status_code, answer.text) == (200, (ASSETS / "dom.js").read_text())
     assert answer.headers["content-type"].startswith("text/javascript")

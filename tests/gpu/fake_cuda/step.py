@@ -8,7 +8,7 @@ from torch import nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from bench.trainer_gpu import ALWAYS, DEV
-from fluxgym.config.vram_tiers import TIERS, WITHOUT
+from fluxgym.config.vram_tiers import TIERS
 from fluxgym.runs.launch_spec import to_words
 from library.cli.parse import parse
 from library.config import PlacementConfig, TrainerConfig
@@ -88,8 +88,8 @@ def measure(case: Case) -> dict:
 
 
 def _config(case: Case) -> TrainerConfig:
-    without = WITHOUT.get(case.tier, ())
-    flags = [flag for flag in ALWAYS if flag not in without] + list(to_words(TIERS[case.tier]))
+    without = TIERS[case.tier].without
+    flags = [flag for flag in ALWAYS if flag not in without] + list(to_words(TIERS[case.tier].options))
     nowhere = [word for flag in ("ae", "clip_l", "t5xxl", "output_dir", "train_data_dir") for word in (f"--{flag}", "-")]
     config = parse(["--pretrained_model_name_or_path", "-", *nowhere, *flags, "--network_dim", str(case.rank)])
     if case.swap is None:

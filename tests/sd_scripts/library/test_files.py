@@ -5,8 +5,9 @@ import resource
 import pytest
 import torch
 
+from fluxgym.contract.files import epoch_suffix, lora_name, state_name, step_suffix
 from library.errors import TrainerError
-from library.files import OLD_ENDING, clear_leftovers, complete_folder, disk_errors
+from library.files import OLD_ENDING, clear_leftovers, complete_folder, disk_errors, tmp_path_of
 from library.weights.safetensors_file import save_tensors
 
 
@@ -26,6 +27,16 @@ def test_a_replaced_folder_comes_back_when_the_writer_died_between_two_renames(t
         (tmp_path / name).mkdir()
     clear_leftovers(tmp_path, "a")
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted(["a-state", *others])
+
+
+@pytest.mark.parametrize("suffix", ["", epoch_suffix(4), step_suffix(120)])
+def test_temporary_files_of_a_killed_training_are_found_as_they_are_named(tmp_path, suffix):
+    for path in (tmp_path / lora_name("a", suffix), tmp_path / state_name("a", suffix)):
+        tmp_path_of(path).touch()
+    clear_leftovers(tmp_path, "b")
+    assert len(list(tmp_path.iterdir())) == 2
+    clear_leftovers(tmp_path, "a")
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_path_that_cannot_be_written_is_not_a_full_disk(tmp_path):

@@ -161,14 +161,14 @@ def test_what_cannot_be_is_named(pair):
 
 
 def create_checked(config):
-    network_checks.check(config)
+    network_checks.check_network(config)
     create(config, make_flux(), None)
 
 
 def test_other_flags_that_cannot_be_are_named():
     for changes, named in (({"dim_from_weights": True}, "--dim_from_weights"), ({"save_keys": "diffusers"}, "--save_keys")):
         with pytest.raises(TrainerError, match=named):
-            network_checks.check(config_of("algo=lokr", **changes))
+            network_checks.check_network(config_of("algo=lokr", **changes))
 
 
 @pytest.mark.parametrize(
@@ -180,21 +180,21 @@ def test_other_flags_that_cannot_be_are_named():
 )  # fmt: skip
 def test_an_argument_out_of_range_is_refused_before_the_models_are_loaded(pair, limit):
     with pytest.raises(TrainerError, match=f"--network_args {pair.split('=')[0]}") as caught:
-        network_checks.check(config_of(pair))
+        network_checks.check_network(config_of(pair))
     assert limit in str(caught.value)
 
 
 def test_the_rank_is_limited_and_lokr_may_have_the_full_one():
-    network_checks.check(config_of("algo=lokr", network_dim=100_000))
+    network_checks.check_network(config_of("algo=lokr", network_dim=100_000))
     for algo, rank, limit in (("loha", 4097, 4096), ("lokr", 10**20, 1_000_000)):
         with pytest.raises(TrainerError, match=f"--network_dim {rank} is too large; it must be at most {limit}"):
-            network_checks.check(config_of(f"algo={algo}", network_dim=rank))
+            network_checks.check_network(config_of(f"algo={algo}", network_dim=rank))
 
 
 def test_without_the_package_one_sentence_says_how_to_get_it(monkeypatch):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     with pytest.raises(TrainerError, match=r"pip install -r requirements-lycoris\.txt"):
-        network_checks.check(config_of("algo=lokr"))
+        network_checks.check_network(config_of("algo=lokr"))
 
 
 def test_dropout_draws_between_begin_and_the_end_of_the_step_alone():

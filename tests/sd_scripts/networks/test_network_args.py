@@ -7,7 +7,7 @@ import pytest
 
 from library.errors import TrainerError
 from networks import lycoris_args
-from networks.network_args import KINDS, REFUSED, LoRAOptions, block_choice, parse_network_args, warn_ineffective_args
+from networks.network_args import KINDS, REFUSED, LoRAOptions, block_choice, parse_network_args, warn_of_network_args
 
 
 def test_nothing_given_means_kohyas_defaults():
@@ -74,7 +74,7 @@ def test_a_number_out_of_range_is_refused_with_the_limit(pair, limit):
 
 def test_arguments_that_kohya_ignores_are_reported(capsys):
     assert parse_network_args(["conv_dim=4", "conv_alpha=1"]) == LoRAOptions()
-    warn_ineffective_args(["conv_dim=4", "img_attn_dim=2"])
+    warn_of_network_args(["conv_dim=4", "img_attn_dim=2"])
     out = capsys.readouterr().err
     assert "conv_dim has no effect" in out
     assert "img_attn_dim" not in out

@@ -22,4 +22,4 @@ from tests.support.trainer_config import trainer_config
 )
 def test_what_contradicts_itself_is_named(changes, named):
     with pytest.raises(TrainerError, match=named):
-        network_checks.check(trainer_config(**changes))
+        network_checks.check_network(trainer_config(**changes))

@@ -12,7 +12,7 @@ from fluxgym.errors import Level
 from fluxgym.runs.launch_spec import LaunchSpec, parse_words
 from fluxgym.runs.paths import RunPaths
 from fluxgym.trainers.kohya.backend import KohyaBackend, python_of
-from fluxgym.trainers.settings_check import CheckedData
+from fluxgym.trainers.trainer_verdicts import TrainerQuestion, TrainerVerdicts
 from tests.support.fake_kohya import write_checkout
 
 OURS = Path(__file__).parents[4] / "sd-scripts"
@@ -35,8 +35,8 @@ def test_its_options_are_read_from_its_sources(checkout):
     (checkout / "flux_train_network.py").write_text(
         "parser.add_argument(\n    '--another_one', type=int)\n# \"--resume=x\" is not an option"
     )
-    assert KOHYA.check({"--another_one": ("1",)}, checkout) == ()
-    (problem,) = KOHYA.check({"--resume": None, "--ours_alone": None, "--ours_too": None}, checkout)
+    assert KOHYA.check_flags({"--another_one": ("1",)}, checkout) == ()
+    (problem,) = KOHYA.check_flags({"--resume": None, "--ours_alone": None, "--ours_too": None}, checkout)
     assert "does not know --ours_alone, --ours_too." in problem.message
     assert problem.field == "advanced"
 
@@ -53,7 +53,7 @@ def test_its_options_are_read_from_its_sources(checkout):
     ],
 )
 def test_a_value_that_its_parser_refuses_is_an_error_of_its_field(checkout, options, field, message):
-    (problem,) = KOHYA.check({"--seed": ("1",), **options}, checkout)
+    (problem,) = KOHYA.check_flags({"--seed": ("1",), **options}, checkout)
     label = SETTINGS[field].label if field in SETTINGS else ""
     assert (problem.level, problem.field) == (Level.ERROR, field)
     assert problem.message.startswith(message.format(dir=checkout, label=label))
@@ -66,7 +66,8 @@ def test_blocks_that_the_model_does_not_have_are_refused(checkout, blocks, is_re
         "--pretrained_model_name_or_path": (str(model),),
         "--network_args": (f"train_double_block_indices={blocks}", "train_blocks=double"),
     }
-    problems = KOHYA.check_settings(options, CheckedData(toml=""), checkout, may_ask=False)
+    question = TrainerQuestion(options=options, toml="", steps_per_epoch=None, trainer_dir=checkout)
+    problems = KOHYA.check_with_trainer(question, TrainerVerdicts(), may_ask=False)
     assert [problem.field for problem in problems] == ["advanced"] * is_refused
 
 
@@ -77,7 +78,7 @@ def test_images_that_kohya_does_not_list_are_named():
 
 def test_a_missing_script_is_a_problem(checkout):
     (checkout / "flux_train_network.py").unlink()
-    (problem,) = KOHYA.check({}, checkout)
+    (problem,) = KOHYA.check_flags({}, checkout)
     assert "flux_train_network.py is missing" in problem.message
 
 

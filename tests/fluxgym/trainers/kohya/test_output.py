@@ -84,7 +84,7 @@ def test_a_saved_state_has_its_step_and_epoch():
     output.feed_line(progress_bar(20, avr_loss=1))
     output.feed_line(b"INFO  saving last state.")
     expected = [
-        SavedState("-000003-state", 30, 3, 40), SavedState("-step00000013-state", 33, 3, 40), SavedState("-state", 40, 4, 40),
+        SavedState("-000003", 30, 3, 40), SavedState("-step00000013", 33, 3, 40), SavedState("", 40, 4, 40),
     ]  # fmt: skip
     assert output.saved == expected
 

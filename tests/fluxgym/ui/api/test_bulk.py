@@ -8,7 +8,7 @@ import pytest
 
 from fluxgym.runs.process_identity import identify
 from fluxgym.runs.state import update_state
-from fluxgym.sessions import cleanup
+from fluxgym.sessions import delete, forget, preconditions
 from fluxgym.sessions.listing import list_sessions
 from fluxgym.ui.api.bulk import BulkRoutes
 from tests.support.api import error, router_client, value
@@ -82,7 +82,7 @@ def test_a_run_that_was_started_again_is_left_alone(client, settings):
 @pytest.fixture
 def restarted(monkeypatch):
     """Start every run again between the request and its turn in the name's lock."""
-    lock = cleanup.name_lock
+    lock = preconditions.name_lock
 
     @contextmanager
     def late(outputs, slug):
@@ -90,7 +90,8 @@ def restarted(monkeypatch):
             update_state(outputs.run(slug), {"run_id": "new"})
             yield
 
-    monkeypatch.setattr(cleanup, "name_lock", late)
+    for module in (forget, delete):
+        monkeypatch.setattr(module, "name_lock", late)
 
 
 @pytest.mark.parametrize("action", ["forget", "delete"])

@@ -8,11 +8,11 @@ import pytest
 from fluxgym.contract.codes import Phase, Status
 from fluxgym.runs.checkpoints import Checkpoint
 from fluxgym.sessions.origin import Origin
-from fluxgym.ui.api.row_actions import ResumeOffer, RunSituation, kill_text, menu_items, next_step, page_state, stop_text
+from fluxgym.ui.api.row_actions import ResumeButton, RunSituation, kill_text, menu_items, next_step, page_state, stop_text
 
 STOPPED = RunSituation(status=Status.STOPPED, origin=Origin.TRAINED, is_stopping=False, is_executing=False, lora=None, resume=None)
 LORA = "runs/cat/loras/cat.safetensors"
-RESUME = ResumeOffer(label="Resume from step 4", help="Continues in epoch 1, at step 4 of 10")
+RESUME = ResumeButton(label="Resume from step 4", help="Continues in epoch 1, at step 4 of 10")
 
 
 @pytest.mark.parametrize(

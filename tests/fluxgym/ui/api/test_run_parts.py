@@ -43,7 +43,7 @@ def end(run, *, attempt=1, last_step=60, started_at=1000.0, ended_at=1090.0):
 
 def facts(run, settings, record=NO_RECORD):
     """Return a run's facts."""
-    return run_parts.facts(run, read_state(run), record, settings.models, session=session_of(run))
+    return run_parts.run_summary(run, read_state(run), record, settings.models, session=session_of(run))
 
 
 def test_facts_name_model_trigger_images_and_times(run, settings):
@@ -126,7 +126,7 @@ def test_history_has_what_replaced_each_version(run, settings):
     for changes in ({"max_train_epochs": 9}, {"max_train_epochs": 16, "enable_checkpointing": False}, {}):
         save_version(run)
         update_state(run, changes)
-    found = run_parts.versions(run, read_state(run), settings.models, status=Status.STOPPED)
+    found = run_parts.history_versions(run, read_state(run), settings.models, status=Status.STOPPED)
     shown = [[(change.label, change.before, change.after) for change in version.changes] for version in found]
     assert shown == [
         [],
@@ -139,10 +139,10 @@ def test_history_has_what_replaced_each_version(run, settings):
 def test_history_says_after_which_step_a_run_was_resumed(run, settings):
     record_end(run, "stopped", reason_code="user", last_step=78)
     save_version(run)
-    (version,) = run_parts.versions(run, read_state(run), settings.models, status=Status.STOPPED)
+    (version,) = run_parts.history_versions(run, read_state(run), settings.models, status=Status.STOPPED)
     assert (version.changes, version.resumed_after) == ([], 78)
     update_state(run, {"run_id": "another start"})
-    (version,) = run_parts.versions(run, read_state(run), settings.models, status=Status.STOPPED)
+    (version,) = run_parts.history_versions(run, read_state(run), settings.models, status=Status.STOPPED)
     assert version.resumed_after is None
 
 
@@ -150,7 +150,7 @@ def test_history_says_after_which_step_a_run_was_resumed(run, settings):
 def test_earlier_settings_of_a_run_that_stopped_or_failed_can_be_restored(run, settings, status):
     save_version(run)
     update_state(run, {"max_train_epochs": 9})
-    (version,) = run_parts.versions(run, read_state(run), settings.models, status=status)
+    (version,) = run_parts.history_versions(run, read_state(run), settings.models, status=status)
     assert version.can_restore is (status in (Status.STOPPED, Status.FAILED))
 
 
@@ -159,14 +159,14 @@ def test_earlier_settings_cannot_be_restored_while_a_process_of_the_run_is_alive
     update_state(run, {"max_train_epochs": 9})
     me = identify(os.getpid(), "id-cat")
     record_processes(run, "id-cat", 1, me, me)
-    (version,) = run_parts.versions(run, read_state(run), settings.models, status=Status.STOPPED)
+    (version,) = run_parts.history_versions(run, read_state(run), settings.models, status=Status.STOPPED)
     assert not version.can_restore
 
 
 def test_a_run_whose_monitoring_is_off_is_watched_all_the_same(run):
-    assert not run_parts.monitor(run).is_alive
+    assert not run_parts.monitor_state(run).is_alive
     me = identify(os.getpid(), "id-cat")
     record_processes(run, "id-cat", 1, me, me)
-    assert (run_parts.monitor(run).is_alive, run_parts.monitor(run).pid) == (True, None)
+    assert (run_parts.monitor_state(run).is_alive, run_parts.monitor_state(run).pid) == (True, None)
     run.monitor_pid.write_text(str(os.getpid()))
-    assert (run_parts.monitor(run).is_alive, run_parts.monitor(run).pid) == (True, os.getpid())
+    assert (run_parts.monitor_state(run).is_alive, run_parts.monitor_state(run).pid) == (True, os.getpid())

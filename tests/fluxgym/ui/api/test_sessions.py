@@ -15,6 +15,7 @@ from fluxgym.sessions.history import save_version
 from fluxgym.sessions.index import SessionIndex
 from fluxgym.sessions.listing import list_sessions
 from fluxgym.sessions.resume import resume_preview
+from fluxgym.ui.api.session_actions import ActionRoutes
 from fluxgym.ui.api.sessions import PAGE_SIZE, SessionRoutes
 from tests.support.api import error, router_client, value
 from tests.support.runs import make_run, record_processes
@@ -30,7 +31,7 @@ def settings(tmp_path):
 @pytest.fixture
 def client(settings):
     """Return a client of the routes."""
-    return router_client([SessionRoutes(settings, SessionIndex(settings.outputs)).router])
+    return router_client([SessionRoutes(settings, SessionIndex(settings.outputs)).router, ActionRoutes(settings).router])
 
 
 def rows(client):

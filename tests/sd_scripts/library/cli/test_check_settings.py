@@ -1,5 +1,7 @@
 """The check of the app before Start refuses what the trainer refuses, and imports no class of the user's own."""
 
+from pathlib import Path
+
 import pytest
 
 from library.cli.check_settings import check
@@ -46,6 +48,21 @@ def test_settings_that_can_be_trained_are_accepted(argv):
         (["--min_bucket_reso", "512", "--enable_bucket"], "min_bucket_reso 512"),
         (["--optimizer_args", "capturable=True"], "--optimizer_args capturable=True does not fit AdamW: If capturable=True"),
         (["--optimizer_args", "foreach=True", "fused=True"], "--optimizer_args foreach=True fused=True does not fit AdamW"),
+        (["--optimizer_args", "eps=1e30"], "eps=1e30 does not fit AdamW: its steps leave the weights as they are"),
+        (["--learning_rate", "1e-45"], "--learning_rate 1e-45 is so small that nothing would be learned"),
+        (["--unet_lr", "1e-30"], "--unet_lr 1e-30 is so small"),
+        (["--text_encoder_lr", "0", "1e-30"], "--text_encoder_lr 1e-30 is so small"),
+        (["--network_train_text_encoder_only", "--text_encoder_lr", "0"], "trains nothing"),
+        (["--network_alpha", "1e-30"], "--network_alpha 1e-30 is so small"),
+        (["--network_dropout", "0.9999999"], "--network_dropout 0.9999999 must be at least 0 and at most 0.999999"),
+        (["--network_args", "rank_dropout=1"], "--network_args rank_dropout=1.0 is not supported"),
+        (["--network_args", "module_dropout=0.99999999"], "--network_args module_dropout=0.99999999 is not supported"),
+        (["--network_args", "loraplus_lr_ratio=1e-40"], "loraplus_lr_ratio=1e-40 is not supported"),
+        (["--network_args", "network_reg_lrs=img=1e-40"], "the learning rate is so small"),
+        (["--max_grad_norm", "1e-30"], "--max_grad_norm 1e-30 is so small"),
+        (["--scale_weight_norms", "1e-30"], "--scale_weight_norms 1e-30 is so small"),
+        (["--train_batch_size", "1000000000"], "--train_batch_size 1000000000 is too large; it must be at most 4096"),
+        (["--save_every_n_steps", "1" + "0" * 30], "is too large; it must be at most 10000000"),
         (["--optimizer_args", "eps=0"], "--optimizer_args eps=0 does not fit AdamW"),
         (["--lr_scheduler_type", "StepLR", "--lr_scheduler_args", "step_size=0"], "--lr_scheduler_args step_size=0 does not fit StepLR"),
     ],
@@ -77,3 +94,23 @@ def test_a_class_of_the_users_own_is_not_imported(argv, tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(str(tmp_path))
     assert check([*argv, "--optimizer_type", "mine.Class", "--optimizer_args", "a=1"]) == (None, ["optimizer_type"])
     assert check([*argv, "--lr_scheduler_type", "mine.Class"]) == (None, ["lr_scheduler_type"])
+
+
+def test_a_schedule_that_never_reaches_a_rate_that_teaches_is_refused(argv):
+    given = [*argv, "--max_train_epochs", "2", "--learning_rate", "1e-4", "--lr_scheduler", "linear", "--lr_warmup_steps", "10000000"]
+    given[given.index("1e-4")] = "1e-9"
+    assert "so nothing would be learned" in check(given, steps_per_epoch=2)[0]
+
+
+def test_what_likely_teaches_nothing_is_a_warning(argv, capsys):
+    more = ["--learning_rate", "1e-9", "--network_dropout", "0.99", "--caption_dropout_rate", "1"]
+    assert check([*argv, *more]) == (None, [])
+    warned = capsys.readouterr().err
+    assert "warning: --learning_rate 1e-09 is so small that the training is likely to learn nothing" in warned
+    assert "warning: --network_dropout 0.99 leaves 0.01" in warned
+
+
+def test_a_control_character_in_a_text_of_a_data_set_is_refused(argv):
+    toml = Path(argv[-1])
+    toml.write_text(toml.read_text() + 'class_tokens = "a\\u0007b"\n')
+    assert "class_tokens holds the control character U+0007" in check(argv)[0]

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from library.cli.checks import ONLY
+from library.cli.flag_checks import ONLY
 from library.cli.flag_support import HONORED, IGNORED, REFUSED
 from library.cli.flags import ADDITIONS, TABLE, build_parser
 from library.cli.parse import MODELSPEC

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from fluxgym.contract.dataset_rules import held_out_indices
-from fluxgym.contract.image_formats import FORMATS
+from fluxgym.contract.images.formats import FORMATS
 from library.data.dataset_toml import read_datasets
 from library.data.image_index import index_images
 from library.data.schema import Dataset, Subset

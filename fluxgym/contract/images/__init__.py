@@ -1,0 +1,1 @@
+"""How app and trainer open image files: formats and bounds, headers, the reader, and a pool of processes that decode."""

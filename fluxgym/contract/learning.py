@@ -1,0 +1,71 @@
+"""Settings with which a training completes although it learns nothing, or is likely to: one table for the form, the checks and the trainer.
+
+The limits are far from any value in use. A LoRA's weights grow by about the learning rate per step, to about 0.01 for an effect that can be
+seen; MAX_STEPS steps of the smallest accepted rate reach 1e-5.
+"""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+RATES = ("learning_rate", "unet_lr", "text_encoder_lr")
+DROPOUTS = ("network_dropout", "rank_dropout", "module_dropout")
+# 0 switches these off. What is above 0 and below these limits leaves nothing of each step: of the optimizer's first moment (its eps is
+# 1e-8), of the weights' norm, or of the LoRA's effect.
+LEAST: Mapping[str, float] = dict.fromkeys(RATES, 1e-12) | {"max_grad_norm": 1e-9, "scale_weight_norms": 1e-6, "network_alpha": 1e-9}
+LOW: Mapping[str, float] = dict.fromkeys(RATES, 1e-7) | {"max_grad_norm": 1e-6, "scale_weight_norms": 1e-2}
+LOW_SCALE = 1e-4  # of alpha / rank
+HIGH_DROPOUT = 0.9
+LOW_HUBER = 1e-4  # of huber_c * huber_scale, which limits the gradient
+USUAL = dict.fromkeys(RATES, "such as 1e-4") | {
+    "max_grad_norm": "such as 1",
+    "scale_weight_norms": "such as 1",
+    "network_alpha": "such as 1",
+}
+
+
+def learns_nothing(name: str, value: Any) -> str:
+    """Return why a value of a setting leaves nothing to be learned, as the end of a sentence after the value; "" if it does not."""
+    least = LEAST.get(name)
+    if least is None or not _is_number(value) or not 0 < value < least:
+        return ""
+    return f"is so small that nothing would be learned; it must be at least {least:g}, {USUAL[name]}"
+
+
+def learns_little(values: Mapping[str, Any]) -> Iterator[tuple[str, Any, str]]:
+    """Yield (name, value, end of a sentence) for each setting with which a training is likely to learn nothing; missing names count as off.
+
+    The names are those of kohya's flags, of --network_args, and of data sets.
+    """
+    numbers = {name: value for name, value in values.items() if _is_number(value) and value > 0}
+    for name, low in LOW.items():
+        if LEAST[name] <= numbers.get(name, low) < low:
+            yield name, numbers[name], f"is so small that the training is likely to learn nothing; use a larger one, {USUAL[name]}"
+    for name in DROPOUTS:
+        if (rate := numbers.get(name, 0)) > HIGH_DROPOUT:
+            yield name, rate, f"leaves {1 - rate:.2g} of what each step would learn; use a lower one, such as 0.1"
+    alpha, rank = numbers.get("network_alpha"), numbers.get("network_dim")
+    if alpha and rank and LEAST["network_alpha"] <= alpha < rank * LOW_SCALE:
+        yield "network_alpha", alpha, f"scales a LoRA of rank {rank} by {alpha / rank:.2g}, so that it is likely to have no effect"
+    if values.get("loss_type") in ("huber", "smooth_l1"):
+        limit = numbers.get("huber_c", 0.1) * numbers.get("huber_scale", 1.0)
+        if limit < LOW_HUBER:
+            yield (
+                "huber_c",
+                numbers.get("huber_c", 0.1),
+                f"limits gradients to {limit:.2g}, so that the training is likely to learn nothing",
+            )
+    yield from _without_captions(numbers)
+
+
+def _without_captions(numbers: Mapping[str, Any]) -> Iterator[tuple[str, Any, str]]:
+    why = "leaves out every caption, so that no word is learned, not even the trigger word"
+    if numbers.get("caption_dropout_rate", 0) >= 1:
+        yield "caption_dropout_rate", numbers["caption_dropout_rate"], why
+    if numbers.get("caption_dropout_every_n_epochs") == 1:
+        yield "caption_dropout_every_n_epochs", 1, why
+    if numbers.get("caption_tag_dropout_rate", 0) >= 1 and not numbers.get("keep_tokens"):
+        yield "caption_tag_dropout_rate", numbers["caption_tag_dropout_rate"], why
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
