@@ -1,1 +1,1 @@
-"""What is measured, against what: each figure is next to a peer or a limit that was measured in the same run."""
+"""Measurements: each figure is next to a peer or a limit that was measured in the same run."""

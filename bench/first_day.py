@@ -1,6 +1,6 @@
-"""The first minutes on a GPU: what fails, what differs from the prediction, and what is slow, before anything is trusted there.
+"""The first minutes on a GPU: what fails, what differs from the prediction, and what is slow, before its results are used.
 
-`python bench/first_day.py [STAGE ...]` or `python -m bench first_day`. Each stage has a process and a time limit of its own, so that no failure
+`python bench/first_day.py [STAGE ...]` or `python -m bench first_day`. Each stage has a separate process and time limit, so that no failure
 hides the next. Results go to $OUT (default: bench/results/first_day) as JSON lines in first_day.jsonl and as a table in first_day.md; models and
 runs go to a temporary folder. All stages together need at most 20 minutes; for a limit of 10 minutes per command run them in three parts: facts to steps,
 tiers and compile, optimizers and trainer. Without a GPU the stages run tiny shapes on the CPU, which tests this program and measures nothing.

@@ -1,4 +1,4 @@
-"""Does speed change the loss: the loss of every step of "mini" as FluxGym trains it, beside a plain float32 training with the same random
+"""Whether optimizations change the loss: the loss of every step of "mini" as FluxGym trains it, beside a plain float32 training with the same random
 draws.
 
 The reference keeps all activations, computes in float32 from the same bfloat16 files, and uses neither float8 nor compilation, so that

@@ -1,4 +1,4 @@
-"""Does our trainer reach the loss that kohya's reaches: both train a small "mini" with the same flags and three seeds each.
+"""Whether our trainer reaches the loss of kohya's: both train a small "mini" with the same flags and three seeds each.
 
 The two draw different noise from the same seed, so the losses that they print cannot be compared. Instead, each LoRA (and the base
 without one) is evaluated with the same draws: our trainer runs over the images with --network_weights at a learning rate that changes

@@ -1,6 +1,6 @@
 """The trainer's step on a GPU with FLUX.1 dev's true shapes and random weights: seconds, share of the bf16 matmul rate, peak memory for each tier.
 
-Each VRAM tier of the page is laid out by its own flags, through the trainer's own door, and its card's size is emulated with
+Each VRAM tier of the page is laid out by its own flags, through the trainer's own parser, and its card's size is emulated with
 torch.cuda.set_per_process_memory_fraction. Each runs in a process of its own, so that a tier that does not fit ends only itself. The checkpoint
 of random numbers is written once, 24 GB to the temporary folder. Without a GPU every figure stays empty, with the reason. Written without a GPU at
 hand: not yet run on one; tests/bench/test_trainer_gpu.py runs its tiers on a CPU with a small model.

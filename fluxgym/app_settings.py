@@ -45,7 +45,7 @@ class Settings:
 
     @classmethod
     def from_args(cls, argv: Sequence[str], environ: Mapping[str, str] = os.environ) -> Self:
-        """Read app.py's command line; flags win over FLUXGYM_* variables.
+        """Read app.py's command line; flags override FLUXGYM_* variables.
 
         Raises:
             SettingsError: If one of them cannot be used; the message names it.
@@ -138,7 +138,7 @@ def _port(text: str) -> int:
 
 
 def _root_path(text: str, public_url: str) -> str:
-    """Return the URL prefix, with a leading and without a trailing slash. Without a prefix of its own it is the path of public_url."""
+    """Return the URL prefix, with a leading and without a trailing slash. The default is the path of public_url."""
     outer = urlsplit(public_url).path
     parts = text.strip().strip("/").split("/") if text.strip().strip("/") else []
     if any(not PATH_PART.fullmatch(part) or unquote(part) in (".", "..") for part in parts):

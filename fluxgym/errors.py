@@ -1,4 +1,4 @@
-"""The exceptions that a person's input or machine can cause, each with one plain sentence.
+"""The exceptions that user input or the machine can cause, each with one error message for the user.
 
     FluxGymError
     ├── ConfigError          a setting of the training has a value that cannot be used
@@ -10,7 +10,7 @@
     ├── ModelError           a model file is missing, truncated or of the wrong kind
     ├── StorageError         the disk is full, or read-only
     │   └── NotReadableNow   too many open files, or no memory: nothing is known about a file's content
-    ├── SessionError         a run cannot do what was asked of it
+    ├── SessionError         the request is not possible for the run
     │   ├── SessionNotFound  no run of that name
     │   ├── UnreadableState  a ui_state.json that cannot be read
     │   │   └── DamagedState  one that was read, or that is a link or a pipe: it holds no state
@@ -26,7 +26,7 @@
     └── LaunchError          the supervisor or the trainer could not be started
 
 Handlers of the page and the command line catch FluxGymError and nothing wider; everything else is a bug and shows as one in the log.
-What looks after the queue catches every error per run and logs it, since one run's odd files must not stop the others.
+The queue code catches every error per run and logs it, so that damaged files of one run do not stop the others.
 """
 
 import dataclasses
@@ -45,7 +45,7 @@ class Level(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class Detail:
-    """One entry of the list below a sentence; address is a page on the web about it, "" if there is none."""
+    """One entry of the list below a message; address is a page on the web about it, "" if there is none."""
 
     text: str
     address: str = ""
@@ -53,7 +53,7 @@ class Detail:
 
 @dataclass(frozen=True, kw_only=True)
 class Problem:
-    """One result of a check, as a sentence; field is the form field that it is about, error what was raised, if anything was.
+    """One result of a check, as a message; field is the form field that it is about, error the exception that was raised, if any.
 
     images is the filter of the images that it is about, such as "no_caption", and num_images their number; "" and 0 if it is not about some.
     """
@@ -67,14 +67,14 @@ class Problem:
 
     @property
     def details(self) -> tuple[Detail, ...]:
-        """The list that belongs to the sentence, such as the files that are missing."""
+        """The list that belongs to the message, such as the files that are missing."""
         return () if self.error is None else self.error.details
 
 
 class FluxGymError(Exception):
     """A failure that the user can understand and act upon; `field` is the form field that caused it, if one did.
 
-    details are the list that belongs to the sentence.
+    details are the list that belongs to the message.
     """
 
     def __init__(self, message: str, *, field: str | None = None, details: Sequence[Detail] = ()) -> None:
@@ -121,11 +121,11 @@ class StorageError(FluxGymError):
 
 
 class NotReadableNow(StorageError):
-    """A file or process cannot be looked at now, because too many files are open or memory is out; nothing is known about it."""
+    """A file or process cannot be read now because too many files are open or memory is exhausted. Nothing is known about its content."""
 
 
 class SessionError(FluxGymError):
-    """A run cannot do what was asked of it."""
+    """The request is not possible for the run."""
 
 
 class SessionNotFound(SessionError):
@@ -158,7 +158,7 @@ class NeedsConsent(SessionError):
 
 
 class NamesCode(NeedsConsent):
-    """The run names code of its own, and this installation did not start it."""
+    """The run names custom code, and this installation did not start it."""
 
 
 class TakesOver(NeedsConsent):

@@ -67,7 +67,7 @@ def test_make_targets_are_all_documented():
     assert set(phony[1].split()) == set(re.findall(r"^make (\w+)", COMMANDS, re.MULTILINE))
 
 
-def test_make_check_runs_every_test_of_the_repository_itself():
+def test_make_check_runs_every_test_of_repository_itself():
     quick = re.search(r"^QUICK \?= (.+)$", (ROOT / "Makefile").read_text(), re.MULTILINE)
     assert quick is not None
     assert {f"tests/{path.name}" for path in (ROOT / "tests").glob("test_*.py")} <= set(quick[1].split())
@@ -87,20 +87,20 @@ def test_commands_lists_every_terminal_command():
     assert set(re.findall(r"python -m fluxgym (\w+)", README)) <= commands
 
 
-def test_commands_lists_every_script_of_the_trainer():
+def test_commands_lists_every_script_of_trainer():
     scripts = {path.name for path in (ROOT / "sd-scripts").glob("*.py")}
     scripts |= {path.name for path in (ROOT / "sd-scripts" / "networks").glob("*.py") if '__name__ == "__main__"' in path.read_text()}
     assert set(re.findall(r"^python sd-scripts/(?:networks/)?(\w+\.py)", COMMANDS, re.MULTILINE)) == scripts
 
 
-def test_environment_variables_are_read_by_the_app():
+def test_environment_variables_are_read_by_app():
     code = "".join(path.read_text() for path in (ROOT / "fluxgym").rglob("*.py"))
     names = set(re.findall(r"FLUXGYM_[A-Z_]+", README + COMMANDS))
     assert len(names) >= 8
     assert [name for name in names if name not in code and f'given("{name.removeprefix("FLUXGYM_").lower()}"' not in code] == []
 
 
-def test_model_paths_in_readme_are_in_the_catalog():
+def test_model_paths_in_readme_are_in_catalog():
     entries = yaml.safe_load((ROOT / "fluxgym" / "models" / "models.yaml").read_text())
     paths = {path for entry in entries.values() for options in entry["files"].values() for path in options}
     named = set(re.findall(r"^((?:unet|vae|clip)/\S+\.\w+)", README, re.MULTILINE))
@@ -141,7 +141,7 @@ def test_only_long_lines_of_prose_are_found():
     assert long_lines(f"{long}\n```\n{long}\n```\n| {long} |\nshort\n") == [long]
 
 
-def test_networks_names_the_limits_of_its_arguments():
+def test_networks_names_limits_of_its_arguments():
     text = (ROOT / "docs/networks.md").read_text()
     limits = (
         str(MAX_RANK),
@@ -153,14 +153,14 @@ def test_networks_names_the_limits_of_its_arguments():
     assert [limit for limit in limits if not re.search(rf"\b{limit}\b", text)] == []
 
 
-def test_the_guides_backup_command_leaves_nothing_that_git_shows():
+def test_guide_backup_command_leaves_nothing_that_git_shows():
     (name,) = set(re.findall(r"^tar -czf (\S+) ", (ROOT / "docs/guide.md").read_text(), re.MULTILINE))
     assert "/" not in name
     done = subprocess.run(["git", "check-ignore", name, "outputs/cat/ui_state.json"], cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.stdout.split() == [name, "outputs/cat/ui_state.json"]
 
 
-def test_readme_and_license_name_the_same_license():
+def test_readme_and_license_name_same_license():
     assert (ROOT / "LICENSE").read_text().startswith("MIT License")
     assert re.search(r"^## License\n\nMIT;", README, re.MULTILINE)
 
@@ -187,7 +187,7 @@ def test_guide_has_every_section_in_order():
     assert tuple(heading for heading in headings if heading in GUIDE_SECTIONS) == GUIDE_SECTIONS
 
 
-def test_proofs_cover_every_section_of_the_guide_in_order():
+def test_proofs_cover_every_section_of_guide_in_order():
     headings = re.findall(r"^#{2,3} (.+)$", GUIDE, re.MULTILINE)
     proved = tuple(dict.fromkeys(row.split("|")[1].strip() for row in PROOF_ROWS))
     own = re.findall(r"^### (.+)$", GUIDE[GUIDE.index("## The page in short") : GUIDE.index("## State Files Location")], re.MULTILINE)
@@ -242,16 +242,16 @@ def fixture_with_example(tmp_path_factory):
     return json.loads(done.stdout)
 
 
-def test_the_example_of_add_a_setting_is_a_field_in_a_group_of_advanced(with_example):
+def test_example_of_add_setting_is_field_in_group_of_advanced(with_example):
     assert "network_dropout" in with_example["names"]
     assert with_example["field"] == {"label": "LoRA dropout", "elem_id": "field-network_dropout", "value": "0"}
     assert with_example["section"] == "Network"
 
 
-def test_the_example_of_add_a_setting_is_stored_and_reaches_the_command_line(with_example):
+def test_example_of_add_setting_is_stored_and_reaches_command_line(with_example):
     assert with_example["stored"] == 0.5
     assert with_example["options"] == [None, ["0.5"]]
 
 
-def test_the_example_of_add_a_setting_is_in_the_documentation_of_settings(with_example):
+def test_example_of_add_setting_is_in_documentation_of_settings(with_example):
     assert "| LoRA dropout | `network_dropout` | `--network_dropout` | a number from 0 to 1 | `0.0` |" in with_example["document"]

@@ -1,4 +1,4 @@
-"""Files are opened in one way: neither links, pipes nor giants, images by one reader, text without a byte order mark. Each exception has a reason."""
+"""Files are opened in one way: no links, pipes or files above a limit, images by one reader, text without a byte order mark. Each exception has a reason."""
 
 import ast
 from collections.abc import Iterator
@@ -52,13 +52,13 @@ def plain_opens(path: Path) -> Iterator[str]:
             yield ast.unparse(node)
 
 
-def test_files_of_a_run_are_opened_in_one_way():
+def test_files_of_run_are_opened_in_one_way():
     found = {str(path): list(plain_opens(path)) for path in sources("fluxgym")}
     assert {path: calls for path, calls in found.items() if calls and path not in OPENS_PLAINLY} == {}
     assert [path for path in OPENS_PLAINLY if not found.get(path)] == []
 
 
-def test_images_are_opened_only_by_the_reader_of_the_contract():
+def test_images_are_opened_only_by_reader_of_contract():
     found = set()
     for path in sources("fluxgym", "sd-scripts"):
         for node in ast.walk(ast.parse((ROOT / path).read_text())):
@@ -67,7 +67,7 @@ def test_images_are_opened_only_by_the_reader_of_the_contract():
     assert found == set(IMAGE_OPENERS)
 
 
-def test_text_files_are_read_without_a_byte_order_mark():
+def test_text_files_are_read_without_byte_order_mark():
     found = set()
     for path in sources("fluxgym", "sd-scripts"):
         for node in ast.walk(ast.parse((ROOT / path).read_text())):

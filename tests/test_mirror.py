@@ -16,6 +16,7 @@ TESTED_BY = {
     "fluxgym/sessions/launch.py": "tests/fluxgym/sessions/test_start.py",
     "fluxgym/sessions/removal.py": "tests/compatibility/test_old_supervisor.py",
     "fluxgym/supervisor/__main__.py": "tests/integration/test_supervisor.py",
+    "fluxgym/ui/api/action_answers.py": "tests/fluxgym/ui/api/test_bulk.py",
     "fluxgym/ui/api/app.py": "tests/fluxgym/ui/test_server.py",
     "fluxgym/ui/form_draft.py": "tests/fluxgym/ui/test_form_events.py",
     "fluxgym/ui/theme.py": "tests/fluxgym/ui/test_server.py",
@@ -30,7 +31,7 @@ TESTED_BY = {
 }
 
 
-def test_tests_mirror_the_sources():
+def test_tests_mirror_sources():
     found = []
     for path in sources("tests"):
         if path.parts[1] not in ("fluxgym", "sd_scripts") or not path.name.startswith("test_"):
@@ -48,7 +49,7 @@ def dotted_name(path: Path) -> str:
     return ".".join(path.with_suffix("").parts[path.parts[0] == "sd-scripts" :])
 
 
-def test_every_source_has_a_test():
+def test_every_source_has_test():
     tests = [path for path in sources("tests") if path.name.startswith("test_")]
     imported = {name for path in tests for name in imports(path)}
     imported |= {name.rpartition(".")[0] for name in imported}

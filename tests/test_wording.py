@@ -1,4 +1,4 @@
-"""The language rules: no word of the project's former private dialect in code or texts, except those that wording_allowed.toml names with a reason."""
+"""The language rules: no listed non-standard word in code or texts, except those that wording_allowed.toml names with a reason."""
 
 import re
 import subprocess
@@ -121,17 +121,17 @@ def allowed() -> tuple[Entry, ...]:
     return tuple(Entry(**table) for table in tomllib.loads((ROOT / ALLOWED).read_text(encoding="utf-8"))["allow"])
 
 
-def test_no_tracked_file_has_a_word_of_the_dialect():
+def test_tracked_files_contain_no_listed_word():
     hits = [str(hit) for hit in all_hits() if not any(entry.allows(hit) for entry in allowed())]
     assert not hits, "\n".join(["Write plain words, or add the text to tests/wording_allowed.toml with a reason:", *hits])
 
 
-def test_every_entry_of_the_allow_list_is_needed():
+def test_every_entry_of_allow_list_is_needed():
     unused = [str(entry) for entry in allowed() if not any(entry.allows(hit) for hit in all_hits())]
     assert not unused, "\n".join(["Remove from tests/wording_allowed.toml, nothing matches any more:", *unused])
 
 
-def test_every_entry_of_the_allow_list_has_a_reason():
+def test_every_entry_of_allow_list_has_reason():
     assert [str(entry) for entry in allowed() if len(entry.reason.split()) < 3] == []
 
 
@@ -141,7 +141,7 @@ def test_every_entry_of_the_allow_list_has_a_reason():
      "a value that is none", "an auxiliary picture", "stray = 1", "self.said = 2; said = 3", "one a line", "two images a step", "Nobody reads it",
      "a neighbouring block", "const labelled = 1", "colour", "was cancelled", "initialisation"],
 )  # fmt: skip
-def test_a_word_of_the_dialect_is_found(line):
+def test_listed_word_is_found(line):
     assert hits_in("x.py", line)
 
 
@@ -152,11 +152,11 @@ def test_a_word_of_the_dialect_is_found(line):
      "aside from that", "place them on the device", "no wishful thinking",
      "aria-labelledby", "a precise noise", "is supervised", "piecewise"],
 )  # fmt: skip
-def test_ordinary_english_is_not_a_hit(line):
+def test_ordinary_english_is_accepted(line):
     assert hits_in("x.py", line) == []
 
 
-def test_a_text_is_allowed_only_in_the_files_of_its_entry():
+def test_text_is_allowed_only_in_files_of_its_entry():
     entry = Entry(files="docs/*.md", text="old_place.json", reason="a stored name")
     (inside,), (outside,), (other,) = (
         hits_in(file, line) for file, line in [("docs/a.md", "`old_place.json`"), ("a.md", "`old_place.json`"), ("docs/a.md", "a place")]

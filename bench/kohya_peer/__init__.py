@@ -1,1 +1,1 @@
-"""What lets a kohya checkout run the work "mini", beside ours; no line of kohya's."""
+"""Adapters that let a kohya checkout run the work "mini", beside ours; no line of kohya's."""

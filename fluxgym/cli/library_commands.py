@@ -99,7 +99,7 @@ def _forget(args: argparse.Namespace, settings: Settings) -> int:
 def _archive(args: argparse.Namespace, settings: Settings) -> int:
     outputs = OutputsPaths(settings.outputs)
     if args.action is None:
-        return print_lines(*(run.sentence() for run in removed_runs.list_removed(outputs)), if_empty="No run was forgotten or replaced.")
+        return print_lines(*(run.message() for run in removed_runs.list_removed(outputs)), if_empty="No run was forgotten or replaced.")
     if not args.ids:
         raise SettingsError("Name the runs: archive restore ID; `archive` lists them.")
     return _print_folders([removed_runs.put_back(outputs, removed_id) for removed_id in args.ids])
@@ -109,7 +109,7 @@ def _delete(args: argparse.Namespace, settings: Settings) -> int:
     run = OutputsPaths(settings.outputs).run(args.name)
     if not run.private.is_dir():  # a forgotten run can still be deleted
         run = find_run(args.name, settings.outputs)
-    what = contents(run).sentence()
+    what = contents(run).message()
     if not is_confirmed(f"{run.slug} holds {what}.", yes=args.yes, answer=run.slug, question="Type its name to delete it"):
         print("Nothing was deleted.")
         return 1

@@ -1,6 +1,6 @@
 """`python -m fluxgym`: parse the command line, run one command, return its exit code.
 
-Exit codes: 0 done; 1 the training did not end as completed; 2 a user error, reported in one sentence on stderr; 130 interrupted.
+Exit codes: 0 done; 1 the training did not end as completed; 2 a user error, reported with one error message on stderr; 130 interrupted.
 """
 
 import argparse

@@ -15,7 +15,7 @@ from fluxgym.cli.terminal import detail_lines, image_folder, print_lines, print_
 from fluxgym.cli.watch import progress_words, watch
 from fluxgym.contract.codes import LIVE, Status
 from fluxgym.contract.wording import counted
-from fluxgym.dataset.flat_folder import flat_folder, repeats_sentence, with_settings_of
+from fluxgym.dataset.flat_folder import flat_folder, repeats_message, with_settings_of
 from fluxgym.engines.registry import engine_for
 from fluxgym.errors import NamesCode, NameTaken, NeedsConsent, SessionError, SettingsError, TakesOver
 from fluxgym.planning.plan import TrainingPlan, plan
@@ -30,7 +30,7 @@ from fluxgym.sessions.listing import Session, find_run, list_sessions
 from fluxgym.sessions.origin import origin_of
 from fluxgym.sessions.past_speed import PastSpeeds, device_kind
 from fluxgym.sessions.removed_runs import list_removed
-from fluxgym.sessions.resume import needs_check, resume, resumed_sentence
+from fluxgym.sessions.resume import needs_check, resume, resumed_message
 from fluxgym.sessions.run_dates import date_of
 from fluxgym.sessions.start import IfExists, start_plan
 from fluxgym.sessions.status_display import STATUS_WORDS, is_stopping, status_symbol, status_word
@@ -152,11 +152,11 @@ def _start(args: argparse.Namespace, settings: Settings) -> int:
 
 @contextmanager
 def _planned(args: argparse.Namespace, settings: Settings) -> Iterator[TrainingPlan]:
-    """Yield the plan for the settings and images that a command names, and print what the names of kohya's folders say about it."""
+    """Yield the plan for the settings and images that a command names, and print the settings that kohya's folder names give."""
     state = read_state_file(args.state)
     with flat_folder(image_folder(args.images)) as images:
         planned = plan(with_settings_of(images.kohya, state), images.path, settings)
-        for sentence in filter(None, (repeats_sentence(images.kohya, planned.config.num_repeats), *images.notes)):
+        for sentence in filter(None, (repeats_message(images.kohya, planned.config.num_repeats), *images.notes)):
             print(printable(sentence), file=sys.stderr)
         yield planned
 
@@ -172,13 +172,13 @@ def _stop(args: argparse.Namespace, settings: Settings) -> int:
     try:
         stop(run, now=args.now)
     except SessionError as error:
-        raise SessionError(f"{error}{_others_sentence(args.name, run, settings.outputs)}") from None
+        raise SessionError(f"{error}{_others_message(args.name, run, settings.outputs)}") from None
     end = wait_until_ended(run)
     _print_end(run, end)
     return 0
 
 
-def _others_sentence(name: str, run: RunPaths, outputs: Path) -> str:
+def _others_message(name: str, run: RunPaths, outputs: Path) -> str:
     """Return which other runs that are live have the LoRA name `name`, "" if none."""
     same_name = [session for session in list_sessions(outputs) if session.lora_name == name and session.slug != run.slug]
     live = [session.slug for session in same_name if session.status in LIVE]
@@ -198,7 +198,7 @@ def _resume(args: argparse.Namespace, settings: Settings) -> int:
     except NeedsConsent as error:
         word = next(word for word, code in CONSENTS.items() if code == type(error).__name__)
         raise NeedsConsent(f"{error} To do it, add --agree {word}.") from None
-    sentence = "Its training is finished; its result is being checked." if is_check else resumed_sentence(run)
+    sentence = "Its training is finished; its result is being checked." if is_check else resumed_message(run)
     if sentence:
         print(printable(sentence), file=sys.stderr)
     print(run.folder, flush=True)

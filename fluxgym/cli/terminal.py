@@ -1,4 +1,4 @@
-"""What the commands share: safe printing, and reading the files that a user names."""
+"""Helpers of the commands: safe printing, confirmation, and reading files named by the user."""
 
 import json
 import sys
@@ -11,7 +11,7 @@ from fluxgym.runs.state import MAX_BYTES
 
 
 def printable(text: str) -> str:
-    """Return the text with control characters replaced, so that a file name cannot steer the terminal."""
+    """Return the text with control characters replaced, so that a file name cannot send control sequences to the terminal."""
     return "".join(char if char.isprintable() else "?" for char in text)
 
 
@@ -23,7 +23,7 @@ def print_lines(*lines: str, if_empty: str = "") -> int:
 
 
 def detail_lines(details: Sequence[Detail]) -> list[str]:
-    """Return the lines of the list that belongs to an error's sentence."""
+    """Return the lines of the list that belongs to an error message."""
     return [printable(f"   - {detail.text} {detail.address}".rstrip()) for detail in details]
 
 
@@ -37,7 +37,7 @@ def is_confirmed(what: str, *, yes: bool, answer: str, question: str) -> bool:
     """Return True if the user agrees: with --yes, or by typing the answer to the question.
 
     Raises:
-        SettingsError: If there is no terminal to ask in; `what` says what would happen.
+        SettingsError: If there is no terminal; `what` describes the action in the message.
     """
     if yes:
         return True

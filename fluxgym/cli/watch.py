@@ -40,7 +40,7 @@ def _bar(session: Session) -> str:
 
 
 def progress_words(session: Session) -> str:
-    """Return a run's progress in one line: phase, step, epoch, loss, speed, what is left."""
+    """Return a run's progress in one line: phase, step, epoch, loss, speed, remaining time."""
     progress = session.progress
     parts = [str(progress.get("phase", session.status.value))] if session.status in LIVE else []
     if progress.get("num_items") and progress.get("phase") == Phase.CACHING:

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from fluxgym.config.setting_spec import Kind, Setting
+from fluxgym.config.setting_spec import Setting, SettingType
 from fluxgym.config.settings import TrainConfig
 from fluxgym.config.trainer_flags import all_flags
 from fluxgym.contract.progress import is_number
@@ -20,7 +20,7 @@ def when_empty(name: str) -> Any:
 
 def shown_value(setting: Setting, value: Any) -> str | bool:
     """Return a value as its field shows it: switches as they are, everything else as text; "" for None."""
-    if setting.kind is Kind.SWITCH:
+    if setting.type is SettingType.SWITCH:
         return value is True
     if isinstance(value, float) and value.is_integer() and is_number(value):
         value = int(value)

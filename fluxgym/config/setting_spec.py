@@ -1,4 +1,4 @@
-"""What one row of the settings table says: a setting's type, texts, limits, and how it reaches the trainer."""
+"""One row of the settings table: a setting's type, texts, limits, and how it reaches the trainer."""
 
 from dataclasses import dataclass
 from enum import StrEnum
@@ -8,7 +8,7 @@ from fluxgym.config.values import MAX_RATE, MIN_RATE, is_rate, number_hint, shor
 from fluxgym.errors import ConfigError
 
 
-class Kind(StrEnum):
+class SettingType(StrEnum):
     """The type of a setting's value, and with it the kind of its form field."""
 
     TEXT = "text"
@@ -51,7 +51,7 @@ class Section(StrEnum):
 
 @dataclass(frozen=True)
 class Choice:
-    """One of the values that a setting can have, and what the form calls it."""
+    """One value that a setting can have, with its label in the form."""
 
     value: str
     label: str = ""
@@ -68,7 +68,7 @@ class Setting:
     """
 
     name: str
-    kind: Kind
+    type: SettingType
     label: str
     help: str
     default: Any = None
@@ -95,12 +95,12 @@ class Setting:
             ConfigError: If it cannot be converted.
         """
         try:
-            match self.kind:
-                case Kind.INTEGER:
+            match self.type:
+                case SettingType.INTEGER:
                     return to_integer(value)
-                case Kind.NUMBER:
+                case SettingType.NUMBER:
                     return to_number(value)
-                case Kind.SWITCH:
+                case SettingType.SWITCH:
                     return to_switch(value)
         except ValueError as error:
             raise self._error(str(error)) from None
@@ -108,23 +108,23 @@ class Setting:
 
     def check(self, value: Any) -> None:
         """Raise ConfigError if a value of this setting's type is outside its range or choices."""
-        match self.kind:
-            case Kind.INTEGER | Kind.NUMBER:
+        match self.type:
+            case SettingType.INTEGER | SettingType.NUMBER:
                 self._check_range(value)
-            case Kind.RATE:
+            case SettingType.RATE:
                 if not is_rate(value):
                     raise self._error(
                         f"must be a number from {MIN_RATE:g} to {MAX_RATE}, such as {self.default}, not “{short(value)}”.{number_hint(value)}"
                     )
-            case Kind.CHOICE if self.choices:
+            case SettingType.CHOICE if self.choices:
                 values = [choice.value for choice in self.choices]
                 if value not in values:
                     raise self._error(f"must be one of {', '.join(values)}, not “{short(value)}”.")
-            case Kind.TEXT | Kind.LINES | Kind.CHOICE if complaint := unwritable(value):
+            case SettingType.TEXT | SettingType.LINES | SettingType.CHOICE if complaint := unwritable(value):
                 raise self._error(complaint)
 
     def _check_range(self, value: float) -> None:
-        whole = self.kind is Kind.INTEGER
+        whole = self.type is SettingType.INTEGER
         low, high = self.minimum or 0, self.maximum or 0
         if low <= value <= high and (isinstance(value, int) or not whole):
             return

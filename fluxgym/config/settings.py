@@ -9,129 +9,130 @@ from dataclasses import dataclass, field, fields
 from types import MappingProxyType
 from typing import Any, Self
 
-from fluxgym.config.setting_spec import Choice, Emit, Group, Kind, Section, Setting
+from fluxgym.config.setting_spec import Choice, Emit, Group, Section, Setting, SettingType
 from fluxgym.config.trainer_flags import DATASET_FLAGS, SUBSET_FLAGS, all_flags, check_flag
 from fluxgym.config.vram_tiers import TIERS
 from fluxgym.contract.limits import MAX_EPOCHS, MAX_RANK, MAX_REPEATS, MAX_STEPS
 from fluxgym.errors import ConfigError
 
-OTHER_FLAGS = "other_flags"  # the form's field for all of `advanced` that has no row of its own
+OTHER_FLAGS = "other_flags"  # the form's field for all of `advanced` that has no row in the table
 SCHEDULERS = ("constant", "constant_with_warmup", "linear", "cosine", "cosine_with_restarts", "polynomial")
 # In the order of the form; a test holds them equal to the choices in flags.json.
 TIMESTEP_SAMPLINGS = ("shift", "sigmoid", "flux_shift", "uniform", "sigma")
 
 ROWS = (
     Setting(
-        name="lora_name", kind=Kind.TEXT, label="LoRA name", group=Group.LORA, placeholder="my-cat-lora", default="",
+        name="lora_name", type=SettingType.TEXT, label="LoRA name", group=Group.LORA, placeholder="my-cat-lora", default="",
         help="Names the file and the folder.", flag="--output_name", in_template=False, stripped=True,
     ),
     Setting(
-        name="concept_sentence", kind=Kind.TEXT, label="Trigger word/sentence", group=Group.LORA, placeholder="sks cat", default="",
+        name="concept_sentence", type=SettingType.TEXT, label="Trigger word/sentence", group=Group.LORA, placeholder="sks cat", default="",
         help="A rare word for what you teach. You write it in prompts later.",
         emit=Emit.SUBSET, dataset_key="class_tokens",
     ),
     Setting(
-        name="base_model", kind=Kind.CHOICE, label="Base model", group=Group.LORA, default="flux-dev",
+        name="base_model", type=SettingType.CHOICE, label="Base model", group=Group.LORA, default="flux-dev",
         help="The FLUX model that the LoRA is trained for.",
     ),
     Setting(
-        name="vram", kind=Kind.CHOICE, label="GPU memory (VRAM)", group=Group.LORA, default="20G",
+        name="vram", type=SettingType.CHOICE, label="GPU memory (VRAM)", group=Group.LORA, default="20G",
         choices=tuple(Choice(tier.name, tier.title) for tier in TIERS.values()),
         help="Your card’s memory. It sets how the model is kept on the GPU.",
     ),
     Setting(
-        name="num_repeats", kind=Kind.INTEGER, label="Repeat trains per image", group=Group.LORA, default=10, minimum=1, maximum=MAX_REPEATS,
+        name="num_repeats", type=SettingType.INTEGER, label="Repeat trains per image", group=Group.LORA, default=10, minimum=1, maximum=MAX_REPEATS,
         help="Uses of each image per epoch.", beside="max_train_epochs",
         flag="num_repeats", emit=Emit.SUBSET, dataset_key="num_repeats", replaces=("--dataset_repeats",),
     ),
     Setting(
-        name="max_train_epochs", kind=Kind.INTEGER, label="Max train epochs", group=Group.LORA, default=16, minimum=1, maximum=MAX_EPOCHS,
+        name="max_train_epochs", type=SettingType.INTEGER, label="Max train epochs", group=Group.LORA, default=16, minimum=1, maximum=MAX_EPOCHS,
         help="Passes through all images.",
         flag="--max_train_epochs", emit=Emit.ALWAYS, replaces=("--max_train_steps",), metadata_key="ss_num_epochs",
     ),
     Setting(
-        name="sample_prompts", kind=Kind.LINES, label="Sample image prompts (one per line)", group=Group.LORA, default="",
+        name="sample_prompts", type=SettingType.LINES, label="Sample image prompts (one per line)", group=Group.LORA, default="",
         placeholder="The trigger word is used until you write a prompt", flag="--sample_prompts",
         help="Options: --w width, --h height, --d seed, --s steps, --g guidance, --l CFG, --n negative prompt.",
     ),
     Setting(
-        name="sample_every_n_steps", kind=Kind.INTEGER, label="Sample image every N steps", group=Group.LORA, default=0, minimum=0,
+        name="sample_every_n_steps", type=SettingType.INTEGER, label="Sample image every N steps", group=Group.LORA, default=0, minimum=0,
         maximum=MAX_STEPS, help="0 turns it off.", beside="resolution", flag="--sample_every_n_steps", emit=Emit.IF_TRUE,
     ),
     Setting(
-        name="resolution", kind=Kind.INTEGER, label="Resize dataset images", group=Group.LORA, default=512, minimum=32, maximum=4096,
+        name="resolution", type=SettingType.INTEGER, label="Resize dataset images", group=Group.LORA, default=512, minimum=32, maximum=4096,
         help="About this many pixels per side.", flag="resolution", emit=Emit.DATASET, dataset_key="resolution",
     ),
     Setting(
-        name="enable_checkpointing", kind=Kind.SWITCH, label="Enable checkpointing", default=True, flag="--save_state", emit=Emit.IF_TRUE,
+        name="enable_checkpointing", type=SettingType.SWITCH, label="Enable checkpointing", default=True, flag="--save_state", emit=Emit.IF_TRUE,
         section=Section.SAVING, help="Saves the training state with each LoRA file, to resume from there. Stop always saves a state.",
     ),
     Setting(
-        name="enable_monitoring", kind=Kind.SWITCH, label="Enable monitoring", section=Section.LOGGING, default=True,
+        name="enable_monitoring", type=SettingType.SWITCH, label="Enable monitoring", section=Section.LOGGING, default=True,
         help="Writes monitor.pid, so that lists show Monitoring ✅. Each run is watched either way.",
     ),
     Setting(
-        name="resume_from_checkpoint", kind=Kind.TEXT, label="Resume from checkpoint", section=Section.SAVING, default="", placeholder="my-cat-lora-4-state",
+        name="resume_from_checkpoint", type=SettingType.TEXT, label="Resume from checkpoint", section=Section.SAVING, default="",
+        placeholder="my-cat-lora-4-state",
         help="The checkpoint folder to start from. Empty: start from the beginning.", flag="--resume", in_template=False,
     ),
     Setting(
-        name="seed", kind=Kind.INTEGER, label="Seed", default=42, minimum=0, maximum=2**53 - 1, help="The same seed gives the same training.",
+        name="seed", type=SettingType.INTEGER, label="Seed", default=42, minimum=0, maximum=2**53 - 1, help="The same seed gives the same training.",
         section=Section.OPTIMIZER, flag="--seed", emit=Emit.ALWAYS, metadata_key="ss_seed",
     ),
     Setting(
-        name="workers", kind=Kind.INTEGER, label="Workers", section=Section.DATASET, default=2, minimum=0, maximum=64,
+        name="workers", type=SettingType.INTEGER, label="Workers", section=Section.DATASET, default=2, minimum=0, maximum=64,
         help="How many images or batches are loaded in parallel during training.", flag="--max_data_loader_n_workers", emit=Emit.ALWAYS,
     ),
     Setting(
-        name="learning_rate", kind=Kind.RATE, label="Learning rate", section=Section.OPTIMIZER, default="8e-4", placeholder="8e-4", stripped=True,
+        name="learning_rate", type=SettingType.RATE, label="Learning rate", section=Section.OPTIMIZER, default="8e-4", placeholder="8e-4", stripped=True,
         help="How much each step changes the LoRA’s weights.",
         flag="--learning_rate", emit=Emit.ALWAYS, metadata_key="ss_learning_rate",
     ),
     Setting(
-        name="save_every_n_epochs", kind=Kind.INTEGER, label="Save every N epochs", section=Section.SAVING, default=4, minimum=1, maximum=MAX_EPOCHS,
+        name="save_every_n_epochs", type=SettingType.INTEGER, label="Save every N epochs", section=Section.SAVING, default=4, minimum=1, maximum=MAX_EPOCHS,
         help="How often a LoRA file is saved during training.", flag="--save_every_n_epochs", emit=Emit.ALWAYS,
     ),
     Setting(
-        name="timestep_sampling", kind=Kind.CHOICE, label="Timestep sampling", section=Section.LOSS, default="shift",
+        name="timestep_sampling", type=SettingType.CHOICE, label="Timestep sampling", section=Section.LOSS, default="shift",
         choices=tuple(Choice(name) for name in TIMESTEP_SAMPLINGS), help="Which noise levels are trained most.",
         flag="--timestep_sampling", emit=Emit.ALWAYS,
     ),
     Setting(
-        name="guidance_scale", kind=Kind.NUMBER, label="Guidance scale", section=Section.LOSS, default=1.0, minimum=0, maximum=100,
+        name="guidance_scale", type=SettingType.NUMBER, label="Guidance scale", section=Section.LOSS, default=1.0, minimum=0, maximum=100,
         help="The guidance value that the model gets during training. FLUX.1-dev is usually trained with 1.0.", flag="--guidance_scale", emit=Emit.ALWAYS,
     ),
     Setting(
-        name="network_dim", kind=Kind.INTEGER, label="LoRA rank", section=Section.NETWORK, default=4, minimum=1, maximum=MAX_RANK,
+        name="network_dim", type=SettingType.INTEGER, label="LoRA rank", section=Section.NETWORK, default=4, minimum=1, maximum=MAX_RANK,
         help="How much the LoRA can learn. A higher rank makes a larger file.", flag="--network_dim", emit=Emit.ALWAYS, metadata_key="ss_network_dim",
     ),
     Setting(
-        name="network_alpha", kind=Kind.NUMBER, label="LoRA alpha", section=Section.NETWORK, in_advanced=True, flag="--network_alpha", emit=Emit.ALWAYS,
+        name="network_alpha", type=SettingType.NUMBER, label="LoRA alpha", section=Section.NETWORK, in_advanced=True, flag="--network_alpha", emit=Emit.ALWAYS,
         help="Scales the LoRA by alpha / rank. Empty: kohya’s default of 1.",
     ),
     Setting(
-        name="train_batch_size", kind=Kind.INTEGER, label="Batch size", section=Section.OPTIMIZER, in_advanced=True,
+        name="train_batch_size", type=SettingType.INTEGER, label="Batch size", section=Section.OPTIMIZER, in_advanced=True,
         help="Images per step. If the field is emptied: 1.", flag="--train_batch_size", emit=Emit.DATASET, dataset_key="batch_size",
     ),
     Setting(
-        name="save_every_n_steps", kind=Kind.INTEGER, label="Save every N steps", section=Section.SAVING, in_advanced=True, flag="--save_every_n_steps",
+        name="save_every_n_steps", type=SettingType.INTEGER, label="Save every N steps", section=Section.SAVING, in_advanced=True, flag="--save_every_n_steps",
         help="Saves a LoRA file every N steps, and a checkpoint if checkpointing is enabled. Empty: saves by epochs only.", emit=Emit.ALWAYS,
     ),
     Setting(
-        name="lr_scheduler", kind=Kind.CHOICE, label="Learning rate scheduler", in_advanced=True, flag="--lr_scheduler", emit=Emit.ALWAYS,
+        name="lr_scheduler", type=SettingType.CHOICE, label="Learning rate scheduler", in_advanced=True, flag="--lr_scheduler", emit=Emit.ALWAYS,
         section=Section.OPTIMIZER, choices=(Choice("", "(default)"), *(Choice(name) for name in SCHEDULERS)),
         help="How the learning rate changes during training. Empty: the scheduler that the GPU memory (VRAM) setting uses.",
     ),
     Setting(
-        name="reg_data_dir", kind=Kind.TEXT, label="Regularization images", in_advanced=True, placeholder="a folder of images with captions",
+        name="reg_data_dir", type=SettingType.TEXT, label="Regularization images", in_advanced=True, placeholder="a folder of images with captions",
         section=Section.DATASET, help="Images that keep what the model already knows while it learns from yours.", flag="--reg_data_dir",
     ),
     Setting(
-        name="enable_bucket", kind=Kind.SWITCH, label="Keep each image’s shape (buckets)", section=Section.DATASET, default=True, in_advanced=True,
+        name="enable_bucket", type=SettingType.SWITCH, label="Keep each image’s shape (buckets)", section=Section.DATASET, default=True, in_advanced=True,
         help="Trains wide and tall images in their own shape. Off: each image is cropped to a square.",
         flag="--enable_bucket", emit=Emit.DATASET, dataset_key="enable_bucket",
     ),
     Setting(
-        name=OTHER_FLAGS, kind=Kind.LINES, label="Other flags of the trainer", section=Section.OTHER, default="",
+        name=OTHER_FLAGS, type=SettingType.LINES, label="Other flags of the trainer", section=Section.OTHER, default="",
         placeholder="max_grad_norm = 1.0\nnetwork_train_unet_only = true",
         help="Other kohya flags, one per line: name = value. Each name and value is checked before the training starts.",
     ),
@@ -213,7 +214,7 @@ class TrainConfig:
         return {name: dict(self.advanced) if name == "advanced" else getattr(self, name) for name in STATE_KEYS}
 
 
-STATE_KEYS = tuple(own.name for own in fields(TrainConfig))  # the order in ui_state.json
+STATE_KEYS = tuple(attribute.name for attribute in fields(TrainConfig))  # the order in ui_state.json
 
 
 def _parse(name: str, value: Any) -> Any:
@@ -225,7 +226,7 @@ def _parse(name: str, value: Any) -> Any:
 
 
 def check_advanced(name: str, value: Any) -> None:
-    """Raise ConfigError if a trainer flag has a field of its own in the form, or cannot be set to this value."""
+    """Raise ConfigError if a trainer flag has a separate field in the form, or cannot be set to this value."""
     if name in SET_BY_FORM:
         label = SETTINGS[SET_BY_FORM[name]].label
         raise ConfigError(f"The advanced setting “{name}” is set by the field “{label}” of the form; use that.", field="advanced")

@@ -3,7 +3,7 @@
 import sys
 from collections.abc import Iterable
 
-from fluxgym.config.setting_spec import Group, Kind, Setting
+from fluxgym.config.setting_spec import Group, Setting, SettingType
 from fluxgym.config.settings import ROWS
 from fluxgym.config.values import MAX_RATE, MIN_RATE
 
@@ -18,10 +18,10 @@ This file is generated from `fluxgym/config/settings.py`. Write it again with `p
 TITLES = {Group.LORA: "LoRA", Group.ADVANCED: "Advanced"}
 HEAD = "| label | key | flag | values | default | |\n|---|---|---|---|---|---|\n"
 VALUES = {
-    Kind.SWITCH: "true or false",
-    Kind.RATE: f"a number, {MIN_RATE:g} to {MAX_RATE}",
-    Kind.INTEGER: "a whole number",
-    Kind.NUMBER: "a number",
+    SettingType.SWITCH: "true or false",
+    SettingType.RATE: f"a number, {MIN_RATE:g} to {MAX_RATE}",
+    SettingType.INTEGER: "a whole number",
+    SettingType.NUMBER: "a number",
 }
 
 
@@ -40,10 +40,10 @@ def _row(setting: Setting) -> str:
 
 def _values(setting: Setting) -> str:
     if setting.minimum is not None and setting.maximum is not None:
-        return f"{VALUES[setting.kind]} from {setting.minimum:g} to {setting.maximum:.16g}"
+        return f"{VALUES[setting.type]} from {setting.minimum:g} to {setting.maximum:.16g}"
     if setting.choices:
         return ", ".join(f"`{choice.value}`" for choice in setting.choices if choice.value)
-    return VALUES.get(setting.kind, "text")
+    return VALUES.get(setting.type, "text")
 
 
 def _default(setting: Setting) -> str:
@@ -51,7 +51,7 @@ def _default(setting: Setting) -> str:
         ""
         if setting.default in (None, "")
         else f"`{str(setting.default).lower()}`"
-        if setting.kind is Kind.SWITCH
+        if setting.type is SettingType.SWITCH
         else _code(setting.default)
     )
 

@@ -1,4 +1,4 @@
-"""The trainer's flags, read from flags.json, and which values each accepts. A test holds flags.json equal to the trainer's parser.
+"""The trainer's flags, read from flags.json, and which values each accepts. A test checks that flags.json equals the trainer's parser.
 
 Flags that have a form field of their own are rows of `settings`; this module does not know the form.
 """
@@ -15,6 +15,7 @@ from fluxgym.contract.learning import learns_nothing
 from fluxgym.errors import ConfigError
 
 # Flags with a key of the same name in dataset.toml: first keys of a data set, then keys of one of its folders.
+_TYPE_NAMES = {"flag": "true or false", "int": "a whole number", "float": "a number", "int_or_float": "a number"}
 DATASET_FLAGS = ("min_bucket_reso", "max_bucket_reso", "bucket_reso_steps", "bucket_no_upscale", "resize_interpolation")
 SUBSET_FLAGS = (
     "keep_tokens", "shuffle_caption", "caption_prefix", "caption_suffix", "caption_separator", "keep_tokens_separator", "secondary_separator",
@@ -95,7 +96,7 @@ def _complaint(flag: Flag, item: Any) -> str:
     if isinstance(item, str) and (bad := unwritable(item)):
         return bad
     if not _fits(flag.type, item):
-        return f"needs {_KINDS.get(flag.type, 'a text')}, not “{short(item)}”.{_hint(flag, item)}"
+        return f"needs {_TYPE_NAMES.get(flag.type, 'a text')}, not “{short(item)}”.{_hint(flag, item)}"
     if flag.minimum is not None and item < flag.minimum:
         return f"must be at least {_limit(flag.minimum)}, not {short(item)}."
     if flag.maximum is not None and item > flag.maximum:
@@ -114,14 +115,11 @@ def _hint(flag: Flag, item: Any) -> str:
     return number_hint(item) if isinstance(item, str) and flag.type in ("int", "float", "int_or_float") else ""
 
 
-_KINDS = {"flag": "true or false", "int": "a whole number", "float": "a number", "int_or_float": "a number"}
-
-
-def _fits(kind: str, value: Any) -> bool:
-    if kind == "flag":
+def _fits(flag_type: str, value: Any) -> bool:
+    if flag_type == "flag":
         return isinstance(value, bool)
-    if kind == "int":
+    if flag_type == "int":
         return isinstance(value, int) and not isinstance(value, bool)
-    if kind in ("float", "int_or_float"):
+    if flag_type in ("float", "int_or_float"):
         return isinstance(value, (int, float)) and not isinstance(value, bool) and value == value and abs(value) != float("inf")
     return isinstance(value, str)

@@ -11,7 +11,7 @@ INDICES: Mapping[str, re.Pattern[str]] = {
 
 
 def count_blocks(key: str, names: Iterable[str]) -> int:
-    """Return how many blocks a transformer with tensors of these names has, of the kind that a key of INDICES chooses from."""
+    """Return how many blocks a transformer with tensors of these names has, of the type that a key of INDICES selects."""
     found = (INDICES[key].search(name) for name in names)
     return 1 + max((int(match[1]) for match in found if match), default=-1)
 
@@ -20,7 +20,7 @@ def block_numbers(text: str, num_blocks: int) -> set[int]:
     """Return the chosen numbers.
 
     Raises:
-        ValueError: For another form, or a block that the model does not have; its text says what to do.
+        ValueError: For another form, or a block that the model does not have; the message has the remedy.
     """
     if text == "all":
         return set(range(num_blocks))

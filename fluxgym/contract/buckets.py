@@ -93,8 +93,8 @@ def _shrunk(image: Size, area: int, step: int) -> Size:
     One side is 0 if it would be shorter than one step.
     """
     ratio = image[0] / image[1]
-    wide = math.sqrt(area * ratio)
-    width, height = _whole_steps(wide, step), _whole_steps(area / wide, step)
+    ideal_width = math.sqrt(area * ratio)
+    width, height = _whole_steps(ideal_width, step), _whole_steps(area / ideal_width, step)
     height_of_width, width_of_height = _whole_steps(width / ratio, step), _whole_steps(height * ratio, step)
     if not height or not height_of_width:
         return (width, 0) if width else (0, height)

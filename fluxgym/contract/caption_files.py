@@ -1,4 +1,4 @@
-"""Which caption file belongs to which image of a folder, and which part of its text is trained: the same for app and trainer."""
+"""Pairing of caption files with images, and the text of a caption that is trained. App and trainer share these rules."""
 
 import codecs
 import unicodedata
@@ -61,9 +61,9 @@ def pair_captions(names: Iterable[str], extension: str, *, fallback: str = "") -
     rest: list[str] = []
     for name in sorted(names):
         (images if is_image_name(name) else rest).append(name)
-    files, extensions = _Names(rest), [each for each in (extension, fallback) if each]
+    files, extensions = _Names(rest), [suffix for suffix in (extension, fallback) if suffix]
     of = {image: caption for image in images if (caption := _first(files, image, extensions)) is not None}
-    used, captions = set(of.values()), tuple(each.casefold() for each in extensions)
+    used, captions = set(of.values()), tuple(suffix.casefold() for suffix in extensions)
     other = {caption for image in images if image not in of and (caption := _first(files, image, CAPTION_EXTENSIONS)) is not None} - used
     unused = [name for name in rest if name.casefold().endswith(captions) and name not in used]
     left_out = [name for name in rest if name not in used and name not in other and name not in unused and not is_companion(name)]
@@ -112,7 +112,7 @@ def control_character(text: str) -> str:
 
 
 def decode_caption(data: bytes) -> str:
-    """Return the text of a caption file, decoded as UTF-8 or as its byte order mark says.
+    """Return the text of a caption file, decoded as UTF-8 or by its byte order mark.
 
     Raises:
         UnicodeDecodeError: For any other encoding, and for control characters, such as the NULs of UTF-16 without a byte order mark.

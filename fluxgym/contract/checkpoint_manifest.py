@@ -82,7 +82,7 @@ SHARED = ("step", "epoch", "total_steps")  # in the manifest too
 
 
 def find_state_fault(value: Any, manifest: Manifest) -> str:
-    """Return what is wrong with the values in a train_state.json, as the rest of a sentence about the file, "" if nothing is."""
+    """Return what is wrong with the values in a train_state.json, as the predicate of a message about the file, "" if nothing is."""
     if not isinstance(value, dict):
         return "holds no values"
     for name in COUNTS:
@@ -103,7 +103,7 @@ def find_state_fault(value: Any, manifest: Manifest) -> str:
 
 
 def short(value: Any) -> str:
-    """Return a value for a sentence, cut to 40 characters."""
+    """Return a value for a message, truncated to 40 characters."""
     return repr(value)[:40]
 
 

@@ -1,11 +1,11 @@
-"""Closed sets of words that app, trainer, page and the files of a run share. The values are persisted and never change."""
+"""Enums of statuses, phases and reason codes that app, trainer, page and the files of a run share. The values are persisted and never change."""
 
 from enum import StrEnum
 
 EXIT_STOPPED = 143  # exit code of a trainer that saved its state after SIGTERM
-EXIT_REFUSED = 2  # exit code of a trainer that says in a sentence what the user can fix
+EXIT_REFUSED = 2  # exit code of a trainer after a user error, which it reports with one error message
 EXIT_FENCED = 144  # exit code of a trainer that ended itself because another start has taken over its folder
-ERROR_PREFIX = "error: "  # begins the line of a trainer's output that says in a sentence why it ended
+ERROR_PREFIX = "error: "  # prefix of the line of a trainer's output with its error message
 
 
 class Status(StrEnum):
@@ -43,7 +43,7 @@ FINISHED = frozenset({Phase.DONE, Phase.VERIFYING})
 
 
 class ReasonCode(StrEnum):
-    """Why a run is in its status, for programs; a sentence for people is always beside it."""
+    """Why a run is in its status, for programs; a message for the user is always stored with it."""
 
     BAD_INPUT = "bad_input"
     BAD_MODEL = "bad_model"

@@ -1,4 +1,4 @@
-"""Characters that no text of a training may hold, because nobody sees them: they come from a damaged copy and would be trained as words."""
+"""Control characters, which no text of a training may contain: they are invisible, come from damaged copies and would be trained."""
 
 import unicodedata
 
@@ -7,7 +7,7 @@ WHITE = "\t\n\r"
 
 def control_character_in(text: str) -> str:
     """Return the first control character of a text as U+0007; "" if it has none. Tabs and line ends are not counted."""
-    found = next((each for each in text if unicodedata.category(each) == "Cc" and each not in WHITE), "")
+    found = next((char for char in text if unicodedata.category(char) == "Cc" and char not in WHITE), "")
     return f"U+{ord(found):04X}" if found else ""
 
 

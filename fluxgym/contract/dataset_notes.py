@@ -10,8 +10,8 @@ from fluxgym.contract.limits import MAX_REPEATS
 from fluxgym.contract.wording import MAX_NAMED, counted, listed
 
 
-def undecodable_sentence(name: str) -> str:
-    """Return why a caption file cannot be read, and the way out."""
+def undecodable_message(name: str) -> str:
+    """Return the message for a caption file that cannot be read, with the remedy."""
     return (
         f"The caption {name} is not UTF-8 text, or holds control characters; save it as UTF-8, or convert all captions of its folder with "
         "“python -m fluxgym captions FOLDER --from cp1252”, or utf-16."
@@ -19,12 +19,12 @@ def undecodable_sentence(name: str) -> str:
 
 
 def notes(summary: FolderSummary, *, extension: str, trigger: str = "") -> Iterator[str]:
-    """Yield a sentence for each thing that is left out, used twice, or missing. trigger is the word that captions should contain."""
+    """Yield a message for each file that is left out or used twice, and for missing captions or trigger words."""
     pairing = summary.pairing
     if pairing.left_out:
         yield _left_out(pairing.left_out)
     if summary.not_files:
-        yield not_files_sentence(summary.not_files)
+        yield not_files_message(summary.not_files)
     if summary.subfolders and summary.captions:
         yield f"Images in subfolders are left out: {_folders(summary.subfolders)}. Move them into the folder itself to train on them."
     if pairing.unused:
@@ -42,16 +42,16 @@ def notes(summary: FolderSummary, *, extension: str, trigger: str = "") -> Itera
     for group in summary.equal[:MAX_NAMED]:
         yield f"These images have the same content: {listed(group)}. Each of them is trained, so it counts more than the others."
     if lacking := without_trigger(summary.captions, trigger):
-        yield without_trigger_sentence(lacking, trigger)
+        yield without_trigger_message(lacking, trigger)
 
 
-def without_trigger_sentence(names: Sequence[str], trigger: str) -> str:
+def without_trigger_message(names: Sequence[str], trigger: str) -> str:
     """Return which images' captions do not contain the trigger word."""
     subject = counted(len(names), "caption", "does", "do")
     return f"{subject} not contain the trigger word “{trigger.strip()}”: {listed(names)}."
 
 
-def not_files_sentence(names: Sequence[str]) -> str:
+def not_files_message(names: Sequence[str]) -> str:
     """Return which entries have an image's name and are left out because they are not files; "" without any."""
     if not names:
         return ""
@@ -61,15 +61,15 @@ def not_files_sentence(names: Sequence[str]) -> str:
 
 def _left_out(names: tuple[str, ...]) -> str:
     endings = Counter(PurePath(name).suffix.lower() or "no ending" for name in names)
-    kinds = ", ".join(f"{number} {ending}" for ending, number in endings.most_common())
-    return f"{counted(len(names), 'file', 'is', 'are')} left out ({kinds}), because this format is not read: {listed(names)}."
+    numbers = ", ".join(f"{number} {ending}" for ending, number in endings.most_common())
+    return f"{counted(len(names), 'file', 'is', 'are')} left out ({numbers}), because this format is not read: {listed(names)}."
 
 
 def _folders(subfolders: Mapping[str, int]) -> str:
     return listed(f"{counted(number, 'image')} in {name}" for name, number in sorted(subfolders.items()))
 
 
-def no_images_sentence(subfolders: Mapping[str, int]) -> str:
+def no_images_message(subfolders: Mapping[str, int]) -> str:
     """Return why a folder has nothing to train on: what was found in its subfolders, and how to use it. "" if nothing was found."""
     if not subfolders:
         return ""
@@ -83,13 +83,13 @@ def no_images_sentence(subfolders: Mapping[str, int]) -> str:
 
 
 def _usable_settings(kohya: KohyaFolder) -> str:
-    """Return what a folder's name says that can be entered: repeats within the limits, and a trigger word."""
+    """Return the settings in a folder's name that can be entered: repeats within the limits, and a trigger word."""
     repeats = f"{counted(kohya.num_repeats, 'repeat')} per image" if 1 <= kohya.num_repeats <= MAX_REPEATS else ""
     trigger = f"the trigger word “{kohya.class_tokens.strip()}”" if kohya.class_tokens.strip() else ""
     return " and ".join(filter(None, (repeats, trigger)))
 
 
-def cut_captions_sentence(lengths: Mapping[str, int], limit: int) -> str:
+def cut_captions_message(lengths: Mapping[str, int], limit: int) -> str:
     """Return which captions the text encoder cuts: their lengths in tokens by image, those over the limit only; "" if none is."""
     cut = {name: number - limit for name, number in sorted(lengths.items()) if number > limit}
     if not cut:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 
 from fluxgym.contract.images.formats import FORMATS
 
-IMAGE_EXTENSIONS = tuple(extension for each in FORMATS for extension in each.extensions)
+IMAGE_EXTENSIONS = tuple(extension for image_format in FORMATS for extension in image_format.extensions)
 _EXTENSIONS = frozenset(IMAGE_EXTENSIONS)
 MAX_NAME_BYTES = 255
 EXIF_ORIENTATION = 0x0112
@@ -32,7 +32,7 @@ def is_portable_name(name: str) -> bool:
 
 
 def upright_size(size: tuple[int, int], image_format: str | None, read_orientation: Callable[[], object]) -> tuple[int, int]:
-    """Return (width, height) as seen, from the stored size and Pillow's name of the file format.
+    """Return (width, height) after EXIF rotation, from the stored size and Pillow's name of the file format.
 
     read_orientation returns the EXIF orientation. It is not called for TIFF files, which Pillow rotates itself.
     """
@@ -64,7 +64,7 @@ def regularization_repeats(own_repeats: Sequence[int], total: int) -> list[int]:
     """
     repeats = []
     left = total if own_repeats else 0
-    for own in own_repeats:
-        repeats.append(min(own, left))
+    for wanted in own_repeats:
+        repeats.append(min(wanted, left))
         left -= repeats[-1]
     return [count + left // len(repeats) + (index < left % len(repeats)) for index, count in enumerate(repeats)]

@@ -10,7 +10,7 @@ MAX_CLEAR_REPEATS = 1000  # a larger number is more likely a year
 
 @dataclass(frozen=True, kw_only=True)
 class KohyaFolder:
-    """What the name of a folder says."""
+    """The repeats and class tokens in the name of a folder."""
 
     name: str
     num_repeats: int
@@ -18,25 +18,27 @@ class KohyaFolder:
 
 
 def kohya_folder(name: str) -> KohyaFolder | None:
-    """Return what a folder's name says, None if it has not kohya's form."""
+    """Parse a folder's name; return None if it does not have kohya's form."""
     match = FOLDER.fullmatch(name)
     return KohyaFolder(name=name, num_repeats=int(match[1]), class_tokens=match[2]) if match else None
 
 
 def clear_folders(names: Iterable[str]) -> tuple[KohyaFolder, ...]:
-    """Return what the names of all folders with images say, sorted by name; () if one of them does not clearly have kohya's form."""
+    """Parse the names of all folders with images, sorted by name; return () if one of them does not clearly have kohya's form."""
     found = [kohya_folder(name) for name in sorted(names)]
-    clear = [each for each in found if each is not None and 1 <= each.num_repeats <= MAX_CLEAR_REPEATS and each.class_tokens.strip()]
+    clear = [
+        folder for folder in found if folder is not None and 1 <= folder.num_repeats <= MAX_CLEAR_REPEATS and folder.class_tokens.strip()
+    ]
     return tuple(clear) if len(clear) == len(found) else ()
 
 
 def common_repeats(folders: Iterable[KohyaFolder]) -> int | None:
     """Return the repeats that all folders have, None if they differ or there are no folders."""
-    found = {each.num_repeats for each in folders}
+    found = {folder.num_repeats for folder in folders}
     return found.pop() if len(found) == 1 else None
 
 
 def common_class(folders: Iterable[KohyaFolder]) -> str:
     """Return the class tokens that all folders have, "" if they differ."""
-    found = {each.class_tokens.strip() for each in folders}
+    found = {folder.class_tokens.strip() for folder in folders}
     return found.pop() if len(found) == 1 else ""

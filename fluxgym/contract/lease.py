@@ -1,4 +1,4 @@
-"""lease.json: which supervisor a run's folder belongs to. It keeps two hosts on shared storage from writing one folder.
+"""lease.json: which supervisor owns a run's folder. It prevents two hosts on shared storage from writing to one folder.
 
 Each supervisor that starts a run takes the lease with the next number and renews it. A trainer or supervisor that finds another holder in
 the lease has been replaced: it is fenced, and writes nothing more into the folder. docs/trust.md has the rules.
@@ -17,7 +17,7 @@ LEASE = "lease.json"  # in the run folder's private folder
 RUN_FOLDER_VARIABLE = "FLUXGYM_RUN_FOLDER"
 HOLDER_VARIABLE = "FLUXGYM_LEASE"  # the holder of the lease under which it was started
 MAX_BYTES = 4096
-RENEW_S = 10.0  # its holder shows a sign of life as often as this
+RENEW_S = 10.0  # heartbeat interval: how often its holder renews it
 
 
 @dataclass(frozen=True, kw_only=True)

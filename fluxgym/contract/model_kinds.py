@@ -1,4 +1,4 @@
-"""What a model file is: another file format by its first bytes, a kind of model by its tensor names."""
+"""Identification of model files: other file formats by their first bytes, models by their tensor names."""
 
 import re
 from collections.abc import Iterable

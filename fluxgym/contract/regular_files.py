@@ -1,4 +1,4 @@
-"""Open, read, append to and copy files that other programs may have replaced: only regular files, no links, and never more than a limit.
+"""Open, read, append to and copy files that other programs may have replaced: only regular files, no links, up to a maximum size.
 
 Opening a named pipe would block, a device or a giant may never end, and a link may show a file from anywhere on this machine. All of them raise
 UnsafeFile, an OSError whose strerror says what the path is.

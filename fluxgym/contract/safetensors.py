@@ -18,7 +18,7 @@ LENGTH_BYTES = 8
 
 
 class HeaderProblem(StrEnum):
-    """What is wrong with a file, as the rest of a sentence about it."""
+    """What is wrong with a file, as the predicate of a message about it."""
 
     MISSING_BYTES = "it is cut short"
     TOO_LONG = "it is longer than its header says"
@@ -27,7 +27,7 @@ class HeaderProblem(StrEnum):
 
 
 class HeaderError(ValueError):
-    """A file that is not a complete .safetensors file; `kind` says why."""
+    """A file that is not a complete .safetensors file; `kind` is the reason."""
 
     def __init__(self, kind: HeaderProblem) -> None:
         super().__init__(kind.value)
@@ -67,7 +67,7 @@ def read_header(path: Path, *, follow_links: bool = True) -> Header:
     """Read the header of a regular file. The data behind it is not checked; see `Header.check_size`.
 
     Raises:
-        HeaderError: If the file is not a .safetensors file, or its header is cut short or damaged.
+        HeaderError: If the file is not a .safetensors file, or its header is truncated or damaged.
         OSError: If the file cannot be read.
     """
     with open_regular(path, follow_links=follow_links) as file:
@@ -116,7 +116,7 @@ def _entry(value: Any) -> TensorEntry:
 
 
 def is_whole(path: Path) -> bool:
-    """Return True if a file can be read, has tensors, and is exactly as long as its header says."""
+    """Return True if a file can be read, has tensors, and has exactly the size that its header declares."""
     try:
         header = read_header(path)
         header.check_size(path.stat().st_size)

@@ -28,7 +28,7 @@ def read_prompt(line: str) -> tuple[str, dict[str, int | float | str]]:
     """Return the text of a line and its values by name.
 
     Raises:
-        ValueError: With a sentence for a flag or value that cannot be used.
+        ValueError: For a flag or value that cannot be used; the text is the error message.
     """
     if complaint := complaint_about(line):
         raise ValueError(f"it {complaint}.")
@@ -53,15 +53,15 @@ def _name(flag: str) -> str:
 
 
 def _value(flag: str, text: str) -> int | float | str:
-    name, kind = FLAGS[flag]
-    if kind is str:
+    name, value_type = FLAGS[flag]
+    if value_type is str:
         return text
     try:
-        value: int | float = kind(text)
+        value: int | float = value_type(text)
     except ValueError:
-        is_decimal = kind is float and re.fullmatch(r"[+-]?\d+,\d+", text, re.ASCII)
+        is_decimal = value_type is float and re.fullmatch(r"[+-]?\d+,\d+", text, re.ASCII)
         hint = f"; use a point: {text.replace(',', '.')}" if is_decimal else ""
-        raise ValueError(f"--{flag} {text[:40]} is not a {'whole ' * (kind is int)}number{hint}.") from None
+        raise ValueError(f"--{flag} {text[:40]} is not a {'whole ' * (value_type is int)}number{hint}.") from None
     low, high = RANGES[name]
     if not low <= value <= high:
         raise ValueError(f"--{flag} {text[:40]} must be between {low} and {high}.")

@@ -1,6 +1,6 @@
-"""What some volumes refuse, such as SMB, FUSE, /mnt/c of WSL2 and the network storage of pods, though files can be written there.
+"""System calls that some volumes do not support, such as SMB, FUSE, /mnt/c of WSL2 and the network storage of pods.
 
-Durability after a power cut and permissions are only hardening: a file is as usable without them, so their refusal is ignored.
+Durability after a power cut and permissions are only hardening: a file is usable without them, so errors that mean “not supported” are ignored.
 """
 
 import errno

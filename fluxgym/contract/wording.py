@@ -6,7 +6,7 @@ MAX_NAMED = 3
 
 
 def listed(names: Iterable[str]) -> str:
-    """Return names for a sentence, the first three and how many more there are: "a, b, c and 2 more"."""
+    """Return names for a message, the first three and how many more there are: "a, b, c and 2 more"."""
     names = list(names)
     more = f" and {len(names) - MAX_NAMED} more" if len(names) > MAX_NAMED else ""
     return ", ".join(names[:MAX_NAMED]) + more

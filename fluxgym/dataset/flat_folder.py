@@ -1,4 +1,4 @@
-"""Images in kohya's folders, `10_sks cat` and others, as one folder, and what the names of the folders say about the training."""
+"""Images in kohya's folders, `10_sks cat` and others, as one folder, and the training settings in the names of the folders."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -29,7 +29,7 @@ TRIGGER = "concept_sentence"
 class FlatFolder:
     """A folder of images, and the folders of kohya's form that they come from, () for any other folder.
 
-    notes has a sentence for each kind of file in kohya's folders that is left out.
+    notes has a message for each group of files in kohya's folders that is left out.
     """
 
     path: Path
@@ -41,7 +41,7 @@ class FlatFolder:
 def flat_folder(folder: Path) -> Iterator[FlatFolder]:
     """Yield a folder itself; or, if all of its images are in kohya's folders inside it, a temporary one with links to these images.
 
-    Only images and their captions come along. If two folders have images of one name, all get the name of their folder in front.
+    Only images and their captions are included. If two folders have images of one name, all get the name of their folder in front.
 
     Raises:
         StorageError: If the folder cannot be read, or the temporary one cannot be written.
@@ -52,7 +52,7 @@ def flat_folder(folder: Path) -> Iterator[FlatFolder]:
         yield FlatFolder(path=folder)
         return
     with TemporaryDirectory(prefix="fluxgym-images-") as path:
-        sources = [_Source.of(folder / each.name) for each in kohya]
+        sources = [_Source.of(folder / subfolder.name) for subfolder in kohya]
         try:
             _gather(sources, Path(path))
         except OSError as error:
@@ -91,7 +91,7 @@ def _subfolders(folder: Path) -> Mapping[str, int]:
 
 
 def _gather(sources: Sequence[_Source], target: Path) -> None:
-    """Put links to all images and copies of their captions into an empty folder; each image gets a stem of its own."""
+    """Put links to all images and copies of their captions into an empty folder; each image gets a unique stem."""
     stems = [Path(name).stem for source in sources for name in source.images]
     has_equal_names = len(set(stems)) < len(stems)
     taken: set[str] = set()
@@ -121,7 +121,7 @@ def _put_captions(source: _Source, image: str, target: Path) -> None:
 
 
 def _left_out(sources: Sequence[_Source]) -> Iterator[str]:
-    """Yield a sentence for each kind of file that is left out; the names are those in the folder of kohya's folders."""
+    """Yield a message for each group of files that is left out; the names are those in the folder of kohya's folders."""
     unused: list[str] = []
     left_out: list[str] = []
     captions: dict[str, str] = {}
@@ -148,12 +148,12 @@ def with_settings_of(kohya: Sequence[KohyaFolder], state: Mapping[str, Any]) -> 
     return settings_of(kohya) | {name: value for name, value in state.items() if value not in (None, "") or name not in (REPEATS, TRIGGER)}
 
 
-def repeats_sentence(kohya: Sequence[KohyaFolder], num_repeats: object) -> str:
-    """Return what the folders say about repeats, and what is used: the setting's value; "" without folders."""
+def repeats_message(kohya: Sequence[KohyaFolder], num_repeats: object) -> str:
+    """Return the message about the folders' repeats and the setting's value, which is used; "" without folders."""
     if not kohya:
         return ""
     label, common = SETTINGS[REPEATS].label, common_repeats(kohya)
-    names = listed(each.name for each in kohya)
+    names = listed(subfolder.name for subfolder in kohya)
     where = f"The images are in kohya's folder{'s' * (len(kohya) > 1)} {names}"
     if common is None:
         return (

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from fluxgym.contract.caption_files import CAPTION, caption_name, control_character, decode_caption, trained_text
-from fluxgym.contract.dataset_notes import undecodable_sentence
+from fluxgym.contract.dataset_notes import undecodable_message
 from fluxgym.contract.dataset_rules import is_image_name, is_name_character, is_portable_name
 from fluxgym.contract.images.formats import EXTENSIONS_TEXT
 from fluxgym.contract.limits import MAX_CAPTION_BYTES
@@ -30,7 +30,7 @@ from fluxgym.dataset.images import DecodedImages
 from fluxgym.dataset.natural_order import natural_key
 from fluxgym.errors import DatasetError
 from fluxgym.runs.atomic_files import remove_file, write_text
-from fluxgym.runs.disk_space import ensure_room
+from fluxgym.runs.disk_space import ensure_free_space
 from fluxgym.runs.locks import file_lock
 from fluxgym.runs.storage_errors import storage_error
 
@@ -176,7 +176,7 @@ class ImageFolder:
         except UnsafeFile as error:
             raise DatasetError(refusal_of(name, error.reason), field="images") from None
         except UnicodeDecodeError:
-            raise DatasetError(undecodable_sentence(name), field="images") from None
+            raise DatasetError(undecodable_message(name), field="images") from None
 
     def _check_image(self, source: Path, name: str) -> None:
         try:
@@ -192,8 +192,8 @@ class ImageFolder:
     def _free_caption(self, name: str) -> str:
         """Return the plain name of a caption file such as a.png.txt, or its own name if there is a caption of the plain one."""
         plain = caption_name(name)
-        own = Path(name).stem + CAPTION
-        return own if own != plain and (self.path / plain).exists() else plain
+        unchanged = Path(name).stem + CAPTION
+        return unchanged if unchanged != plain and (self.path / plain).exists() else plain
 
     def _move(self, source: Path, name: str) -> str:
         try:
@@ -302,7 +302,7 @@ def copy_for_training(source: Path, target: Path, rules: CaptionRules) -> int:
         try:
             text = trained_text(decode_caption(_content(path)), wildcards=rules.wildcards)
         except UnicodeDecodeError:
-            raise DatasetError(undecodable_sentence(path.name), field="images") from None
+            raise DatasetError(undecodable_message(path.name), field="images") from None
         return f"{text}\n".encode() if text else b""
 
     return _copy(source, target, rules.extension, read, f"{rules.default}\n".encode() if rules.default else b"")
@@ -312,7 +312,7 @@ def _content(caption: Path) -> bytes:
     """Return what a caption file holds.
 
     Raises:
-        DatasetError: For a link, a pipe, a device or a giant.
+        DatasetError: For a link, a pipe, a device or a file that is too large.
     """
     try:
         return read_regular(caption, MAX_CAPTION_BYTES)
@@ -358,7 +358,7 @@ def _copy(source: Path, target: Path, extension: str, read: Callable[[Path], byt
 
 
 def refusal_of(caption: str, why: str) -> str:
-    """Return the sentence about a caption that is not read, because it is not a regular file or is too large."""
+    """Return the message about a caption that is not read because it is not a regular file or is too large."""
     return f"The caption {caption} is not read: {why}. Replace it by a text file, or remove it."
 
 
@@ -368,5 +368,5 @@ def _link(source: Path, target: Path) -> None:
     try:
         os.link(source, target)
     except OSError:
-        ensure_room(target.parent, source.stat().st_size)
+        ensure_free_space(target.parent, source.stat().st_size)
         copy_regular(source, target)

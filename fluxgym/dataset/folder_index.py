@@ -1,6 +1,6 @@
 """Index of a folder's images: names, captions and sizes, read once for many requests.
 
-A request accepts a read that began after the request came. It also accepts an earlier read if the folder has the same modification time as
+A request accepts a read that began after the request arrived. It also accepts an earlier read if the folder has the same modification time as
 at that read. Everything that FluxGym writes changes this time, but another program can write a file in place without changing it. Therefore
 captions and sizes are read again after RECHECK_S.
 """
@@ -76,7 +76,10 @@ class _Shared(Generic[Result]):
         max_age_s: float = float("inf"),
         can_keep: Callable[[Result], bool] = lambda _: True,
     ) -> None:
-        self._path, self._read, self._max_age_s, self._can_keep = path, read, max_age_s, can_keep
+        self._path = path
+        self._read = read
+        self._max_age_s = max_age_s
+        self._can_keep = can_keep
         self._lock = threading.Lock()
         self._result: Result | None = None
         self._began = float("-inf")
@@ -90,9 +93,11 @@ class _Shared(Generic[Result]):
             if result is not None and (self._began > asked or self._is_same()):
                 return result
             self._observe()
-            began, self._result = monotonic(), None
+            began = monotonic()
+            self._result = None
             self._is_settled = began - self._state_since >= _settles_in(self._state)
-            result, self._began = self._read(), began
+            result = self._read()
+            self._began = began
             self._result = result if self._can_keep(result) else None
             return result
 
@@ -209,7 +214,8 @@ class FolderIndex:
         entries = scan(self._path)
         images = images_among(entries)
         files = {name: file for name, entry in images.items() if (file := _file_id(entry)) is not None}
-        before, self._digests = self._digests, {}
+        before = self._digests
+        self._digests = {}
 
         def digest(name: str) -> bytes:
             file = files[name]
@@ -227,7 +233,8 @@ class FolderIndex:
 
     def _read_captions(self) -> Captions:
         entries = scan(self._path)
-        before, self._texts = self._texts, {}
+        before = self._texts
+        self._texts = {}
         images, pairing = self._paired(entries)
         texts: dict[str, str] = {}
         undecodable = []

@@ -1,6 +1,6 @@
 """Check image files, and return their sizes and thumbnails. Results are cached by the file's identity, so that a rename keeps them.
 
-This process never opens an image: the pools of processes do. Headers have their own, so that they do not wait for images to be decoded.
+Images are opened only in pools of worker processes. Headers have a separate pool, so that they do not wait for images that are decoded.
 """
 
 import functools
@@ -28,7 +28,7 @@ Result = TypeVar("Result")
 
 
 class ImageSize(NamedTuple):
-    """An image's size as seen, after EXIF rotation."""
+    """An image's size after EXIF rotation."""
 
     width: int
     height: int
@@ -124,7 +124,7 @@ class DecodedImages:
         return _named(path.name, lambda: self._decode(FileId.of(path)))
 
     def problems(self, paths: Sequence[Path], *, may_decode: bool) -> list[DatasetError] | None:
-        """Return why images cannot be trained, [] if all can, after decoding NUM_DECODERS at a time; None if that has to be done and may not.
+        """Return why images cannot be trained, [] if all can, after decoding NUM_DECODERS at a time; None if decoding is necessary and not allowed.
 
         Content that was accepted once is not decoded again.
         """

@@ -1,4 +1,4 @@
-"""What FluxGym needs of an engine: it starts and stops runs and observes them; its queue and its devices have interfaces of their own."""
+"""The interface of engines: an engine starts, stops and observes runs; its queue and its devices have separate interfaces."""
 
 from collections.abc import Callable, Mapping, Sequence
 from enum import StrEnum
@@ -29,13 +29,13 @@ class HeldDevices(Protocol):
 
     @property
     def file_descriptors(self) -> tuple[int, ...]:
-        """What the trainer inherits, so that its devices stay taken while it is alive."""
+        """The file descriptors that the trainer inherits, so that its devices stay locked while it is alive."""
 
     def renew(self) -> None:
         """Show that the devices are still in use. Called every few seconds while they are."""
 
     def release(self) -> None:
-        """Give the devices back."""
+        """Release the devices."""
 
 
 class Devices(Protocol):
@@ -55,7 +55,7 @@ class Devices(Protocol):
 
 
 class Queue(Protocol):
-    """The runs of one outputs folder that wait for devices, and who gets devices next."""
+    """The runs of one outputs folder that wait for devices, in the order in which they get them."""
 
     def acquire(
         self, run: RunPaths, spec: LaunchSpec, *, is_canceled: Callable[[], bool], waiting: Callable[[str], None]
@@ -92,7 +92,7 @@ class Queue(Protocol):
 
 
 class Engine(Protocol):
-    """Where the runs of one outputs folder execute. Files say what happened to a run; only its engine knows whether it still executes."""
+    """Where the runs of one outputs folder execute. The files record what happened to a run; only its engine knows whether it still executes."""
 
     @property
     def queue(self) -> Queue:
@@ -119,4 +119,4 @@ class Engine(Protocol):
         """Return the state of each run, by slug. Writes nothing."""
 
     def orphans(self, runs: Sequence[RunPaths]) -> Mapping[str, str]:
-        """Return the processes that belong to a run's folder whatever its records say, as slug -> description."""
+        """Return the processes that belong to a run's folder, independent of its records, as slug -> description."""

@@ -102,7 +102,7 @@ class LocalDevices:
 
 
 def title(device: str) -> str:
-    """Return a device's name as used in a sentence."""
+    """Return a device's name for messages."""
     return "the CPU" if device == "cpu" else f"GPU {device.removeprefix('gpu-')}"
 
 

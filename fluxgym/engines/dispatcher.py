@@ -1,7 +1,7 @@
-"""The dispatcher: the one process per outputs folder and host that starts waiting runs in their turn, so that they need none themselves.
+"""The dispatcher: the one process per outputs folder and host that starts waiting runs in queue order, so that waiting runs need no process of their own.
 
-`python -m fluxgym.engines.dispatcher OUTPUTS` lives while runs wait. Whoever adds a run to the queue, and each start of an app or of a run, makes
-sure after that that a dispatcher is alive. Before it ends, it looks at the queue once more without its lock, so that no ticket is missed.
+`python -m fluxgym.engines.dispatcher OUTPUTS` lives while runs wait. Every process that adds a run to the queue, and each start of an app or of a run, makes
+sure after that that a dispatcher is alive. Before it ends, it reads the queue once more without its lock, so that no ticket is missed.
 
 Devices are not handed over: the supervisor that it starts acquires them itself. Until then the run keeps its ticket, which reserves them.
 """
@@ -44,7 +44,7 @@ log = logging.getLogger("fluxgym.dispatcher")
 class Pause:
     """The time until a supervisor is started again for a run that waits although one was started and its devices are free.
 
-    error is what that one wrote last.
+    error is the last line of that supervisor's log.
     """
 
     seconds: float
@@ -70,7 +70,7 @@ class Dispatcher:
         self._published: dict[str, str] = {}
 
     def work(self, has_lock: Callable[[], bool]) -> None:
-        """Start waiting runs in their turn until no run has a ticket or the lock is lost."""
+        """Start waiting runs in queue order until no run has a ticket or the lock is lost."""
         while has_lock():
             try:
                 if not self.serve_all():
@@ -80,7 +80,7 @@ class Dispatcher:
             time.sleep(QUEUE_POLL_S)
 
     def serve_all(self) -> bool:
-        """Do for each waiting run what is to be done now; returns False if no run has a ticket."""
+        """Process each waiting run once; return False if no run has a ticket."""
         runs = self._waiting.all()
         keys = {_key(waiting) for waiting in runs}
         self._starts = {key: start for key, start in self._starts.items() if key in keys}
@@ -96,7 +96,7 @@ class Dispatcher:
         return bool(runs)
 
     def _show_life(self, runs: Sequence[WaitingRun]) -> None:
-        """Publish changed problems, and renew what says that this process is alive."""
+        """Publish changed problems and renew the heartbeat of this process."""
         try:
             if self._published != self._warnings:
                 self._published = dict(self._warnings)
@@ -162,7 +162,7 @@ def _has_supervisor(run: RunPaths) -> bool:
 
 
 def _renew_leases(runs: Sequence[WaitingRun]) -> None:
-    """Show a sign of life in the folders of this host's waiting runs, so that no other host starts them."""
+    """Renew the leases in the folders of this host's waiting runs (heartbeat), so that no other host starts them."""
     for waiting in runs:
         if waiting.starter in (Starter.DISPATCHER, Starter.APP) and not waiting.other_host:
             with suppress(OSError):

@@ -53,7 +53,7 @@ class DispatcherProcess:
         return self.lock.with_suffix(".json")
 
     def problem(self, slug: str = "") -> str:
-        """Return why nothing starts waiting runs now, or only the run with this slug, as a sentence; "" if nothing is known."""
+        """Return why nothing starts waiting runs now, or only the run with this slug; "" if nothing is known."""
         process = self._holder()
         if process is None:
             return DISPATCHER_ENDED
@@ -75,9 +75,9 @@ class DispatcherProcess:
             deadline = time.monotonic() + START_TIMEOUT_S
             while (lock := try_lock(self.lock)) is None:
                 holder = self._holder()
-                if holder is not None and self._answers(holder):
+                if holder is not None and self._is_responsive(holder):
                     return
-                self._wake(holder, is_late=time.monotonic() > deadline)
+                self._resume_or_kill(holder, is_late=time.monotonic() > deadline)
                 time.sleep(START_POLL_S)
             lock.close()
             self._start()
@@ -93,7 +93,7 @@ class DispatcherProcess:
         write_json(self._identity, {"outputs": str(self._outputs.root), "process": process, "problems": dict(problems or {})})
 
     def show_life(self) -> None:
-        """Record this process as the dispatcher as far as the disk permits; the time of its lock shows that it is alive."""
+        """Record this process as the dispatcher as far as the disk permits; the modification time of its lock is the heartbeat."""
         try:
             os.utime(self.lock)
             self.record()
@@ -122,14 +122,14 @@ class DispatcherProcess:
         recorded = _read_identity(self._identity)
         return recorded if is_alive(recorded) else lock_holder(self.lock, MODULE)
 
-    def _answers(self, holder: ProcessIdentity) -> bool:
-        """Return True if a dispatcher is not frozen, and has recorded itself or, where that cannot be written, shows signs of life."""
+    def _is_responsive(self, holder: ProcessIdentity) -> bool:
+        """Return True if a dispatcher is not frozen, and has recorded itself or, where that cannot be written, renews its heartbeat."""
         if is_frozen(holder):
             return False
         recorded = _read_identity(self._identity)
         return (recorded is not None and recorded.pid == holder.pid) or _age_s(self.lock) < LIFE_S
 
-    def _wake(self, holder: ProcessIdentity | None, *, is_late: bool) -> None:
+    def _resume_or_kill(self, holder: ProcessIdentity | None, *, is_late: bool) -> None:
         """Resume a frozen dispatcher; kill one that is late.
 
         Raises:
@@ -154,7 +154,7 @@ class DispatcherProcess:
             log_size = output.seek(0, os.SEEK_END)
             process = start_detached([sys.executable, "-m", MODULE, str(self._outputs.root.resolve())], output)
         started, deadline = identify(process.pid, ""), time.monotonic() + START_TIMEOUT_S
-        while (holder := self._holder()) is None or holder.pid != process.pid or not self._answers(holder):
+        while (holder := self._holder()) is None or holder.pid != process.pid or not self._is_responsive(holder):
             if process.poll() == 0:  # there is no ticket any more
                 return
             if process.poll() is not None or time.monotonic() > deadline:

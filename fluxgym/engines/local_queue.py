@@ -61,7 +61,7 @@ class LocalQueue:
         return devices
 
     def _start_dispatcher(self) -> None:
-        """Make sure that a dispatcher is alive. If that fails, only the log says why; the run's status says that nothing starts it."""
+        """Make sure that a dispatcher is alive. If that fails, only the log has the reason; the run's status reports that nothing starts it."""
         try:
             self._dispatcher.ensure()
         except (FluxGymError, OSError) as error:
@@ -78,7 +78,7 @@ class LocalQueue:
         return EngineState(phase=EnginePhase.WAITING, reason=reason, observed_at=state.observed_at)
 
     def cancel(self, run: RunPaths) -> None:
-        """End the wait of a run that has no process of its own; other runs are not changed."""
+        """End the wait of a run that has no process; other runs are not changed."""
         if (waiting := self._waiting.of(run)) is not None and waiting.starter in (Starter.DISPATCHER, Starter.APP):
             self._waiting.end(waiting, Status.STOPPED, ReasonCode.USER, CANCELED_REASON)
 
@@ -98,7 +98,7 @@ class LocalQueue:
             abandoned = [waiting.run.slug for waiting in self._abandoned(runs) if waiting.starter is Starter.DISPATCHER]
             if any(waiting.starter is not Starter.OWN_SUPERVISOR for waiting in runs):
                 self._dispatcher.ensure()
-        except Exception as error:  # the app that looks after the queue goes on  # noqa: BLE001
+        except Exception as error:  # the app's queue thread must survive  # noqa: BLE001
             log.warning("the runs that wait in the queue could not be continued: %s", describe_error(error))
             return ()
         return tuple(dict.fromkeys([*abandoned, *restored]))

@@ -34,7 +34,7 @@ def status_of(run: RunPaths, state: State) -> SessionStatus:
 
 
 def is_executing(run: RunPaths) -> bool:
-    """Return True if a recorded process of a run is alive, whatever its state says, or if it waits: then nothing else may start in its folder."""
+    """Return True if a recorded process of a run is alive, independent of its stored status, or if it waits: then nothing else may start in its folder."""
     return observe_run(RunSnapshot(run, read_state_or_empty(run))).phase in (*EXECUTING, EnginePhase.WAITING)
 
 

@@ -39,7 +39,7 @@ class StartedSupervisor:
         return written or f"it ended with code {self.process.returncode} and wrote nothing into its log"
 
     def kill(self) -> str:
-        """Kill it because it is late; returns a sentence part about it: its PID, and if it was frozen."""
+        """Kill it because it is late; return a clause for a message: its PID, and if it was frozen."""
         known = identify(self.process.pid, "")
         state = "was frozen" if known is not None and is_frozen(known) else "did not answer"
         if self.identity is not None:

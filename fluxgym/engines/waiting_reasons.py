@@ -1,4 +1,4 @@
-"""The sentences about what the waiting runs wait for."""
+"""Messages about what the waiting runs wait for."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,9 +17,9 @@ WAITS_FOR_APP = (
 
 
 class WaitingReasons:
-    """The sentences about what runs wait for. Who uses a device is read once.
+    """Messages about what runs wait for. The user of each device is read once.
 
-    Runs of other outputs folders have queues of their own; which of them gets a free device first is not known. others_wait is True if there
+    Runs of other outputs folders have separate queues; which of them gets a free device first is not known. others_wait is True if there
     are such runs.
     """
 

@@ -1,4 +1,4 @@
-"""The runs that wait in the queue of an outputs folder: who starts each of them, and how its wait ends."""
+"""The runs that wait in the queue of an outputs folder: which process starts each of them, and how its wait ends."""
 
 import logging
 import os
@@ -33,7 +33,7 @@ class Starter(StrEnum):
 
     DISPATCHER = "dispatcher"
     OWN_SUPERVISOR = "own supervisor"  # a process of it is alive: it was started a moment ago, or is of an earlier version and waits itself
-    OTHER_HOST = "other host"  # that of another host, which has shown a sign of life recently
+    OTHER_HOST = "other host"  # the dispatcher of another host, whose heartbeat is recent
     APP = "app"  # this installation did not sign its launch.json: an app that starts prepares it again
     NOTHING = "nothing"  # its launch.json is missing or damaged
     ENDED = "ended"  # it does not wait any more, and its ticket is left over
@@ -178,7 +178,7 @@ def _starter_of_files(run: RunPaths, ticket: Ticket, spec: LaunchSpec | None, st
 
 
 def _signature(run: RunPaths, ticket: Ticket) -> Signature:
-    """Return a value that changes with every file that says who starts a waiting run."""
+    """Return a value that changes with every file that determines which process starts a waiting run."""
     paths = (run.ui_state, run.launch, run.process, run.lease, run.stop, run.stop_reserve)
     return (ticket, *(_state_of_file(path) for path in paths))
 

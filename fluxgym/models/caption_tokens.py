@@ -20,7 +20,7 @@ def token_limit(files: FoundFiles, advanced: Mapping[str, Any]) -> int:
     """Return the number of tokens that T5 reads of a caption: the advanced setting's, else the model's, at most its tokenizer's."""
     limit = int(advanced.get(CAPTION_LENGTH) or T5_LENGTHS[identify(files.transformer).version or "dev"])
     folder = caption_tokenizer(files)
-    return limit if folder is None else min(limit, _longest(folder / "tokenizer_config.json"))
+    return limit if folder is None else min(limit, _longest(_FileVersion.of(folder / "tokenizer_config.json")))
 
 
 def too_long(captions: Mapping[str, str], files: FoundFiles, limit: int) -> dict[str, int]:
@@ -77,9 +77,11 @@ def _tokenizer(file: _FileVersion) -> "Tokenizer | None":
     return tokenizer
 
 
-def _longest(file: Path) -> int:
+@functools.lru_cache(maxsize=4)
+def _longest(file: _FileVersion | None) -> int:
+    """Return the number of tokens that a tokenizer_config.json allows, read once per version of the file."""
     try:
-        value = json.loads(file.read_text(encoding="utf-8-sig")).get("model_max_length")
+        value = json.loads(file.path.read_text(encoding="utf-8-sig")).get("model_max_length") if file is not None else None
     except (OSError, ValueError, AttributeError):
         value = None
     return int(value) if isinstance(value, (int, float)) and value > 0 else max(T5_LENGTHS.values())

@@ -31,7 +31,7 @@ PREFERRED, FALLBACK = "flux-dev", "pocket"
 class Model:
     """One entry of models.yaml; `files` maps each role to paths relative to the models folder, in the order they are tried.
 
-    use is a sentence on where its LoRAs work.
+    use is a text about the programs that its LoRAs work with.
     """
 
     id: str
@@ -64,9 +64,9 @@ def list_models(models: Path) -> list[Model]:
         ModelError: If that file is invalid.
     """
     entries = dict(_built_in())
-    own = models / CATALOG
-    if own.is_file():
-        entries |= _parse(own)
+    user_catalog = models / CATALOG
+    if user_catalog.is_file():
+        entries |= _parse(user_catalog)
     return list(entries.values())
 
 
@@ -166,7 +166,7 @@ def _missing(model: Model, located: Mapping[str, Path | None], models: Path) -> 
 
 
 def caption_tokenizer(files: FoundFiles) -> Path | None:
-    """Return the folder of the tokenizer of T5, which reads captions whole; None if there is none."""
+    """Return the folder of the tokenizer of T5, which reads captions without truncation; None if there is none."""
     return tokenizers()["t5xxl"].find(files.t5xxl)
 
 

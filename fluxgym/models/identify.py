@@ -23,7 +23,7 @@ INPUT = re.compile(r"(^|\.)img_in\.weight$")
 
 @dataclass(frozen=True, kw_only=True)
 class Identity:
-    """What a file is: a description in words, the roles it can have, and a problem, the predicate of “The file …”, if it has none.
+    """What a file is: a description, the roles it can have, and a problem, the predicate of “The file …”, if it has none.
 
     version is "dev" or "schnell" for a FLUX.1 transformer, else "".
     """
@@ -34,8 +34,8 @@ class Identity:
     problem: str | None = None
 
     @property
-    def sentence(self) -> str:
-        """Return it as one sentence about the file."""
+    def message(self) -> str:
+        """Return a message about the file."""
         text = self.problem or f"is {self.words}"
         return f"This {text}."
 
@@ -62,7 +62,7 @@ def tensor_names(path: Path) -> frozenset[str]:
 
 
 class _Problem(Exception):
-    """Why a file cannot be used, as the predicate of a sentence about it."""
+    """Why a file cannot be used, as the predicate of a message about it."""
 
 
 @lru_cache(maxsize=64)
@@ -101,7 +101,11 @@ def _files(folder: Path) -> list[Path]:
 
 
 def _tensors(path: Path) -> Mapping[str, TensorEntry]:
-    """Return the tensors of a file's header; raises _Problem if the file is damaged."""
+    """Return the tensors of a file's header.
+
+    Raises:
+        _Problem: If the file is damaged.
+    """
     size = path.stat().st_size
     with path.open("rb") as file:
         head = file.read(512)

@@ -1,4 +1,4 @@
-"""What a base model lacks, and how to get it: which files are published where, their sizes, and if a page asks for an account."""
+"""What a base model lacks, and how to get it: which files are published where, their sizes, and if the download requires an account."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -44,7 +44,7 @@ class Tokenizer:
 
 @dataclass(frozen=True, kw_only=True)
 class MissingPart:
-    """A file or tokenizer that is missing: what it is, the path in the models folder, and what FluxGym knows of its source."""
+    """A file or tokenizer that is missing: what it is, the path in the models folder, and its known source."""
 
     title: str
     where: str

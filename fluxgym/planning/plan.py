@@ -52,8 +52,8 @@ class TrainingPlan:
     """One training, ready to start if it has no errors.
 
     A setting that cannot be used has its default in config and an error in problems. dataset_toml is "", options are empty and steps is
-    None where they cannot be computed. problems also has the results of the checks that passed. is_trainer_asked is False while the trainer
-    has not been asked about settings that only it can check, are_images_decoded while images have not been decoded completely.
+    None where they cannot be computed. problems also has the results of the checks that passed. is_validated_by_trainer is False while
+    the trainer has not checked the settings that only it can check, are_images_decoded while images have not been decoded completely.
     """
 
     config: TrainConfig
@@ -68,13 +68,13 @@ class TrainingPlan:
     resume_from: Path | None
     steps: int | None
     problems: tuple[Problem, ...]
-    is_trainer_asked: bool
+    is_validated_by_trainer: bool
     are_images_decoded: bool
 
     @property
     def is_checked(self) -> bool:
         """True if the checks that take seconds have been made too."""
-        return self.is_trainer_asked and self.are_images_decoded
+        return self.is_validated_by_trainer and self.are_images_decoded
 
     @property
     def errors(self) -> tuple[Problem, ...]:
@@ -160,24 +160,24 @@ class Planner:
         return self.checked(self.plan_unchecked(state, images, run=run, resume=resume))
 
     def checked(self, planned: TrainingPlan, *, may_wait: bool = True) -> TrainingPlan:
-        """Return a plan with what the checks that take seconds refuse; without those that have to be waited for if may_wait is False.
+        """Return a plan with the errors of the slow checks; if may_wait is False, only with those whose results are cached.
 
         The trainer needs seconds for the first answer about some settings, and decoding takes 5 to 20 ms per image of one megapixel. Both
         are done once: for the same settings, and for the same content.
         """
-        return self._with_decoded_images(self._with_trainers_answer(planned, may_ask=may_wait), may_decode=may_wait)
+        return self._with_decoded_images(self._with_trainer_check(planned, may_run_trainer=may_wait), may_decode=may_wait)
 
-    def _with_trainers_answer(self, planned: TrainingPlan, *, may_ask: bool) -> TrainingPlan:
-        if planned.is_trainer_asked:
+    def _with_trainer_check(self, planned: TrainingPlan, *, may_run_trainer: bool) -> TrainingPlan:
+        if planned.is_validated_by_trainer:
             return planned
         try:
             toml = dataset_toml(planned.config, planned.images.folder, planned.images.regularization)
         except ConfigError:
-            return replace(planned, is_trainer_asked=True)  # reported already
+            return replace(planned, is_validated_by_trainer=True)  # reported already
         steps = planned.steps and planned.steps // planned.config.max_train_epochs
         question = TrainerQuestion(options=planned.options, toml=toml, steps_per_epoch=steps, trainer_dir=planned.trainer_dir)
-        refused = backend_for(planned.trainer_dir).check_with_trainer(question, self._caches.verdicts, may_ask=may_ask)
-        return planned if refused is None else replace(planned, problems=(*planned.problems, *refused), is_trainer_asked=True)
+        refused = backend_for(planned.trainer_dir).check_with_trainer(question, self._caches.verdicts, may_run_trainer=may_run_trainer)
+        return planned if refused is None else replace(planned, problems=(*planned.problems, *refused), is_validated_by_trainer=True)
 
     def _with_decoded_images(self, planned: TrainingPlan, *, may_decode: bool) -> TrainingPlan:
         if planned.are_images_decoded:
@@ -189,7 +189,7 @@ class Planner:
     def plan_unchecked(
         self, state: Mapping[str, Any], images: Path, *, run: RunPaths | None = None, resume: Checkpoint | None = None
     ) -> TrainingPlan:
-        """Plan as `plan` does, in milliseconds, without asking the trainer about settings that only it can check."""
+        """Plan as `plan` does, in milliseconds, without running the trainer for settings that only it can check."""
         settings, findings = self._settings, Findings()
         config = read_config(state, settings.models, findings, with_defaults=resume is None)
         are_usable = all(problem.field == "lora_name" for problem in findings.problems)
@@ -235,7 +235,7 @@ class Planner:
             resume_from=resume_from,
             steps=steps or None,
             problems=tuple(findings.problems),
-            is_trainer_asked=not options or bool(refused) or not image_set.count or not needs_trainer(config),
+            is_validated_by_trainer=not options or bool(refused) or not image_set.count or not needs_trainer(config),
             are_images_decoded=resume is not None or not image_set.is_complete,  # a resume has trained on them
         )
         return replace(planned, problems=(*planned.problems, *_named_code(planned)))

@@ -1,4 +1,4 @@
-"""The trainer's sample prompts: the form's lines, completed with what kohya would otherwise choose itself."""
+"""The trainer's sample prompts: the form's lines, completed with the values for which kohya has other defaults."""
 
 from collections.abc import Iterator, Mapping
 
@@ -20,7 +20,7 @@ def sample_prompts(config: TrainConfig) -> str:
 
 
 def check_sample_prompts(text: str) -> Iterator[str]:
-    """Yield a sentence for each prompt that the trainer would refuse; prompts are counted without comments and empty lines."""
+    """Yield a message for each prompt that the trainer would refuse; prompts are counted without comments and empty lines."""
     lines = (line.strip() for line in text.splitlines())
     for number, line in enumerate((line for line in lines if line and not line.startswith("#")), 1):
         try:

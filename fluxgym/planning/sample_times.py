@@ -1,4 +1,4 @@
-"""When a training draws sample images, and whether they show what its saved LoRA files do."""
+"""When a training generates sample images, and whether they match its saved LoRA files."""
 
 import math
 from collections.abc import Mapping
@@ -17,7 +17,7 @@ INTERVAL = SETTINGS[STEPS_FIELD].label
 
 @dataclass(frozen=True, kw_only=True)
 class SampleInterval:
-    """Every how many steps, or else every how many epochs, samples are drawn; 0 for never."""
+    """The interval of sample images in steps, or else in epochs; 0 for never."""
 
     steps: int
     epochs: int
@@ -31,7 +31,7 @@ class SampleInterval:
 
 
 def count_of(value: Any) -> int:
-    """Return a number of a state that counts something, 0 for what is not one."""
+    """Return a count in a state, 0 if it is not a number."""
     try:
         return max(0, to_integer(value))
     except ValueError:
@@ -39,9 +39,9 @@ def count_of(value: Any) -> int:
 
 
 def report_sample_times(config: TrainConfig, steps: int | None, defaults: Mapping[str, Any], findings: Findings) -> None:
-    """Warn about sample images that will not be drawn, or never at a step whose LoRA is saved; steps is None if it is not known.
+    """Warn about sample images that will not be generated, or never at a step whose LoRA is saved; steps is None if unknown.
 
-    defaults are those of the base model. Nothing is said about the steps of samples and saved files if both have their defaults.
+    defaults are those of the base model. There is no warning about the steps of samples and saved files if both have their defaults.
     """
     interval = SampleInterval.of(config.to_state())
     if interval.epochs:

@@ -10,12 +10,12 @@ from fluxgym.config.vram_tiers import TIERS, best_tier, is_above
 from fluxgym.contract.buckets import Size
 from fluxgym.contract.caption_files import CAPTION, trained_text
 from fluxgym.contract.dataset_notes import (
-    cut_captions_sentence,
-    no_images_sentence,
-    not_files_sentence,
+    cut_captions_message,
+    no_images_message,
+    not_files_message,
     notes,
-    undecodable_sentence,
-    without_trigger_sentence,
+    undecodable_message,
+    without_trigger_message,
 )
 from fluxgym.contract.folder_summary import FolderSummary, required_trigger, without_trigger
 from fluxgym.contract.wording import MAX_NAMED
@@ -106,7 +106,7 @@ class Findings:
 
 
 def check_model(model: Model | None, models: Path, findings: Findings) -> FoundFiles | None:
-    """Return the files of a model if all of them are there, and report which transformer they have."""
+    """Return the files of a model if all of them exist, and report which transformer they have."""
     if model is None:
         return None
     files = findings.attempt(lambda: find_files(model.id, models), "base_model")
@@ -172,7 +172,7 @@ def read_images(config: TrainConfig, folders: TrainedFolders, findings: Findings
 def _report_summary(config: TrainConfig, summary: FolderSummary, extension: str, findings: Findings) -> None:
     """Report the numbers of images and captions, what is left out, and captions that cannot be read."""
     if not summary.captions:
-        sentences = no_images_sentence(summary.subfolders) or "Add at least one image.", not_files_sentence(summary.not_files)
+        sentences = no_images_message(summary.subfolders) or "Add at least one image.", not_files_message(summary.not_files)
         findings.refuse(DatasetError(" ".join(filter(None, sentences))), IMAGES)
         return
     _report_counts(config, len(summary.captions), sum(map(bool, summary.captions.values())), findings)
@@ -182,7 +182,7 @@ def _report_summary(config: TrainConfig, summary: FolderSummary, extension: str,
         findings.add(Level.WARNING, sentence, IMAGES)
     trigger = trigger_of_captions(config)
     if lacking := without_trigger(summary.captions, trigger):
-        findings.warn_of_images(without_trigger_sentence(lacking, trigger), "no_trigger", len(lacking))
+        findings.warn_of_images(without_trigger_message(lacking, trigger), "no_trigger", len(lacking))
 
 
 def trigger_of_captions(config: TrainConfig) -> str:
@@ -192,22 +192,22 @@ def trigger_of_captions(config: TrainConfig) -> str:
 
 
 def _around(config: TrainConfig) -> tuple[str, str]:
-    """Return the texts that are put before and behind each caption."""
+    """Return the texts that are added before and after each caption."""
     return config.flag("caption_prefix") or "", config.flag("caption_suffix") or ""
 
 
 def _report_unreadable(summary: FolderSummary, findings: Findings) -> None:
-    """Report captions that Start would refuse: links, pipes, devices, giants, and those in an unknown encoding."""
+    """Report captions that Start would refuse: links, pipes, devices, files that are too large, and those in an unknown encoding."""
     for name, why in summary.refused.items():
         findings.refuse(DatasetError(refusal_of(name, why)), IMAGES)
     for name in summary.undecodable[:MAX_NAMED]:
-        findings.refuse(DatasetError(undecodable_sentence(name)), IMAGES)
+        findings.refuse(DatasetError(undecodable_message(name)), IMAGES)
 
 
 def _report_regularization(folder: Path, index: FolderIndex, extension: str, findings: Findings) -> None:
     summary = findings.attempt(index.summary, "reg_data_dir")
     if summary is not None and not summary.captions:
-        sentence = no_images_sentence(summary.subfolders) or "Choose a folder with images, or leave it empty."
+        sentence = no_images_message(summary.subfolders) or "Choose a folder with images, or leave it empty."
         findings.refuse(DatasetError(f"There are no regularization images in {folder}. {sentence}"), "reg_data_dir")
     elif summary is not None:
         _report_unreadable(summary, findings)
@@ -236,7 +236,7 @@ def report_long_captions(config: TrainConfig, images: ImageSet, files: FoundFile
     for name, text in images.captions.items():
         lines = trained_text(text, wildcards=bool(config.flag("enable_wildcard"))).split("\n")
         texts[name] = "\n".join(" ".join(filter(None, (prefix, line, suffix))) for line in lines)
-    if sentence := cut_captions_sentence(too_long(texts, files, limit), limit):
+    if sentence := cut_captions_message(too_long(texts, files, limit), limit):
         findings.add(Level.WARNING, sentence, IMAGES)
 
 
@@ -260,7 +260,7 @@ def check_formats(trainer: TrainerBackend, images: ImageSet, findings: Findings)
 
 
 def check_pixels_of(images: ImageSet, decoded: DecodedImages, findings: Findings, *, may_decode: bool) -> bool:
-    """Decode the images completely and report the first damaged ones; return False if that has to be done and may not."""
+    """Decode the images completely and report the first damaged ones; return False if decoding is necessary and not allowed."""
     others = images.regularization
     regularization = findings.attempt(ImageFolder(others).names, "reg_data_dir") if others else None
     for folder, names, where in ((images.folder, images.captions, IMAGES), (others, regularization, "reg_data_dir")):

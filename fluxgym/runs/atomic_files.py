@@ -1,4 +1,4 @@
-"""Write a file whole or not at all, read JSON of a limited size, and remove files."""
+"""Atomic writes, reading of JSON up to a maximum size, and removal of files."""
 
 import json
 import secrets

@@ -45,14 +45,14 @@ def check_free_space(outputs: Path) -> int:
     existing = _existing(outputs)
     if not os.access(existing, os.W_OK):
         raise StorageError(f"{outputs} cannot be written; check its permissions, or choose another folder with --outputs.")
-    return ensure_room(outputs, 0)
+    return ensure_free_space(outputs, 0)
 
 
-def ensure_room(folder: Path, num_bytes: int) -> int:
+def ensure_free_space(folder: Path, num_bytes: int) -> int:
     """Return the free bytes on the disk of a folder, which need not exist.
 
     Raises:
-        StorageError: If num_bytes more would leave less than MIN_FREE_BYTES for the trainings that run.
+        StorageError: If num_bytes more would leave less than MIN_FREE_BYTES for live trainings.
     """
     try:
         free = shutil.disk_usage(_existing(folder)).free
@@ -65,7 +65,7 @@ def ensure_room(folder: Path, num_bytes: int) -> int:
             f"Only {free >> 20} MB are free on the disk of {folder}; free at least {MIN_FREE_BYTES >> 20} MB, then start again."
         )
     raise StorageError(
-        f"There is not enough room on the disk of {folder}: {num_bytes / 1e6:,.0f} MB are needed, {free / 1e6:,.0f} MB are free, and "
+        f"The disk of {folder} does not have enough free space: {num_bytes / 1e6:,.0f} MB are needed, {free / 1e6:,.0f} MB are free, and "
         f"{MIN_FREE_BYTES / 1e6:,.0f} MB of these stay reserved for trainings that run. Free disk space, then try again."
     )
 

@@ -1,4 +1,4 @@
-"""The GPUs of this machine: whether there is one, and how much memory they have. No library of a vendor is loaded."""
+"""The GPUs of this machine: whether there is one, and how much memory they have. No vendor library is loaded."""
 
 import os
 import re

@@ -114,12 +114,12 @@ class LaunchSpec:
 
 
 def to_words(options: TrainerOptions) -> tuple[str, ...]:
-    """Return options as words of a command line."""
+    """Return options as command-line arguments."""
     return tuple(word for flag, values in options.items() for word in (flag, *(values or ())))
 
 
 def parse_words(words: Sequence[str]) -> TrainerOptions:
-    """Return the options in a command line's words; words before the first option are skipped."""
+    """Return the options in command-line arguments; arguments before the first option are skipped."""
     options: dict[str, tuple[str, ...] | None] = {}
     flag = ""
     for word in words:
@@ -171,7 +171,7 @@ class StopRequest:
 def write_launch_spec(run: RunPaths, spec: LaunchSpec, *, keep_stop: bool = False) -> None:
     """Write launch.json with this installation's signature and remove an older stop request.
 
-    keep_stop leaves the request there, for a restart: it may have arrived this very moment.
+    keep_stop keeps the request, for a restart: it may have arrived at this moment.
     """
     write_json(run.launch, signed(spec.to_json()))
     if not keep_stop:

@@ -99,7 +99,7 @@ def keeps_hosts_apart(folder: Path) -> bool:
 
 
 def without_locks(folder: Path) -> str:
-    """Return the sentence about a volume without locks, where the locks of this machine are used."""
+    """Return the message about a volume without locks, where the locks of this machine are used."""
     return f"The volume of {folder} has no file locks. Use it from one machine only: two machines are not kept from writing the same files."
 
 

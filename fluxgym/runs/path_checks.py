@@ -1,4 +1,4 @@
-"""Check what is at a path: without an exception where the path cannot be read."""
+"""Check the type of a path without raising an exception if it cannot be read."""
 
 from pathlib import Path
 

@@ -100,7 +100,7 @@ def _create_key() -> bytes:
 
 
 def _write_key(folder: Path) -> None:
-    """Write a new key, complete or not at all; another process may do the same at this moment, and the first one wins."""
+    """Write a new key, complete or not at all; another process may do the same at this moment; the key of the first one is used."""
     create_private_folder(folder)
     tmp_path = folder / f".{KEY_FILE}.{secrets.token_hex(4)}.tmp"
     handle = os.open(tmp_path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
@@ -113,7 +113,7 @@ def _write_key(folder: Path) -> None:
 
 
 def _give_name(tmp_path: Path, path: Path) -> None:
-    """Give a complete file its name, unless another one has it."""
+    """Link a complete file to its name, unless the name exists."""
     try:
         path.hardlink_to(tmp_path)
     except FileExistsError:

@@ -22,7 +22,7 @@ def read_state(run: RunPaths) -> State:
     """Return a run's state.
 
     Raises:
-        DamagedState: If the file holds no state, or is a link, a pipe or a giant; says what to do.
+        DamagedState: If the file holds no state, or is a link, a pipe or too large; the message has the remedy.
         UnreadableState: If it is missing, or cannot be read.
         NotReadableNow: If nothing can be known about it now.
     """

@@ -1,4 +1,4 @@
-"""The status of a run, derived from its files and from what its engine observes; a stored status alone is never believed."""
+"""The status of a run, derived from its files and from what its engine observes, never from the stored status alone."""
 
 from dataclasses import dataclass, replace
 from enum import StrEnum
@@ -46,7 +46,7 @@ EXECUTING = frozenset({EnginePhase.PENDING, EnginePhase.ACTIVE, EnginePhase.FINI
 
 @dataclass(frozen=True, kw_only=True)
 class EngineState:
-    """One observation. reason is what the engine knows beyond the phase, node the other host; observed_at is in seconds since the epoch."""
+    """One observation. reason is what the engine reports beyond the phase, node the other host; observed_at is in seconds since the epoch."""
 
     phase: EnginePhase
     reason: str = ""

@@ -1,4 +1,4 @@
-"""Turn an error of the operating system into the sentence that the user reads."""
+"""Turn an OSError into an error message for the user."""
 
 import errno
 from pathlib import Path
@@ -12,7 +12,7 @@ EXHAUSTED = (errno.EMFILE, errno.ENFILE, errno.ENOMEM)
 
 
 def storage_error(error: OSError, path: Path) -> StorageError:
-    """Return the error with one sentence about why a file could not be written."""
+    """Return the StorageError for a file that could not be written, with the reason."""
     if error.errno in EXHAUSTED:
         return _exhausted(error, path)
     if isinstance(error, UnsafeFile):
@@ -32,7 +32,7 @@ def reason_code_of(error: StorageError) -> ReasonCode:
 
 
 def raise_if_exhausted(error: Exception, path: Path) -> None:
-    """Raise NotReadableNow if an error is a shortage of this machine, which says nothing about the file or process to be read."""
+    """Raise NotReadableNow if an error means exhausted file descriptors or memory, and not a problem of the file or process to be read."""
     if isinstance(error, OSError) and error.errno in EXHAUSTED:
         raise _exhausted(error, path) from error
 

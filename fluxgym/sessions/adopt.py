@@ -24,7 +24,7 @@ from fluxgym.contract.regular_files import copy_regular
 from fluxgym.contract.safetensors import read_header
 from fluxgym.dataset.folder import ImageFolder, copy_into
 from fluxgym.errors import AlreadyRunning, BadName, DatasetError, FluxGymError, SessionNotFound
-from fluxgym.runs.disk_space import ensure_room
+from fluxgym.runs.disk_space import ensure_free_space
 from fluxgym.runs.exit_record import read_exit
 from fluxgym.runs.paths import OutputsPaths, RunPaths
 from fluxgym.runs.state import State, create_state, read_state, slug_of, timestamp_of
@@ -112,13 +112,13 @@ def _copy(folder: Path, staging: RunPaths, slug: str) -> None:
     Links are not followed: in a folder from elsewhere they may lead to any file of this machine.
 
     Raises:
-        StorageError: If there is too little room.
+        StorageError: If there is not enough disk space.
     """
     copies = {model: with_output_name(model.name, folder.name, slug) for model in folder.glob(f"*{LORA_ENDING}")}
     copies |= {sample: f"{SAMPLE_FOLDER}/{sample.name}" for sample in (folder / SAMPLE_FOLDER).glob("*")}
     copies |= {folder / name: name for name in COPIED}
     targets = {path: staging.folder / name for path, name in copies.items() if path.is_file() and not path.is_symlink()}
-    ensure_room(staging.folder, sum(path.stat().st_size for path in targets))
+    ensure_free_space(staging.folder, sum(path.stat().st_size for path in targets))
     for path, target in targets.items():
         target.parent.mkdir(parents=True, exist_ok=True)
         copy_regular(path, target)
@@ -127,7 +127,7 @@ def _copy(folder: Path, staging: RunPaths, slug: str) -> None:
 def _take_images(sources: tuple[Path, ...], target: Path) -> str:
     """Copy the images and captions of the first folder that has some, unless the run has its own.
 
-    Return the reason, as a sentence, if they cannot be copied; "" otherwise.
+    Return the reason if they cannot be copied; "" otherwise.
     """
     source = next((source for source in sources if ImageFolder(source).count()), None)
     if source is None or ImageFolder(target).count():
@@ -158,7 +158,7 @@ def _state_of(folder: Path, missing: str) -> State:
 def _ending(model: Path, step: int, expected: int) -> tuple[Status, str]:
     """Return status and reason for a training whose end was not recorded as failed or stopped.
 
-    It is completed only if all steps were trained and its LoRA is whole.
+    It is completed only if all steps were trained and its LoRA is complete.
     """
     if not model.is_file():
         return Status.STOPPED, f"{ADOPTED} It has no {model.name}, so it did not reach its last step there."
@@ -188,7 +188,7 @@ def _from_state(folder: Path) -> dict[str, Any]:
 
 
 def _fault(model: Path, step: int, expected: int) -> str:
-    """Return why a LoRA file does not pass the check that a completed run passes, "" if it does."""
+    """Return why a LoRA file does not pass the verification of a completed run, "" if it does."""
     from fluxgym.supervisor.verify_lora import verify_lora  # needs numpy, which nothing else of this command does
 
     return str(verify_lora(model, 0.0, expected, step)["reason"])

@@ -13,7 +13,7 @@ from fluxgym.contract.dataset_rules import is_image_name, is_portable_name
 from fluxgym.contract.files import DATASET_FOLDER, UI_STATE, lora_name
 from fluxgym.contract.regular_files import UnsafeFile, open_regular
 from fluxgym.errors import ImportRefused
-from fluxgym.runs.disk_space import ensure_room
+from fluxgym.runs.disk_space import ensure_free_space
 from fluxgym.runs.state import MAX_BYTES
 
 PACKED = (".safetensors", ".png", ".jpg", ".jpeg", ".webp", ".avif", ".heic", ".heif", ".jxl")
@@ -42,7 +42,8 @@ class _Sink:
         """Do nothing: the chunks are taken as they come."""
 
     def take(self) -> Iterator[bytes]:
-        chunks, self._chunks = self._chunks, []
+        chunks = self._chunks
+        self._chunks = []
         yield from chunks
 
 
@@ -83,14 +84,14 @@ def unpack(source: Path, staging: Path) -> list[Path]:
 
     Raises:
         ImportRefused: If the archive holds anything that is not part of an export; the message names it.
-        StorageError: If it does not fit on the disk beside the room that is reserved for trainings that run.
+        StorageError: If it does not fit on the disk beside the disk space that is reserved for live trainings.
     """
     with _opened(source) as archive:
         entries = archive.infolist()
         if len(entries) > MAX_ENTRIES:
             raise ImportRefused(f"{source.name} holds {len(entries)} files; at most {MAX_ENTRIES} are taken.")
         targets = _targets([entry for entry in entries if not entry.filename.endswith("/")])
-        ensure_room(staging, sum(entry.file_size for entry in targets.values()))
+        ensure_free_space(staging, sum(entry.file_size for entry in targets.values()))
         left = MAX_TOTAL_BYTES
         for path, entry in targets.items():
             target = staging / path
@@ -154,7 +155,9 @@ def _write(archive: zipfile.ZipFile, entry: zipfile.ZipInfo, target: Path, left:
     with target.open("xb") as file:
         for chunk in _chunks(archive, entry):
             if size // CHECK_BYTES != (size + len(chunk)) // CHECK_BYTES:
-                ensure_room(target.parent, len(chunk))  # the archive may hold more than it says, and others write meanwhile
+                ensure_free_space(
+                    target.parent, len(chunk)
+                )  # the archive may contain more than its headers declare, and other processes write meanwhile
             size += len(chunk)
             if size > limit:
                 raise ImportRefused(f"“{_shown(entry)}” in the archive is larger than {limit >> 20} MB when unpacked; it was not unpacked.")

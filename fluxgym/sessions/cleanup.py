@@ -1,4 +1,4 @@
-"""Remove files that nothing needs any more: those of deleted runs, abandoned drafts, and leftovers of interrupted starts and imports."""
+"""Remove unused files: those of deleted runs, abandoned drafts, and leftovers of interrupted starts and imports."""
 
 import logging
 import shutil
@@ -51,7 +51,7 @@ def _remove(path: Path) -> None:
 
 
 def remove_in_background(outputs: OutputsPaths) -> None:
-    """Start `remove_deleted` in a process of its own.
+    """Start `remove_deleted` in a separate process.
 
     Raises:
         OSError: If it cannot be started.

@@ -1,4 +1,4 @@
-"""New run folders: made in a temporary folder and renamed to their name, so that a run appears complete or not at all."""
+"""New run folders: made in a temporary folder and renamed to their name, so that a run is created atomically."""
 
 import errno
 import secrets
@@ -18,14 +18,15 @@ from fluxgym.sessions.history import save_version
 from fluxgym.sessions.preconditions import name_lock
 
 NOT_STARTED = "A copy that was not started yet; put its settings into the form, change what you like, and start it."
+_NOT_COPIED = tuple(setting.name for setting in OWN_KEYS if not setting.in_template)  # lora_name and resume_from_checkpoint
 NOT_EMPTY = (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR)
 
 
 @contextmanager
-def new_run(run: RunPaths, outputs: OutputsPaths, *, make_room: AbstractContextManager[None] | None = None) -> Iterator[RunPaths]:
+def new_run(run: RunPaths, outputs: OutputsPaths, *, move_existing: AbstractContextManager[None] | None = None) -> Iterator[RunPaths]:
     """Yield the paths of a temporary run folder, which the caller creates and fills; it becomes `run` at the end of the block.
 
-    The caller holds the name's lock. `make_room` is entered when the temporary folder is complete; it moves away what has the name, and
+    The caller holds the name's lock. `move_existing` is entered when the temporary folder is complete; it moves away what has the name, and
     puts it back if the rename fails. After an error the temporary folder is removed and nothing else has changed.
 
     Raises:
@@ -36,7 +37,7 @@ def new_run(run: RunPaths, outputs: OutputsPaths, *, make_room: AbstractContextM
     try:
         outputs.new.mkdir(parents=True, exist_ok=True)
         yield staging
-        with make_room or nullcontext():
+        with move_existing or nullcontext():
             _rename(staging, run)
     except OSError as error:
         raise storage_error(error, run.folder) from error
@@ -78,6 +79,3 @@ def duplicate(run: RunPaths, new_name: str) -> RunPaths:
             save_version(run, into=staging)
             create_state(staging, settings | own)
     return copy
-
-
-_NOT_COPIED = tuple(setting.name for setting in OWN_KEYS if not setting.in_template)  # lora_name and resume_from_checkpoint

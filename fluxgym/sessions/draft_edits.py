@@ -33,7 +33,7 @@ class DraftEdits:
     draft: Draft
 
     def remove(self, names: Iterable[str]) -> str:
-        """Remove images with their captions; returns the token that `undo` takes. Names that are not there are skipped."""
+        """Remove images with their captions; returns the token that `undo` takes. Names that do not exist are skipped."""
         folder, path = self._new(), self.draft.images.path
         with self.draft.images.changing():
             names_here = set(self.draft.images.images())

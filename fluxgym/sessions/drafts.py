@@ -153,7 +153,7 @@ class Draft:
             return True
 
     def is_copy_of(self, run: RunPaths) -> bool:
-        """Return True if the images were copied from this very run."""
+        """Return True if the images were copied from this run, and not from another one of its name."""
         return bool(read_json(self._origin) == _identity(run))
 
     @property
@@ -170,7 +170,7 @@ class Draft:
 
 
 def _identity(run: RunPaths) -> dict[str, object]:
-    """Return what distinguishes a run from another of the same name."""
+    """Return a key that distinguishes a run from another one of the same name."""
     try:
         return {"slug": run.slug, "run_id": read_state(run).get("run_id")}
     except UnreadableState:

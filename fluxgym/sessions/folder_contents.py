@@ -22,7 +22,7 @@ class FolderContents:
     num_samples: int = 0
     num_checkpoints: int = 0
 
-    def sentence(self) -> str:
+    def message(self) -> str:
         """Return a description for the confirmation of a delete."""
         models = f", with the model {', '.join(self.lora_files)}" if self.lora_files else ", without a trained model"
         return f"{counted(self.num_files, 'file')}, {self.num_bytes / 1e6:.1f} MB{models}"

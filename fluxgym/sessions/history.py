@@ -129,7 +129,7 @@ def _shown(value: Any) -> str:
     return text if len(text) <= 120 else text[:119] + "…"
 
 
-RESTORABLE = ENDED - {Status.COMPLETED}  # the settings of a completed run tell how it was trained
+RESTORABLE = ENDED - {Status.COMPLETED}  # the settings of a completed run record how it was trained
 
 
 def can_restore(run: RunPaths, status: Status) -> bool:

@@ -103,7 +103,8 @@ class SessionIndex:
         try:
             mtime = self._outputs.root.stat().st_mtime_ns
         except (FileNotFoundError, NotADirectoryError):
-            self._root_mtime, names = -2, []
+            self._root_mtime = -2
+            names = []
         else:
             if self._is_settled(mtime, now) and not everything:
                 return set()

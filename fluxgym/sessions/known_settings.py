@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from fluxgym.config.setting_spec import Emit, Kind
+from fluxgym.config.setting_spec import Emit, SettingType
 from fluxgym.config.settings import DATASET_KEYS, OWN_KEYS, TrainConfig, check_advanced
 from fluxgym.config.trainer_flags import SUBSET_FLAGS, all_flags
 from fluxgym.config.vram_tiers import TIERS, tier_of
@@ -28,7 +28,7 @@ MODELS_BY_NAME = {"schnell": "flux-schnell", "dev2pro": "flux-dev2pro", "dev": "
 
 
 def known_settings(folder: Path) -> State:
-    """Return the settings that a folder's LoRA file, dataset.toml, train.sh and sample prompts hold; later ones win.
+    """Return the settings that a folder's LoRA file, dataset.toml, train.sh and sample prompts contain; later sources override earlier ones.
 
     The base model and the VRAM tier are found by the model's path and the tier's options; other flags become advanced settings.
     """
@@ -83,7 +83,7 @@ def _from_command(folder: Path) -> dict[str, Any]:
     options = parse_words(_trainer_words(words))
     settings: dict[str, Any] = {}
     for setting in OWN_KEYS:
-        if setting.kind is Kind.SWITCH and setting.flag:
+        if setting.type is SettingType.SWITCH and setting.flag:
             settings[setting.name] = setting.flag in options
         elif setting.emit in (Emit.ALWAYS, Emit.IF_TRUE) and (values := options.get(setting.flag)):
             settings[setting.name] = values[0]

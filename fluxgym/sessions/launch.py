@@ -12,7 +12,7 @@ from fluxgym.runs.paths import RunPaths
 
 
 def launch_spec(planned: TrainingPlan, run_id: str, attempt: int, gpus: str | None) -> LaunchSpec:
-    """Return what an attempt launches, on the GPUs that a person named ("0,1"), else on any free device."""
+    """Return what an attempt launches, on the GPUs that the user named ("0,1"), else on any free device."""
     return engine_of(planned.run).devices.assign(planned.launch_spec(run_id, attempt), gpus)
 
 

@@ -23,7 +23,7 @@ SHOWN = ("time", "attempt", "phase", "step", "total_steps", "epoch", "loss", "lr
 
 @dataclass(frozen=True, kw_only=True)
 class Session:
-    """One row of the list, as `fluxgym sessions --json` prints it. name tells the run from others; started is in seconds since the epoch."""
+    """One row of the list, as `fluxgym sessions --json` prints it. name distinguishes the run from others; started is in seconds since the epoch."""
 
     slug: str
     lora_name: str

@@ -30,7 +30,7 @@ def origin_of(run: RunPaths, state: State) -> Origin:
 
 
 def _is_imported(state: State) -> bool:
-    """Return True if a run was imported; versions that did not record when only gave the reason."""
+    """Return True if a run was imported; earlier versions recorded only the reason."""
     parent = parent_record(state)
     return parent is not None and ("imported_at" in parent or state.get("reason") == IMPORTED)
 
@@ -46,13 +46,13 @@ def is_unstarted(status: Status, origin: Origin) -> bool:
 
 
 def imported_at(state: State) -> float | None:
-    """Return when a run was imported, in seconds since the epoch; None if its state does not say so."""
+    """Return when a run was imported, in seconds since the epoch; None if its state does not record it."""
     parent = parent_record(state)
     return None if parent is None else _time(parent.get("imported_at"))
 
 
 def adopted_at(state: State) -> float | None:
-    """Return when a run was adopted from another FluxGym's folder, in seconds since the epoch; None if its state does not say so."""
+    """Return when a run was adopted from another FluxGym's folder, in seconds since the epoch; None if its state does not record it."""
     return _time(state.get("adopted_at"))
 
 
@@ -61,7 +61,7 @@ def _time(value: Any) -> float | None:
 
 
 def parent_record(state: State) -> dict[str, Any] | None:
-    """Return what a state says about the run that a copy or an import was made from, None if there is none."""
+    """Return the record in a state of the run that a copy or an import was made from, None if there is none."""
     parent = state.get("parent")
     return parent if isinstance(parent, dict) else None
 

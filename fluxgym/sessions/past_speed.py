@@ -56,7 +56,7 @@ class PastSpeed:
 
 @dataclass(frozen=True, kw_only=True)
 class TimeEstimate:
-    """How long the steps of a training take, as "about 21 min", "" if it is not known; note says what that is based on."""
+    """How long the steps of a training take, as "about 21 min", "" if unknown; note names the basis."""
 
     time: str
     note: str
@@ -92,7 +92,7 @@ class PastSpeeds:
         return PastSpeed(seconds_per_step=median(speeds), num_runs=len(speeds)) if speeds else None
 
     def estimate(self, planned: TrainingPlan, device: str) -> TimeEstimate:
-        """Return the time of a plan's steps; that of a training that starts from a checkpoint is not known, as it has fewer steps to go."""
+        """Return the time of a plan's steps; that of a training that starts from a checkpoint is unknown, as fewer steps remain."""
         if not planned.steps or planned.config.resume_from_checkpoint.strip():
             return TimeEstimate(time="", note="")
         speed = self.of(planned.config, device)

@@ -1,4 +1,4 @@
-"""Preconditions of every change to a run: its name's lock, a free name, and nothing of it that is still alive."""
+"""Preconditions of every change to a run: its name's lock, a free name, and no live process of the run."""
 
 import itertools
 import os
@@ -80,7 +80,7 @@ def ensure_ended(run: RunPaths, *, orphans: Mapping[str, str] | None = None) -> 
 
 
 def _state_or_as_if_running(run: RunPaths) -> State:
-    """Return a run's state. If it cannot be read, return one that leaves the decision to the run's other files: it may be live on another host."""
+    """Return a run's state. If it cannot be read, return one for which the run's other files decide: it may be live on another host."""
     try:
         return read_state(run)
     except UnreadableState:

@@ -40,7 +40,7 @@ class RemovedRun:
     removed_at: float
     lora_files: tuple[str, ...]
 
-    def sentence(self) -> str:
+    def message(self) -> str:
         """Return it as one line of a list: "cat-20251129-160000-1f2e: cat, replaced 2025-11-29 16:00, with cat.safetensors"."""
         moment = f" {datetime.fromtimestamp(self.removed_at):%Y-%m-%d %H:%M}" if self.removed_at else ""
         loras = f", with {', '.join(self.lora_files)}" if self.lora_files else ""

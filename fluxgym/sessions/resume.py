@@ -28,6 +28,8 @@ from fluxgym.trainers.base import backend_for, backend_named, backend_of_launch,
 from fluxgym.trainers.named_code import named_code
 from fluxgym.trainers.options import train_sh
 
+_CLEARED: State = {"reason": None, "reason_code": None, "exit_code": None, "completed_at": None}
+
 
 def resume(
     run: RunPaths, *, settings: Settings, from_checkpoint: str | None = None, epochs: int | None = None, agreed: Collection[str] = ()
@@ -76,9 +78,6 @@ def resume_locked(
     return launch(run, spec, "resumed")
 
 
-_CLEARED: State = {"reason": None, "reason_code": None, "exit_code": None, "completed_at": None}
-
-
 def _check_resumable(planned: TrainingPlan, checkpoint: Checkpoint) -> None:
     """Raise a FluxGymError if the plan has an error or all of its steps are done."""
     run, steps = planned.run, planned.steps or 0
@@ -117,8 +116,8 @@ class ResumePreview:
     is_epoch_end: bool = False
     notice: str = ""
 
-    def sentence(self) -> str:
-        """Return it as the end of a sentence: "after epoch 4, at step 320 of 960, about 21 min left"; "in epoch 2, at step 9 of 32"."""
+    def message(self) -> str:
+        """Return the text that ends a message: "after epoch 4, at step 320 of 960, about 21 min left"; "in epoch 2, at step 9 of 32"."""
         left = "" if self.left_s is None else f", about {duration_text(self.left_s)} left"
         notice = f"; {self.notice}" if self.notice else ""
         return f"{_position(self.epoch, self.step, self.total_steps, is_epoch_end=self.is_epoch_end)}{left}{notice}"
@@ -130,8 +129,8 @@ def _position(epoch: int, step: int, total_steps: int, *, is_epoch_end: bool) ->
     return f"{where}, at step {step} of {total_steps or 'an unknown number'}"
 
 
-def resumed_sentence(run: RunPaths) -> str:
-    """Return from which checkpoint a run has just been resumed, and which newer ones could not be used, as a sentence."""
+def resumed_message(run: RunPaths) -> str:
+    """Return from which checkpoint a run has just been resumed, and which newer ones could not be used."""
     spec = read_launch_spec(run)
     if spec is None or spec.resume_from is None:
         return ""

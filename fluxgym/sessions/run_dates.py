@@ -62,7 +62,7 @@ def _date_of_start(snapshot: RunSnapshot, status: Status, requested: float) -> L
 def first_start(snapshot: RunSnapshot) -> float | None:
     """Return when the first trainer of a run was started, in seconds since the epoch.
 
-    Each attempt's record of its processes, and of its end, says so; the latter is kept in the run's history when it is resumed. Runs without
+    Each attempt's record of its processes, and of its end, has this time; the latter is kept in the run's history when it is resumed. Runs without
     these records, such as those of other trainers, have the time of their first progress line. Return None if no trainer was started: the
     run waits, or was canceled while it waited.
     """

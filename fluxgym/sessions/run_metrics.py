@@ -33,7 +33,7 @@ class RunMetrics:
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingRecord:
-    """What progress.jsonl says about the whole training.
+    """The content of progress.jsonl for the complete training.
 
     validation is the validation loss by step, epoch_ends the last step of each epoch, spans the times of the first and the last line of
     each attempt.

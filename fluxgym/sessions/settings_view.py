@@ -1,4 +1,4 @@
-"""A run's settings as the form calls and shows them, and how they differ from other ones."""
+"""A run's settings with the labels and texts of the form, and how they differ from other ones."""
 
 import shlex
 from collections.abc import Iterable, Mapping
@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from fluxgym.config.defaults import DEFAULTS, shown_value, when_empty
-from fluxgym.config.setting_spec import Kind
+from fluxgym.config.setting_spec import SettingType
 from fluxgym.config.settings import IN_ADVANCED, SETTINGS
 from fluxgym.config.trainer_flags import all_flags
 from fluxgym.errors import ConfigError, FluxGymError
@@ -77,16 +77,16 @@ def changes(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[Setting
 
 
 def label_of(name: str) -> str:
-    """Return what the form calls a setting; a flag of the trainer without a field is called as on the command line."""
+    """Return the form's label of a setting; a trainer flag without a field is labeled as on the command line."""
     return SETTINGS[name].label if name in SETTINGS else f"--{name}"
 
 
 def shown_text(name: str, value: Any, models: Path) -> str:
-    """Return a setting's value in the words of the form: the label of a choice, the title of a model, "on" and "off" for a switch."""
+    """Return a setting's value as text, as in the form: the label of a choice, the title of a model, "on" and "off" for a switch."""
     if value in (None, ""):
         return NOT_SET
     setting = SETTINGS.get(name)
-    if setting is not None and setting.kind is Kind.SWITCH:
+    if setting is not None and setting.type is SettingType.SWITCH:
         with suppress(ConfigError):
             value = setting.parse(value)
     if isinstance(value, bool):
@@ -95,7 +95,7 @@ def shown_text(name: str, value: Any, models: Path) -> str:
         return shlex.join(map(str, value))
     if name == "base_model":
         return model_title(str(value), models)
-    if setting is None or setting.kind is Kind.SWITCH:
+    if setting is None or setting.type is SettingType.SWITCH:
         return str(value)
     labels = {choice.value: choice.label or choice.value for choice in setting.choices}
     return labels.get(str(value)) or str(shown_value(setting, value))

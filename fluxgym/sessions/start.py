@@ -166,7 +166,7 @@ def _create(planned: TrainingPlan, outputs: OutputsPaths, if_exists: IfExists | 
     state = _state_of(run)
     is_copy = is_replaced_by_start(run, state)
     replaces = (if_exists == IfExists.REPLACE or is_copy) and not _is_free(run.folder)
-    with new_run(run, outputs, make_room=_archived(run, outputs) if replaces else None) as staging:
+    with new_run(run, outputs, move_existing=_archived(run, outputs) if replaces else None) as staging:
         _copy_images(planned, staging)
         _write_files(staging, planned, spec, parent_record(state) if is_copy else None)
         if replaces:

@@ -19,7 +19,7 @@ from fluxgym.dataset.folder import ImageFolder
 from fluxgym.dataset.images import check_image
 from fluxgym.errors import DatasetError, FluxGymError, ImportRefused
 from fluxgym.runs.atomic_files import write_text
-from fluxgym.runs.disk_space import ensure_room
+from fluxgym.runs.disk_space import ensure_free_space
 from fluxgym.runs.paths import OutputsPaths, RunPaths
 from fluxgym.runs.state import MAX_BYTES, State, create_state, read_state, slug_of, timestamp_of
 from fluxgym.runs.storage_errors import storage_error
@@ -56,7 +56,7 @@ def export_state(run: RunPaths, target: Path) -> None:
 def export_archive(runs: list[RunPaths], target: Path, what: Export) -> list[str]:
     """Write runs into a .zip, one folder each: ui_state.json, and on request dataset/ and the trained model.
 
-    A run whose state could not be imported again is skipped if there are others. Returns one sentence per skipped run.
+    A run whose state could not be imported again is skipped if there are others. Returns one message per skipped run.
 
     Raises:
         FluxGymError: If no run is left.
@@ -130,7 +130,7 @@ def import_file(source: Path, outputs: OutputsPaths) -> list[RunPaths]:
     """
     if not source.is_file():
         raise ImportRefused(f"There is no file {source}; name an exported .zip or .json.")
-    ensure_room(outputs.root, 0)
+    ensure_free_space(outputs.root, 0)
     staging = outputs.new / f"import-{secrets.token_hex(4)}"
     try:
         staging.mkdir(parents=True)
@@ -202,7 +202,7 @@ def _checked(data: bytes, name: str) -> State:
 
 
 def _json_problem(error: Exception) -> str:
-    """Return what is wrong with a file that should hold JSON, in the users' words."""
+    """Return an error message for a file that should contain JSON."""
     if isinstance(error, json.JSONDecodeError):
         return f"it is not valid JSON (line {error.lineno}, column {error.colno})"
     return "it is not text" if isinstance(error, UnicodeDecodeError) else "it is not valid JSON, or nested too deep"

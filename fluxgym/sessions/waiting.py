@@ -1,4 +1,4 @@
-"""Start the dispatcher for runs that wait in the queue while nothing would start them.
+"""Start the dispatcher for waiting runs that nothing would start.
 
 Only a launch.json that this installation signed is executed. If an earlier version or another installation wrote it, a new one is
 written first: from the run's settings, with this app's trainer, models and Python. The old file provides only the attempt, the name of
@@ -34,7 +34,7 @@ log = logging.getLogger(__name__)
 
 
 def restart_waiting(settings: Settings) -> tuple[str, ...]:
-    """Let waiting runs be started in their turn, and return the names of those that nothing would have started. Never raises."""
+    """Make sure that waiting runs are started in queue order, and return the names of those that nothing would have started. Never raises."""
     outputs = OutputsPaths(settings.outputs)
     queue = engine_for(outputs).queue
     try:
@@ -52,7 +52,7 @@ def restart_waiting(settings: Settings) -> tuple[str, ...]:
 
 
 def keep_restarting_waiting(settings: Settings) -> None:
-    """Let waiting runs be started for as long as the app is open.
+    """Make sure that waiting runs are started while the app is open.
 
     The dispatcher may die, and another host whose runs wait here may have ended: a container that was replaced is one.
     """

@@ -27,7 +27,7 @@ def main(argv: list[str]) -> int:
     for number in (signal.SIGHUP, signal.SIGINT, signal.SIGTERM):
         signal.signal(number, _ignore)
     options = argv[1:]
-    spec = read_launch_spec(run) if options else read_own_launch_spec(run)  # only a whole run executes what the file says
+    spec = read_launch_spec(run) if options else read_own_launch_spec(run)  # only a full run executes the command in the file
     if spec is None:
         log.error("%s is missing, damaged or not of this installation, so nothing is started; restart the app", run.launch.name)
         return 1
@@ -50,7 +50,7 @@ def _ignore(number: int, frame: object) -> None:
 
 
 def _run(supervisor: Supervisor, options: list[str]) -> int:
-    """Do what the options say; a run whose processes cannot be recorded is not started."""
+    """Perform the action of the options; a run whose processes cannot be recorded is not started."""
     if STOP_OPTION in options:
         supervisor.guard(supervisor.stop_abandoned_trainer)
         return 0

@@ -45,14 +45,20 @@ class Attempt:
         first_attempt: int,
         devices: HeldDevices | None = None,
     ) -> None:
-        self.run, self.spec, self.trainer, self.started_at = run, spec, trainer, started_at
-        self.lease, self.is_fenced = lease, False
-        self._devices, self._renewed_at = devices, time.monotonic()
+        self.run = run
+        self.spec = spec
+        self.trainer = trainer
+        self.started_at = started_at
+        self.lease = lease
+        self.is_fenced = False
+        self._devices = devices
+        self._renewed_at = time.monotonic()
         self.code = UNKNOWN_CODE
         self.stop_requested = self.was_killed = self.stop_immediately = False
         self.stall: Stall | None = None
         self.oom_kills = kernel_oom_kills()
-        self._first_attempt, self._stop_seen_at = first_attempt, 0.0
+        self._first_attempt = first_attempt
+        self._stop_seen_at = 0.0
         self._handled_request: StopRequest | None = None
 
     @property
@@ -127,9 +133,11 @@ class Attempt:
         request = self.stop_request()
         if request is None:
             return
-        self._handled_request, self.stop_immediately = request, request.grace_s <= 0
+        self._handled_request = request
+        self.stop_immediately = request.grace_s <= 0
         if not self.stop_requested:
-            self.stop_requested, self._stop_seen_at = True, time.monotonic()
+            self.stop_requested = True
+            self._stop_seen_at = time.monotonic()
             log.info("stop requested; SIGTERM to the trainer, %.0f s to save its state", request.grace_s)
             if request.grace_s > 0:
                 request_termination(trainer)
@@ -139,7 +147,7 @@ class Attempt:
             kill_group(trainer)
 
     def _end_stalled(self, trainer: Trainer, stall: Stall) -> None:
-        """Log where the trainer is stuck, then end it, with SIGTERM first since it may still be able to save."""
+        """Log where the trainer hangs, then end it, with SIGTERM first since it may still be able to save."""
         log.warning("stalled: no progress in %s for %.0f s (limit %.0f s)", stall.phase, stall.idle_s, stall.limit_s)
         dump_stacks(trainer, self.run.training_log)
         request_termination(trainer)

@@ -34,7 +34,7 @@ def note_earlier_files(run: RunPaths, spec: LaunchSpec, reader: CheckpointReader
 
 
 def read_earlier_files(run: RunPaths, spec: LaunchSpec) -> EarlierFiles | None:
-    """Return what was in the folder before this attempt, None if it was not written down."""
+    """Return what was in the folder before this attempt, None if it was not recorded."""
     value: Any = read_json(run.earlier)
     try:
         earlier = EarlierFiles(**value)

@@ -26,7 +26,7 @@ class LeaseKeeper:
 
     @classmethod
     def take(cls, path: Path) -> "LeaseKeeper":
-        """Take the lease from whoever holds it.
+        """Take the lease from its present holder.
 
         Raises:
             StorageError: If it cannot be written.

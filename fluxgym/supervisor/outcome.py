@@ -1,4 +1,4 @@
-"""The outcome of a run: status, reason code and one sentence, from what is known at the end of its trainer. Pure functions."""
+"""The outcome of a run: status, reason code and message, from what is known at the end of its trainer. Pure functions."""
 
 import signal
 from collections.abc import Mapping
@@ -79,7 +79,7 @@ class ExitContext:
 
     @property
     def is_verified(self) -> bool:
-        """True if the LoRA was checked and is whole."""
+        """True if the LoRA was checked and is complete."""
         return self.verification is not None and self.verification.ok
 
     @property
@@ -114,7 +114,7 @@ def failed_outcome(code: ReasonCode, reason: str, *, exit_code: int | None = Non
 def classify(context: ExitContext) -> Outcome:
     """Return how a run ended and why.
 
-    A trainer whose last line reports that it is done has finished, whatever happened to its process afterwards: its LoRA decides.
+    A trainer whose last line reports that it is done has finished, regardless of its process afterwards; the outcome depends on its LoRA.
     """
     status, code, reason = _classify(context)
     return Outcome(

@@ -34,7 +34,7 @@ def become_subreaper() -> None:
 
 
 def terminate_process_tree(trainer: Trainer, run: RunPaths, run_id: str, *, kill: bool) -> list[int]:
-    """End the remaining processes of a trainer that has ended, and let its PID go.
+    """End the remaining processes of a trainer that has ended, and release its PID.
 
     These are its process group, adopted orphans, and all that were started for this folder. With kill, SIGKILL is sent at once. Returns
     the PIDs of the processes that survived it.

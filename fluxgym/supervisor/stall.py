@@ -57,7 +57,7 @@ class StallWatch:
     def check(self) -> Stall | None:
         """Return the stall if there is one. Call it every second or so; a longer gap between calls counts as MAX_CHECK_GAP_S.
 
-        So neither a machine that slept nor a frozen supervisor makes the trainer look stalled.
+        So a suspended machine or a frozen supervisor does not count as a stall.
         """
         now = time.monotonic()
         self._idle_s += min(now - self._checked_at, MAX_CHECK_GAP_S)
@@ -102,7 +102,7 @@ def _size(path: Path) -> int:
 
 
 def _bytes_moved(pid: int) -> int:
-    """Return how many bytes a process has read and written so far, 0 if the kernel does not tell."""
+    """Return how many bytes a process has read and written so far, 0 if the kernel does not report it."""
     try:
         fields = dict(line.split(": ") for line in (PROC / str(pid) / "io").read_text().splitlines())
         return int(fields["rchar"]) + int(fields["wchar"])
@@ -111,7 +111,7 @@ def _bytes_moved(pid: int) -> int:
 
 
 def dump_stacks(trainer: Trainer, training_log: Path) -> None:
-    """Append to the trainer's log where it is stuck: its Python stacks if it handles SIGUSR1, and the states of its threads from /proc.
+    """Append to the trainer's log where it hangs: its Python stacks if it handles SIGUSR1, and the states of its threads from /proc.
 
     A full disk is only logged: the trainer has to be ended in any case.
     """

@@ -45,7 +45,10 @@ class Supervisor:
     """
 
     def __init__(self, run: RunPaths, spec: LaunchSpec, lease: LeaseKeeper) -> None:
-        self.run, self.spec, self.lease, self.first_attempt = run, spec, lease, spec.attempt
+        self.run = run
+        self.spec = spec
+        self.lease = lease
+        self.first_attempt = spec.attempt
         self.attempt: Attempt | None = None
         self.restarts = Restarts(run, backend_named(spec.backend))
 
@@ -134,7 +137,8 @@ class Supervisor:
 
     def _run_attempt(self, devices: HeldDevices) -> bool:
         """Run the trainer once; returns True if it stalled and has to be started again."""
-        started_at, self.attempt = time.time(), None
+        started_at = time.time()
+        self.attempt = None
         if self._has_vanished():
             return False
         try:
@@ -204,7 +208,7 @@ class Supervisor:
         return False
 
     def _write_next_attempt(self, checkpoint: Path | None) -> bool:
-        """Write the next attempt's launch.json; False if the disk is full, since nothing could tell the next trainer from the last one."""
+        """Write the next attempt's launch.json; False if the disk is full, since nothing could distinguish the next trainer from the last one."""
         spec = with_command(self.spec.next_attempt(checkpoint), self.run)
         try:
             write_launch_spec(self.run, spec, keep_stop=True)

@@ -1,4 +1,4 @@
-"""What FluxGym needs of a trainer, and the trainers that there are. No other module knows which one a run uses."""
+"""The interface of trainer backends, and the list of backends. No other module depends on which one a run uses."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -40,15 +40,17 @@ class TrainerBackend(Protocol):
     has_pickled_checkpoints: bool
 
     def matches(self, trainer_dir: Path) -> bool:
-        """Return True if the trainer in a folder is of this kind. Only looks at files."""
+        """Return True if the trainer in a folder is of this kind. Only reads files."""
 
     def check_flags(self, options: TrainerOptions, trainer_dir: Path) -> tuple[Problem, ...]:
         """Return the reasons why the trainer cannot run with these options."""
 
-    def check_with_trainer(self, question: TrainerQuestion, verdicts: TrainerVerdicts, *, may_ask: bool) -> tuple[Problem, ...] | None:
-        """Return what the trainer's own checks refuse of a training; with may_ask, this can take seconds. verdicts are those known so far.
+    def check_with_trainer(
+        self, question: TrainerQuestion, verdicts: TrainerVerdicts, *, may_run_trainer: bool
+    ) -> tuple[Problem, ...] | None:
+        """Return what the trainer's own checks refuse of a training; with may_run_trainer, this can take seconds. verdicts are those known so far.
 
-        Without may_ask, nothing is started: None means that the verdict is not known.
+        Without may_run_trainer, nothing is started: None means that the verdict is not known.
         """
 
     def skipped_images(self, names: Sequence[str]) -> list[str]:
@@ -64,7 +66,7 @@ class TrainerBackend(Protocol):
         """Return what writes progress.jsonl during an attempt, None if the trainer writes it."""
 
     def resume_notice(self) -> str:
-        """Return what a user should know about a resume with this trainer, "" if it is exact."""
+        """Return a notice for the user about a resume with this trainer, "" if it is exact."""
 
 
 BACKENDS: tuple[TrainerBackend, ...] = (KohyaBackend(), BuiltinBackend())  # the built-in trainer matches every folder, so it is last

@@ -27,16 +27,18 @@ class BuiltinBackend:
     has_pickled_checkpoints = False
 
     def matches(self, trainer_dir: Path) -> bool:
-        """Return True: every folder that no other backend recognizes is taken for the built-in trainer."""
+        """Return True: every folder that no other backend recognizes is treated as the built-in trainer."""
         return True
 
     def check_flags(self, options: TrainerOptions, trainer_dir: Path) -> tuple[Problem, ...]:
-        """Return the problem that the script is missing; a test holds the options against the trainer's parser."""
+        """Return the problem that the script is missing; a test compares the options with the trainer's parser."""
         return missing_script(trainer_dir)
 
-    def check_with_trainer(self, question: TrainerQuestion, verdicts: TrainerVerdicts, *, may_ask: bool) -> tuple[Problem, ...] | None:
+    def check_with_trainer(
+        self, question: TrainerQuestion, verdicts: TrainerVerdicts, *, may_run_trainer: bool
+    ) -> tuple[Problem, ...] | None:
         """Return what the trainer's own checks refuse, from a process that loads no model."""
-        return verdicts.problems(question, may_ask=may_ask)
+        return verdicts.problems(question, may_run_trainer=may_run_trainer)
 
     def skipped_images(self, names: Sequence[str]) -> list[str]:
         """Return []: the trainer reads all image formats that the app reads."""
@@ -48,7 +50,7 @@ class BuiltinBackend:
         return script_command(sys.executable, Path(spec.trainer_dir), {**spec.options, **resume})
 
     def read_checkpoint(self, folder: Path, *, verify: bool) -> Checkpoint | None:
-        """Return a checkpoint if every file of its manifest is there and whole; with verify, the hashes are computed too."""
+        """Return a checkpoint if every file of its manifest exists and is complete; with verify, the hashes are computed too."""
         try:
             manifest = Manifest.from_json(read_json(folder / MANIFEST))
             if find_fault(folder, manifest, verify=verify) is not None or not _has_sound_state(folder, manifest):

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from fluxgym.config.setting_spec import Emit, Kind, Setting
+from fluxgym.config.setting_spec import Emit, Setting, SettingType
 from fluxgym.config.settings import NOT_ON_COMMAND_LINE, OWN_KEYS, TrainConfig
 from fluxgym.config.trainer_flags import all_flags
 from fluxgym.config.vram_tiers import TIERS
@@ -68,7 +68,7 @@ def setting_options(config: Any, settings: Iterable[Setting] = OWN_KEYS) -> Opti
     for setting in settings:
         value = getattr(config, setting.name)
         if setting.emit is Emit.ALWAYS or (setting.emit is Emit.IF_TRUE and value):
-            options[setting.flag] = None if setting.kind is Kind.SWITCH else (str(value),)
+            options[setting.flag] = None if setting.type is SettingType.SWITCH else (str(value),)
     return options
 
 

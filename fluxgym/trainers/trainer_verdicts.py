@@ -1,4 +1,4 @@
-"""The built-in trainer's verdicts on a training's settings before Start, from its own parser and checks, in a process of their own.
+"""The built-in trainer's verdicts on a training's settings before Start, from its own parser and checks, in a separate process.
 
 The process takes seconds, so the verdicts are cached, and the form asks only when nothing is typed; Start and the terminal always ask.
 """
@@ -23,7 +23,7 @@ CHECK_SCRIPT = Path("library", "cli", "check_settings.py")
 TIMEOUT_S = 120.0
 MAX_VERDICTS = 256
 LABELS = {row.flag: row for row in (*OWN_KEYS, *IN_ADVANCED) if row.flag.startswith("--")}
-# Their values are checked completely by the settings table, so that the trainer need not be asked.
+# Their values are checked completely by the settings table, so that the trainer need not check them.
 PLAIN = ("network_alpha", "train_batch_size", "save_every_n_steps", "reg_data_dir", "enable_bucket")
 SAVED_IN = ("--output_dir", "--output_name", "--dataset_config", "--sample_prompts", "--resume")
 
@@ -58,7 +58,7 @@ class _Key(NamedTuple):
 class _Verdict:
     """The trainer's verdict.
 
-    refusal is a sentence, "" if it accepts the settings. unchecked are the flags that name a class which the check did not import.
+    refusal is an error message, "" if it accepts the settings. unchecked are the flags that name a class which the check did not import.
     """
 
     refusal: str
@@ -82,27 +82,27 @@ class TrainerVerdicts:
     """The trainer's verdicts on settings. It is asked about one training at a time, and once about the same. Thread-safe."""
 
     def __init__(self) -> None:
-        self._asking = threading.Lock()
+        self._lock = threading.Lock()
         self._verdicts: dict[_Key, _Verdict] = {}
 
-    def problems(self, question: TrainerQuestion, *, may_ask: bool) -> tuple[Problem, ...] | None:
+    def problems(self, question: TrainerQuestion, *, may_run_trainer: bool) -> tuple[Problem, ...] | None:
         """Return what the trainer refuses of a training, beside the field that it is about; () if it accepts it.
 
-        Returns None if the verdict is not known and may_ask is False. A trainer without the check is not asked.
+        Returns None if the verdict is not known and may_run_trainer is False. A trainer without the check is not run.
         """
         if not (question.trainer_dir / CHECK_SCRIPT).is_file():
             return ()
         key = _Key.of(question)
         try:
-            verdict = self._ask(key) if may_ask else self._verdicts.get(key)
+            verdict = self._check_once(key) if may_run_trainer else self._verdicts.get(key)
         except _CheckFailed as error:
             message = f"The trainer could not check the advanced settings ({error}); it checks them when it starts."
             return (Problem(level=Level.WARNING, message=message, field="advanced"),)
         return None if verdict is None else _problems(verdict)
 
-    def _ask(self, key: _Key) -> _Verdict:
-        with self._asking:
-            verdict = self._verdicts.get(key) or _ask(key)
+    def _check_once(self, key: _Key) -> _Verdict:
+        with self._lock:
+            verdict = self._verdicts.get(key) or _run_check(key)
             if len(self._verdicts) >= MAX_VERDICTS:
                 self._verdicts.pop(next(iter(self._verdicts)), None)
             self._verdicts[key] = verdict
@@ -114,7 +114,7 @@ def _problems(verdict: _Verdict) -> tuple[Problem, ...]:
     return (*problems, _refusal(verdict.refusal)) if verdict.refusal else tuple(problems)
 
 
-def _ask(key: _Key) -> _Verdict:
+def _run_check(key: _Key) -> _Verdict:
     with tempfile.TemporaryDirectory(prefix="fluxgym-check-") as folder:
         toml = Path(folder) / "dataset.toml"
         toml.write_text(key.toml, encoding="utf-8")
@@ -145,7 +145,7 @@ def _own_class(name: str) -> Problem:
 
 
 def _refusal(sentence: str) -> Problem:
-    """Return a refusal in the words of the form: without the path of a file that is not written yet, with a field's label for its flag."""
+    """Return a refusal in the terms of the form: without the path of a file that is not written yet, with a field's label for its flag."""
     sentence = re.sub(r"^\S*dataset\.toml(, [^:]*)?: ", "", sentence)
     flag = re.match(r"--\w+", sentence)
     row = LABELS.get(flag[0]) if flag else None

@@ -7,7 +7,7 @@ import gradio as gr
 from gradio.components import Component
 
 from fluxgym.config.defaults import shown_value
-from fluxgym.config.setting_spec import Group, Kind, Section, Setting
+from fluxgym.config.setting_spec import Group, Section, Setting, SettingType
 from fluxgym.config.settings import SETTINGS
 from fluxgym.ui.api.answers import FieldText
 
@@ -15,7 +15,7 @@ NAMES = tuple(SETTINGS)
 # Runs in the browser after each answer; Gradio passes the answer and the fields' present values. `patched` is in assets/form_patch.js. It is called
 # without an import, since after an `await` a keystroke could come between reading and writing.
 APPLY_PATCH = f"(answer, ...present) => fluxgymForm.patched({json.dumps(NAMES)}, answer, present)"
-CSS_KINDS = {Kind.INTEGER: "number", Kind.RATE: "number", Kind.SWITCH: "check"}
+CSS_KINDS = {SettingType.INTEGER: "number", SettingType.RATE: "number", SettingType.SWITCH: "check"}
 
 
 def elem_id(name: str) -> str:
@@ -49,14 +49,14 @@ def component(setting: Setting, choices: list[tuple[str, str]] | None = None) ->
     common: dict[str, Any] = {
         "label": setting.label,
         "elem_id": elem_id(setting.name),
-        "elem_classes": ["fg-field", f"fg-kind-{CSS_KINDS.get(setting.kind, setting.kind)}"],
+        "elem_classes": ["fg-field", f"fg-kind-{CSS_KINDS.get(setting.type, setting.type)}"],
     }
     options = choices or options_of(setting)
-    match setting.kind:
-        case Kind.SWITCH:
+    match setting.type:
+        case SettingType.SWITCH:
             return gr.Checkbox(value=bool(setting.default), **common)
-        case Kind.CHOICE:
+        case SettingType.CHOICE:
             return gr.Dropdown(options, value=None, allow_custom_value=True, **common)
     # Numbers are text boxes: gr.Number reads "3,5" as 35, drops what it cannot read, and shows an empty field as 0.
-    lines: dict[str, Any] = {"lines": 2, "max_lines": 8} if setting.kind is Kind.LINES else {"lines": 1, "max_lines": 1}
+    lines: dict[str, Any] = {"lines": 2, "max_lines": 8} if setting.type is SettingType.LINES else {"lines": 1, "max_lines": 1}
     return gr.Textbox(value=str(shown_value(setting, setting.default)), placeholder=setting.placeholder or None, **lines, **common)

@@ -14,7 +14,7 @@ from pydantic import TypeAdapter
 from fluxgym.app_settings import Settings
 from fluxgym.config.settings import SETTINGS
 from fluxgym.contract.kohya_folders import clear_folders
-from fluxgym.dataset.flat_folder import REPEATS, TRIGGER, repeats_sentence, settings_of
+from fluxgym.dataset.flat_folder import REPEATS, TRIGGER, repeats_message, settings_of
 from fluxgym.errors import FluxGymError, Level
 from fluxgym.models.catalog import default_model
 from fluxgym.planning.plan import PlanningCaches
@@ -122,7 +122,7 @@ class FormEvents:
         return self._saved(request, request.typed)
 
     def check(self, request: FormRequest) -> FormAnswer:
-        """Ask the trainer about settings that only it can check. The page sends this when nothing was typed for a moment."""
+        """Run the trainer's check of settings that only it can check. The page sends this when nothing was typed for a moment."""
         return replace(unchanged(request), checks=self._plan(request, request.source, request.typed, ask=True)[1].checks)
 
     def _saved(self, request: FormRequest, shown: FormValues) -> FormAnswer:
@@ -188,7 +188,7 @@ class FormEvents:
         accepted = {name: value for name, value in proposals.items() if value and not str(request.typed[name] or "").strip()}
         repeats = {REPEATS: str(settings[REPEATS])} if REPEATS in settings else {}
         shown: FormValues = {**request.typed, **accepted, **repeats}
-        notice = repeats_sentence(kohya, shown[REPEATS])
+        notice = repeats_message(kohya, shown[REPEATS])
         if notice and shown[REPEATS] != request.typed[REPEATS]:
             notice += f" It was {request.typed[REPEATS]}."
         return replace(self._saved(request, shown), notice=notice or None)

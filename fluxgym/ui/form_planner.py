@@ -1,4 +1,4 @@
-"""The reply of the form to what is typed: errors beside their fields, steps, checks, the command and dataset.toml. Starts nothing."""
+"""The reply of the form to an edit: errors beside their fields, steps, checks, the command and dataset.toml. Starts nothing."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -23,7 +23,7 @@ from fluxgym.ui import form_values
 from fluxgym.ui.api.answers import ChangedSetting, FormChecks, FormLine
 from fluxgym.ui.form_values import Errors, FormValues
 
-ADVANCED = "advanced"  # the field of errors about flags without a row of their own
+ADVANCED = "advanced"  # the field of errors about flags without a row in the table
 NO_GPU = " No GPU found: training runs on the CPU."
 
 

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Self, get_args
 
-from fluxgym.config.setting_spec import Kind
+from fluxgym.config.setting_spec import SettingType
 from fluxgym.config.settings import SETTINGS
 from fluxgym.contract.progress import is_number
 from fluxgym.sessions.drafts import FormOrder
@@ -129,7 +129,7 @@ def _field_value(name: str, value: object) -> FieldValue:
     """Return a field's value; one of a type that no page sends counts as empty."""
     if isinstance(value, str) or value is None:
         return value
-    return value if isinstance(value, bool) and SETTINGS[name].kind is not Kind.CHOICE else None
+    return value if isinstance(value, bool) and SETTINGS[name].type is not SettingType.CHOICE else None
 
 
 def readable(value: Any) -> Any:

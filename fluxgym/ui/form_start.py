@@ -81,7 +81,7 @@ class FormStart:
 def _replace_help(run: RunPaths) -> str:
     """Return a sentence about a run that is replaced, and its content."""
     try:
-        content = f" with all it holds ({contents(run).sentence()})"
+        content = f" with all it holds ({contents(run).message()})"
     except FluxGymError:
         content = ""
     return f"Moves the existing run to the archive{content}. “Removed runs…” in the menu of Active Training Sessions puts it back"

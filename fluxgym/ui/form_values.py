@@ -7,21 +7,21 @@ from collections.abc import Mapping
 from typing import Any
 
 from fluxgym.config.defaults import DEFAULTS, shown_value
-from fluxgym.config.setting_spec import Kind, Setting
+from fluxgym.config.setting_spec import Setting, SettingType
 from fluxgym.config.settings import IN_ADVANCED, OTHER_FLAGS, SETTINGS, check_advanced
 from fluxgym.config.trainer_flags import all_flags
 from fluxgym.errors import ConfigError
 from fluxgym.runs.state import State
 from fluxgym.ui.api.answers import FieldValue
 
-NUMBERS = (Kind.INTEGER, Kind.NUMBER)
+NUMBERS = (SettingType.INTEGER, SettingType.NUMBER)
 FormValues = dict[str, FieldValue]  # by the name of the field
-Errors = dict[str, str]  # sentences by the name of the field
+Errors = dict[str, str]  # error messages by the name of the field
 ADVANCED_NAMES = tuple(setting.name for setting in IN_ADVANCED)
 
 
 def to_state(typed: FormValues) -> tuple[State, Errors]:
-    """Return ui_state.json's keys for what the fields hold, and a sentence for each field that cannot be read."""
+    """Return ui_state.json's keys for what the fields hold, and an error message for each field that cannot be parsed."""
     errors: Errors = {}
     state = {name: _plain(name, value, errors) for name, value in typed.items() if name in DEFAULTS}
     advanced = {name: value for name in ADVANCED_NAMES if (value := _advanced(name, typed[name], errors)) is not None}
@@ -35,7 +35,7 @@ def to_state(typed: FormValues) -> tuple[State, Errors]:
 def _plain(name: str, value: FieldValue, errors: Errors) -> Any:
     """Return the value of a field of ui_state.json's own keys; a number field that is empty is an error."""
     setting = SETTINGS[name]
-    if setting.kind not in NUMBERS:
+    if setting.type not in NUMBERS:
         return "" if value is None else value
     if value is None or str(value).strip() == "":
         errors[name] = f"{setting.label} is empty. Enter a number{_such_as(setting)}."
@@ -59,11 +59,11 @@ def _number(name: str, value: FieldValue, errors: Errors) -> Any:
 def _advanced(name: str, value: FieldValue, errors: Errors) -> Any:
     """Return the value of one of the table's advanced flags, None when it is the default."""
     setting = SETTINGS[name]
-    if setting.kind is Kind.SWITCH:
+    if setting.type is SettingType.SWITCH:
         return value if isinstance(value, bool) and value is not setting.default else None
     if value is None or str(value).strip() == "":
         return None
-    number = _number(name, value, errors) if setting.kind in NUMBERS else value
+    number = _number(name, value, errors) if setting.type in NUMBERS else value
     whole = isinstance(number, float) and number.is_integer() and all_flags()[name].type == "int"
     return int(number) if whole else number
 
@@ -134,7 +134,7 @@ def _fitting(name: str, value: Any) -> str | bool:
     """Return a state's value as its field shows it; what the field cannot show becomes the default, and `unfit` names it."""
     if not _can_show(name, value):
         value = DEFAULTS.get(name, SETTINGS[name].default)
-    elif SETTINGS[name].kind is Kind.SWITCH and value is not None:
+    elif SETTINGS[name].type is SettingType.SWITCH and value is not None:
         value = SETTINGS[name].parse(value)
     return shown_value(SETTINGS[name], value)
 
@@ -142,7 +142,7 @@ def _fitting(name: str, value: Any) -> str | bool:
 def _can_show(name: str, value: Any) -> bool:
     """Return True if a field can show a state's value as it is."""
     setting = SETTINGS[name]
-    if value is None or setting.kind is Kind.SWITCH:
+    if value is None or setting.type is SettingType.SWITCH:
         try:
             return value is None or isinstance(setting.parse(value), bool)
         except ConfigError:
@@ -169,7 +169,7 @@ def field_values(values: object) -> FormValues:
 
 def is_typed(name: str, value: Any) -> bool:
     """Return True if a value is one that the field of this name can hold."""
-    return isinstance(value, bool) if SETTINGS[name].kind is Kind.SWITCH else value is None or isinstance(value, str)
+    return isinstance(value, bool) if SETTINGS[name].type is SettingType.SWITCH else value is None or isinstance(value, str)
 
 
 def _written(value: Any) -> str:

@@ -9,7 +9,7 @@ from gradio.blocks import Block
 from gradio.components import Component
 
 from fluxgym.app_settings import Settings
-from fluxgym.config.setting_spec import Group, Kind
+from fluxgym.config.setting_spec import Group, SettingType
 from fluxgym.config.settings import SETTINGS
 from fluxgym.contract.dataset_rules import IMAGE_EXTENSIONS
 from fluxgym.dataset.example import NUM_IMAGES
@@ -65,7 +65,7 @@ def _add_train_column(scripts: PageScripts, models: list[tuple[str, str]], engin
         title = '<span class="num" aria-hidden="true">3</span><span class="vh">Step 3: </span>Train'
         _slot("fg-step-3", f'<header class="card-head"><h2>{title}</h2></header>')
         with gr.Column(elem_classes=["body", "stack"], min_width=0):
-            choices = {row.name: options_of(row) for row in SETTINGS.values() if row.kind is Kind.CHOICE} | {"base_model": models}
+            choices = {row.name: options_of(row) for row in SETTINGS.values() if row.type is SettingType.CHOICE} | {"base_model": models}
             setup = FormSetup(settings=describe_settings(), choices=choices, num_devices=len(engine.devices.names()))
             form = scripts.add_module("train_column", setup)
             gpus = gr.Dropdown(
@@ -151,7 +151,7 @@ def _wire(train: TrainPage, events: FormEvents, scripts: PageScripts) -> None:
     apply: dict[str, Any] = {"inputs": [train.form, *fields], "outputs": fields, "js": APPLY_PATCH} | quiet
     inputs: set[Block] = {*fields, train.gpus}
     for name, field in train.fields.items():  # choices have no DOM event that bubbles; form.js listens to the others
-        if SETTINGS[name].kind is Kind.CHOICE:
+        if SETTINGS[name].type is SettingType.CHOICE:
             edited = "model" if name == "base_model" else "typed"
             field.input(None, None, None, js=f"async () => {{ (await {scripts.imported('form')}).edited('{edited}'); }}", **quiet)  # type: ignore[attr-defined]
     train.form.input(None, fields, None, js=scripts.save_unsent(), **quiet)

@@ -10,7 +10,7 @@ from bench.first_day_stages.common import SHAPES, make_training, run_step
 
 
 @pytest.mark.slow
-def test_run_with_a_stage_that_fails_and_one_that_takes_too_long_records_both_and_goes_on(tmp_path, monkeypatch, capsys):
+def test_run_with_stage_that_fails_and_one_that_takes_too_long_records_both_and_continues(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(first_day, "STAGES", {"no such stage": 60, "facts": 60, "micro": 0.2})
     found = run(["no such stage", "micro", "facts"], tmp_path)
     errors = {record["stage"]: record["error"] for record in found if "error" in record}
@@ -34,7 +34,7 @@ def test_table_of_records_shows_results_errors_and_predictions():
     ]
 
 
-def test_make_training_from_a_tiers_flags_runs_a_step():
+def test_make_training_from_tiers_flags_runs_step():
     flux, network = make_training(["--fp8_base", "--network_args", "train_blocks=single"], rank=2)
     run_step(flux, network)
     assert len(network.loras) == 3 * SHAPES.depth_single_blocks

@@ -18,7 +18,7 @@ SMALL = trainer_gpu.DEV | {
 
 
 @pytest.mark.parametrize("tier", TIERS)
-def test_step_of_a_tier_trains_its_lora(tier, tmp_path, monkeypatch):
+def test_step_of_tier_trains_its_lora(tier, tmp_path, monkeypatch):
     monkeypatch.setattr(trainer_gpu, "TOKENS", 16)
     monkeypatch.setattr(trainer_gpu, "TEXT_TOKENS", 8)
     trainer_gpu.write_checkpoint(tmp_path / "flux.safetensors", SMALL)
@@ -30,7 +30,7 @@ def test_step_of_a_tier_trains_its_lora(tier, tmp_path, monkeypatch):
     assert all(parameter.isfinite().all() for parameter in network.parameters())
 
 
-def test_table_without_a_gpu_gives_the_reason_in_every_cell(tmp_path):
+def test_table_without_gpu_gives_reason_in_every_cell(tmp_path):
     if torch.cuda.is_available():
         pytest.skip("there is a GPU")
     figures = trainer_gpu.measure(1)

@@ -11,9 +11,9 @@ from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_play
 from fluxgym.runs.paths import RunPaths
 from tests.support.page import ROOT, App, stop_all_runs
 from tests.support.photos import write_cats
-from tests.support.small_world import write_safetensors
+from tests.support.small_installation import write_safetensors
 from tests.support.tiny_models import write_tiny_models
-from tests.support.trained_runs import make_trained_run, pretend_to_run, record_end
+from tests.support.trained_runs import make_trained_run, mark_as_running, record_end
 
 CHROMIUM = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 FLAGS = "--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking --disable-component-update --disable-sync"
@@ -87,7 +87,7 @@ def cats(tmp_path: Path) -> list[Path]:
 def fixture_running(app: App) -> Iterator[RunPaths]:
     """Yield a run that seems to train: my-cat, at step 60 of 120."""
     run = make_trained_run(app.outputs, "my-cat", last_step=60, status="running")
-    pretend_to_run(run)
+    mark_as_running(run)
     yield run
     shutil.rmtree(run.folder)  # nothing that could be stopped runs there
 

@@ -27,13 +27,13 @@ def fixture_themed(request: pytest.FixtureRequest, page: Page) -> Page:
     return page
 
 
-def test_axe_finds_a_fault_in_our_markup(app: App, page: Page):
+def test_axe_finds_fault_in_our_markup(app: App, page: Page):
     open_page(page, app)
     page.evaluate("document.getElementById('fg-app').append(Object.assign(document.createElement('button'), { className: 'btn' }))")
     assert any(finding.startswith("button-name:") for finding in findings(page))
 
 
-def test_train_page_with_images_errors_and_advanced(app: App, themed: Page):
+def test_train_page_with_images_errors_and_advanced_has_no_axe_violations(app: App, themed: Page):
     open_page(themed, app)
     assert findings(themed) == []
     themed.locator("#fg-example").click()
@@ -45,7 +45,7 @@ def test_train_page_with_images_errors_and_advanced(app: App, themed: Page):
     assert findings(themed) == []
 
 
-def test_menus_and_dialogs(app: App, themed: Page):
+def test_menus_and_dialogs_have_no_axe_violations(app: App, themed: Page):
     make_run(app.outputs, "dog", status="stopped")
     open_page(themed, app)
     themed.get_by_role("button", name="More for dog").first.click()
@@ -56,7 +56,7 @@ def test_menus_and_dialogs(app: App, themed: Page):
     assert findings(themed) == []
 
 
-def test_runs_and_comparison(app: App, themed: Page, done, running):
+def test_runs_and_comparison_have_no_axe_violations(app: App, themed: Page, done, running):
     make_run(app.outputs, "dog", status="failed", reason="GPU out of memory.")
     themed.goto(f"{app.url}#runs")
     for name in ("my-cat", "done-cat"):

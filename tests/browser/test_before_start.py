@@ -9,7 +9,7 @@ from tests.support.runs import make_run
 
 
 @pytest.mark.parametrize("width", [390, 1440])
-def test_files_that_a_model_lacks_are_a_list_with_sizes_and_links(app, page, width):
+def test_files_that_model_lacks_are_list_with_sizes_and_links(app, page, width):
     page.set_viewport_size({"width": width, "height": 900})
     open_page(page, app)
     page.locator("#field-base_model input").click()
@@ -39,7 +39,7 @@ def is_clickable(page, selector):
     )
 
 
-def test_start_is_in_view_below_a_banner_of_nine_ended_runs(app, page):
+def test_start_is_in_view_below_banner_of_nine_ended_runs(app, page):
     for number, status in enumerate(("failed", "stopped", "completed") * 3):
         make_run(app.outputs, f"{status}-{number}", status=status, reason="Loss is NaN." * (status == "failed"), timestamp=1000.0 + number)
     open_page(page, app)
@@ -52,7 +52,7 @@ def test_start_is_in_view_below_a_banner_of_nine_ended_runs(app, page):
     assert is_clickable(page, "#start")
 
 
-def test_start_is_in_view_on_a_phone_with_sixty_images(app, page, tmp_path):
+def test_start_is_in_view_on_phone_with_sixty_images(app, page, tmp_path):
     page.set_viewport_size({"width": 390, "height": 844})
     open_page(page, app)
     photos = sorted(write_cats(tmp_path / "sixty", count=60, size=64).glob("*.png"))
@@ -65,7 +65,7 @@ def test_start_is_in_view_on_a_phone_with_sixty_images(app, page, tmp_path):
         assert is_clickable(page, ".startbar button"), where
 
 
-def test_unusual_settings_are_checked_by_the_trainer_while_the_form_answers(app, page):
+def test_unusual_settings_are_checked_by_trainer_while_form_answers(app, page):
     open_page(page, app)
     page.locator("#fg-example").click()
     expect(page.locator("#fg-expected-steps")).to_have_text("320 steps")

@@ -1,4 +1,4 @@
-"""Dialogs that only come up in rare situations: consent before a resume, removed runs, and a name that is taken."""
+"""Dialogs that only come up in rare situations: consent before a resume, removed runs, and an existing name."""
 
 import os
 import time
@@ -44,7 +44,7 @@ def resume_button(page: Page):
 
 
 @pytest.mark.parametrize("size", SIZES, ids=["phone", "desktop"])
-def test_a_run_that_writes_elsewhere_is_resumed_only_after_consent(app, page, tmp_path, size):
+def test_run_that_writes_elsewhere_is_resumed_only_after_consent(app, page, tmp_path, size):
     log = tmp_path / "console.log"
     run = stopped_run(app, advanced={"console_log_file": str(log)})
     record_end(run, "stopped", reason_code="user", exit_code=143, last_step=20)
@@ -69,7 +69,7 @@ def test_a_run_that_writes_elsewhere_is_resumed_only_after_consent(app, page, tm
     assert own.options["--console_log_file"] == (str(log),)
 
 
-def test_consent_that_is_refused_keeps_the_question_about_the_checkpoint(app, page, tmp_path):
+def test_consent_that_is_refused_keeps_question_about_checkpoint(app, page, tmp_path):
     run = stopped_run(app, advanced={"console_log_file": str(tmp_path / "console.log")})
     write_checkpoint(run, "my-cat-step00000040-state", 40)
     record_end(run, "stopped", reason_code="user", exit_code=143, last_step=40)
@@ -88,7 +88,7 @@ def test_consent_that_is_refused_keeps_the_question_about_the_checkpoint(app, pa
 
 
 @pytest.mark.parametrize("size", SIZES, ids=["phone", "desktop"])
-def test_a_run_of_another_machine_is_taken_over_only_after_consent(app, page, size):
+def test_run_of_another_machine_is_taken_over_only_after_consent(app, page, size):
     run = stopped_run(app)
     there = replace(dead_process("id-my-cat"), host="pod-7f3a", boot_id="x", machine_id="y")
     record_processes(run, "id-my-cat", 1, there, there)
@@ -112,7 +112,7 @@ def test_a_run_of_another_machine_is_taken_over_only_after_consent(app, page, si
 
 
 @pytest.mark.parametrize("size", SIZES, ids=["phone", "desktop"])
-def test_removed_runs_name_how_and_what_they_hold_and_a_taken_name_says_so(app, page, size):
+def test_removed_runs_list_reason_and_content_and_existing_name_is_reported(app, page, size):
     for name in ("my-cat", "a-rather-long-name-of-a-run-that-wraps-on-a-phone"):
         run = make_run(app.outputs, name, status="stopped", timestamp=time.time() - 60)
         run.lora.write_bytes(b"x")
@@ -132,7 +132,7 @@ def test_removed_runs_name_how_and_what_they_hold_and_a_taken_name_says_so(app, 
     expect(page.locator("#fg-banner .sum")).to_contain_text("1 run")
 
 
-def test_the_choices_about_a_taken_name_are_aligned(app, page):
+def test_choices_about_existing_name_are_aligned(app, page):
     make_run(app.outputs, "my-cat", status="completed", timestamp=1, base_model="pocket")
     open_page(page, app)
     page.locator("#fg-example").click()
@@ -147,7 +147,7 @@ def test_the_choices_about_a_taken_name_are_aligned(app, page):
     assert len(set(lefts)) == 1
 
 
-def test_a_dialog_and_a_menu_close_when_another_page_is_opened(app, page):
+def test_dialog_and_menu_close_when_another_page_is_opened(app, page):
     stopped_run(app)
     page.goto(f"{app.url}#runs")
     page.get_by_role("link", name="my-cat").first.click()

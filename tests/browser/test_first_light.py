@@ -42,7 +42,7 @@ def leave_run_page(page: Page, slug: str) -> None:
     page.get_by_role("navigation", name="Main").get_by_role("link", name="Train").click()
 
 
-def test_first_training_survives_a_reload_and_a_killed_app(pocket_app, page, cats):
+def test_first_training_survives_reload_and_killed_app(pocket_app, page, cats):
     app = pocket_app
     open_page(page, app)
     expect(page.locator("#fg-banner .sum")).to_contain_text("No active training sessions found")
@@ -88,7 +88,7 @@ def test_first_training_survives_a_reload_and_a_killed_app(pocket_app, page, cat
     assert (app.outputs / "my-cat" / "dataset" / "cat 0.txt").read_text().strip() == "sks cat, crop 0"
 
 
-def test_stop_button_then_resume_completes_the_run(app, page):
+def test_stop_button_then_resume_completes_run(app, page):
     open_page(page, app)
     page.locator("#fg-example").click()
     expect(page.locator(".fg-image")).to_have_count(8)

@@ -1,4 +1,4 @@
-"""What the form says before Start: warnings beside their field, the time, and nothing about images while an upload is not answered."""
+"""What the form shows before Start: warnings at their field, the duration, and no image problems during an upload."""
 
 import re
 
@@ -7,7 +7,7 @@ from playwright.sync_api import expect
 from tests.support.page import HOLD_ANSWER, drop_files, open_page
 
 
-def test_a_sample_interval_that_draws_nothing_is_said_beside_its_field_and_does_not_prevent_start(app, page):
+def test_sample_interval_without_samples_shows_warning_and_allows_start(app, page):
     open_page(page, app)
     page.locator("#fg-example").click()
     expect(page.locator("#fg-expected-steps")).to_have_text("320 steps")
@@ -20,14 +20,14 @@ def test_a_sample_interval_that_draws_nothing_is_said_beside_its_field_and_does_
     expect(warning).to_have_count(0)
 
 
-def test_the_time_is_only_named_if_it_is_known(app, page):
+def test_duration_estimate_is_shown_only_if_known(app, page):
     open_page(page, app)
     page.locator("#fg-example").click()
     expect(page.locator("#fg-time")).to_have_text("not known yet")
     expect(page.locator(".three")).to_contain_text("The time is not known before the first steps")
 
 
-def test_no_problem_about_images_is_shown_while_an_upload_is_not_answered(app, page, cats):
+def test_image_problems_are_hidden_until_upload_response_arrives(app, page, cats):
     open_page(page, app)
     page.get_by_label("LoRA name").fill("cat")
     expect(page.locator(".fg-problems")).to_have_text(re.compile("Add at least one image."))
@@ -42,7 +42,7 @@ def test_no_problem_about_images_is_shown_while_an_upload_is_not_answered(app, p
     expect(page.locator("#fg-formula")).to_contain_text("8 images")
 
 
-def test_what_is_sent_while_an_answer_changes_the_form_is_sent_again_with_the_change(app, page):
+def test_edit_sent_during_form_patch_is_sent_again_with_patch(app, page):
     open_page(page, app)
     page.evaluate(HOLD_ANSWER, ["images"])
     page.locator("#fg-example").click()
@@ -59,7 +59,7 @@ def test_what_is_sent_while_an_answer_changes_the_form_is_sent_again_with_the_ch
     expect(page.get_by_label("Repeat trains per image")).to_have_value("7")
 
 
-def test_every_figure_has_digits_of_one_width(app, page, running):
+def test_figures_use_tabular_digits(app, page, running):
     for fragment in ("#train", "#runs", "#run/my-cat"):
         page.goto(f"{app.url}{fragment}")
         expect(page.locator("#fg-banner .sum")).to_contain_text("1 running")

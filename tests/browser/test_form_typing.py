@@ -1,4 +1,4 @@
-"""No answer overwrites what is typed: every kind of field, at several latencies, in two tabs, and while the app is down."""
+"""No answer overwrites what is typed: every field type, at several latencies, in two tabs, and while the app is down."""
 
 import re
 
@@ -58,7 +58,7 @@ def expect_values(page: Page) -> None:
     expect(page.get_by_label("Enable monitoring")).not_to_be_checked()
 
 
-def test_typing_in_every_kind_of_field_stays_as_typed(app, slow_page):
+def test_typing_in_every_field_type_is_not_overwritten(app, slow_page):
     page = slow_page
     open_page(page, app)
     type_over(page, "LoRA name", "blue pottery")
@@ -78,7 +78,7 @@ def test_typing_in_every_kind_of_field_stays_as_typed(app, slow_page):
     expect_values(page)
 
 
-def test_typing_while_another_models_defaults_arrive_stays_as_typed(app, slow_page):
+def test_typing_while_model_defaults_arrive_is_not_overwritten(app, slow_page):
     page = slow_page
     open_page(page, app)
     expect(page.get_by_label("Max train epochs")).to_have_value("32")  # the pocket model's
@@ -91,7 +91,7 @@ def test_typing_while_another_models_defaults_arrive_stays_as_typed(app, slow_pa
     expect(page.get_by_label("Repeat trains per image")).to_have_value("7")
 
 
-def test_text_that_is_selected_while_it_is_replaced_stays_selected(app, page):
+def test_selection_survives_replacement_of_text(app, page):
     open_page(page, app)
     page.evaluate(HOLD_ANSWER, "model")
     choose(page, "base_model", "FLUX.1 dev")
@@ -106,7 +106,7 @@ def test_text_that_is_selected_while_it_is_replaced_stays_selected(app, page):
     expect(epochs).to_have_value("12")
 
 
-def test_two_tabs_each_keep_their_own_values(app, context, page):
+def test_two_tabs_keep_separate_values(app, context, page):
     open_page(page, app)
     other = context.new_page()
     open_page(other, app)
@@ -119,7 +119,7 @@ def test_two_tabs_each_keep_their_own_values(app, context, page):
     expect(other.get_by_label("Repeat trains per image")).to_have_value("10")
 
 
-def test_typing_while_the_app_restarts_is_sent_when_it_is_back(app: App, page):
+def test_typing_during_restart_is_sent_after_reconnect(app: App, page):
     open_page(page, app)
     type_over(page, "LoRA name", "before")
     wait_until_saved(page)
@@ -136,7 +136,7 @@ def test_typing_while_the_app_restarts_is_sent_when_it_is_back(app: App, page):
     expect(page.get_by_label("LoRA name")).to_have_value("typed while away")
 
 
-def test_choices_made_while_the_app_is_down_are_kept_like_typing(app: App, page):
+def test_choices_made_while_app_is_down_are_sent_after_reconnect(app: App, page):
     open_page(page, app)
     page.get_by_role("button", name="Advanced", exact=True).click()
     app.kill()
@@ -161,7 +161,7 @@ def test_choices_made_while_the_app_is_down_are_kept_like_typing(app: App, page)
     ],
     ids=["full", "blocked"],
 )
-def test_a_browser_that_keeps_nothing_says_so(app: App, page, script):
+def test_browser_without_storage_is_reported(app: App, page, script):
     page.add_init_script(script)
     open_page(page, app)
     type_over(page, "LoRA name", "cat")
@@ -171,7 +171,7 @@ def test_a_browser_that_keeps_nothing_says_so(app: App, page, script):
     expect(page.locator(".fg-draft")).to_have_text("Not saved yet; leave this tab open")
 
 
-def test_start_can_be_pressed_again_after_an_answer_that_is_only_a_message(app: App, page):
+def test_start_is_enabled_again_after_response_with_message_only(app: App, page):
     open_page(page, app)
     page.evaluate("""() => {
       window.answers = [];
@@ -186,7 +186,7 @@ def test_start_can_be_pressed_again_after_an_answer_that_is_only_a_message(app: 
 
 
 @pytest.mark.parametrize("kind", ["start", "save_template"])
-def test_what_an_event_has_done_is_shown_also_if_a_later_event_is_answered_before(app: App, page, kind):
+def test_event_result_is_shown_if_responses_arrive_out_of_order(app: App, page, kind):
     open_page(page, app)
     page.locator("#fg-example").click()
     expect(page.locator("#fg-expected-steps")).to_be_visible()

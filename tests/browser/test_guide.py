@@ -1,4 +1,4 @@
-"""The guide's sentences about the page, in a real browser: the position of the banner, its examples, and what a refresh restores."""
+"""The guide's statements about the page, in a real browser: the position of the banner, its examples, and what a refresh restores."""
 
 import json
 import re
@@ -39,7 +39,7 @@ def test_reload_restores_every_saved_setting(app, page):
     expect(field(page, "vram")).to_have_value("12 GB card (12G)")
 
 
-def test_banner_below_the_navigation_shows_example_2(app, page):
+def test_banner_below_navigation_shows_example_2(app, page):
     for folder, name, epochs, timestamp in (("cat", "fluffy-cats", 16, 1706140800.0), ("dog", "puppy-style", 12, 1706227200.0)):
         (app.outputs / folder).mkdir(parents=True)
         state = {"lora_name": name, "max_train_epochs": epochs, "timestamp": timestamp}

@@ -85,7 +85,7 @@ def test_image_has_one_tab_stop_and_is_used_by_keyboard(app, page):
     expect(page.get_by_label("Caption of cat-3.png")).to_be_focused()
 
 
-def test_dropped_captions_are_matched_to_images_by_name(app, page, cats):
+def test_dropped_captions_are_matched_to_images_with_its_name(app, page, cats):
     open_page(page, app)
     files = {
         "b.png": cats[0].read_bytes(),
@@ -108,7 +108,7 @@ def test_dropped_captions_are_matched_to_images_by_name(app, page, cats):
     expect(page.get_by_label("Caption of b.png")).to_have_value("caption of b")
 
 
-def test_dropped_folder_of_kohyas_form_brings_its_repeats(app, page, cats):
+def test_dropped_kohya_folder_sets_repeats(app, page, cats):
     open_page(page, app)
     page.evaluate(DROP_FOLDERS, {f"10_cat/{index}.png": b64encode(cats[index].read_bytes()).decode() for index in range(2)})
     expect(page.locator(".toast")).to_contain_text("kohya's folder 10_cat, so")
@@ -126,7 +126,7 @@ def test_dropped_folders_with_equal_image_names_keep_both_images(app, page, cats
     expect(page.get_by_label("Caption of cat-2.png")).to_have_value("caption of b")
 
 
-def test_a_caption_typed_while_the_app_is_down_is_saved_when_it_is_back(app: App, page):
+def test_caption_typed_while_app_is_down_is_saved_after_reconnect(app: App, page):
     open_page(page, app)
     page.locator("#fg-example").click()
     expect(page.locator(".fg-image")).to_have_count(8)
@@ -144,7 +144,7 @@ def test_a_caption_typed_while_the_app_is_down_is_saved_when_it_is_back(app: App
     expect(page.get_by_label("Caption of cat-1.png")).to_have_value("sks cat, typed while away")
 
 
-def test_a_caption_that_a_closed_page_could_not_save_is_saved_by_the_next_one(app: App, context, page):
+def test_caption_not_saved_before_page_close_is_saved_by_next_page(app: App, context, page):
     open_page(page, app)
     page.locator("#fg-example").click()
     expect(page.locator(".fg-image")).to_have_count(8)
@@ -157,7 +157,7 @@ def test_a_caption_that_a_closed_page_could_not_save_is_saved_by_the_next_one(ap
     other.wait_for_function("localStorage.getItem('fluxgym.captions') === null")
 
 
-def test_start_names_a_caption_that_the_app_refuses(app: App, page):
+def test_start_names_caption_that_app_refuses(app: App, page):
     open_page(page, app)
     page.locator("#fg-example").click()
     expect(page.locator(".fg-image")).to_have_count(8)
@@ -170,7 +170,7 @@ def test_start_names_a_caption_that_the_app_refuses(app: App, page):
     assert list((app.outputs).glob("*/ui_state.json")) == []
 
 
-def test_a_caption_box_shows_its_whole_caption(app, page, cats):
+def test_caption_box_grows_to_show_complete_caption(app, page, cats):
     open_page(page, app)
     drop_files(page, {"cat.png": cats[0].read_bytes(), "cat.txt": ("a cat that sits on a long chair, " * 12).encode()})
     box = page.get_by_label("Caption of cat.png")

@@ -96,7 +96,7 @@ def test_first_training_is_made_stopped_resumed_and_deleted_by_keyboard(app: App
     assert not (app.outputs / "my-cat").exists()
 
 
-def test_back_returns_to_where_the_page_was_left(app: App, page: Page):
+def test_back_returns_to_where_page_was_left(app: App, page: Page):
     open_page(page, app)
     page.evaluate("scrollTo({ top: 250, behavior: 'instant' })")
     page.evaluate("location.hash = 'runs'")  # a click of Playwright would scroll first

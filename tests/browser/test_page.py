@@ -1,4 +1,4 @@
-"""The page in a real browser: it makes no request to other hosts, fits every width, shows errors at their fields, and loses nothing that was typed."""
+"""The page in a real browser: it makes no request to other hosts, fits every width, shows errors at their fields, and keeps typed values."""
 
 import re
 from urllib.parse import urlsplit
@@ -36,7 +36,7 @@ def press_start(page):
     page.locator("#start").click(force=True)
 
 
-def test_form_errors_appear_beside_their_fields_and_clear_nothing(app, page):
+def test_form_errors_appear_beside_their_fields_and_keep_input(app, page):
     open_page(page, app)
     page.get_by_label("LoRA name").fill("../../x")
     page.get_by_label("Max train epochs").fill("0")
@@ -53,7 +53,7 @@ def test_form_errors_appear_beside_their_fields_and_clear_nothing(app, page):
     expect(page.locator("#field-lora_name .fg-error")).to_have_count(0)
 
 
-def test_form_error_in_the_closed_advanced_card_opens_it(app, page):
+def test_form_error_in_closed_advanced_card_opens_it(app, page):
     open_page(page, app)
     page.locator("#fg-example").click()
     expect(page.locator("#fg-expected-steps")).to_have_text("320 steps")
@@ -109,7 +109,7 @@ def test_reload_keeps_captions_and_form_values(app, page):
     expect(page.get_by_label("Caption of cat-3.png")).to_have_value("sks cat, asleep")
 
 
-def test_example_button_makes_the_form_ready_to_start(app, page):
+def test_example_button_makes_form_ready_to_start(app, page):
     open_page(page, app)
     page.locator("#fg-example").click()
     expect(page.get_by_label("LoRA name")).to_have_value("example-cat")
@@ -119,7 +119,7 @@ def test_example_button_makes_the_form_ready_to_start(app, page):
     expect(page.locator(".fg-error")).to_have_count(0)
 
 
-def test_a_page_that_is_opened_again_fetches_no_script_again(app, page):
+def test_page_that_is_opened_again_fetches_no_script_again(app, page):
     open_page(page, app)
     page.reload()
     expect(page.locator(".fg-lines li").first).to_be_attached()
@@ -130,7 +130,7 @@ def test_a_page_that_is_opened_again_fetches_no_script_again(app, page):
     assert max(sizes) == 0
 
 
-def test_values_typed_while_the_app_is_down_are_restored(app, page):
+def test_values_typed_while_app_is_down_are_restored(app, page):
     open_page(page, app)
     page.get_by_label("LoRA name").fill("before")
     expect(page.locator("html[data-fg-draft=typed]")).to_be_attached()
@@ -178,7 +178,7 @@ def test_model_choice_fills_unchanged_fields_and_names_missing_files(app, page):
     expect(page.locator("#field-base_model .fg-error")).to_contain_text("FLUX.1 dev lacks the FLUX transformer")
 
 
-def test_start_with_a_taken_name_asks_for_a_choice(app, page):
+def test_start_with_existing_name_asks_for_choice(app, page):
     make_run(app.outputs, "my-cat", status="completed", timestamp=1)
     open_page(page, app)
     page.locator("#fg-example").click()
@@ -195,7 +195,7 @@ def test_start_with_a_taken_name_asks_for_a_choice(app, page):
     assert [path.name for path in app.outputs.iterdir() if not path.name.startswith(".")] == ["my-cat"]
 
 
-def test_refreshed_sessions_follow_the_files(app, page):
+def test_refreshed_sessions_follow_files(app, page):
     open_page(page, app)
     title = page.get_by_role("button", name="Active Training Sessions")
     expect(title).to_have_text("🔄 Active Training Sessions")
@@ -232,7 +232,7 @@ def test_token_login_lasts_across_reloads(tmp_path, tiny_models, context):
         app.kill()
 
 
-def test_empty_areas_describe_what_will_appear(app, page):
+def test_empty_areas_show_placeholder_text(app, page):
     open_page(page, app)
     expect(page.locator("#fg-banner .sum")).to_have_text("No active training sessions found. Each training that you start appears here.")
     expect(page.locator(".fg-tips")).to_contain_text("What works well")
@@ -244,7 +244,7 @@ def test_empty_areas_describe_what_will_appear(app, page):
     expect(page.locator("#fg-banner .sum")).to_have_text("1 run, none active")
 
 
-def test_check_level_is_an_icon_with_a_word(app, page):
+def test_check_level_is_icon_with_word(app, page):
     open_page(page, app)
     expect(page.locator(".fg-line-error .vh").first).to_have_text("Error: ")
     expect(page.locator(".fg-line-ok .vh").first).to_have_text("Ready: ")
@@ -253,7 +253,7 @@ def test_check_level_is_an_icon_with_a_word(app, page):
 
 
 @pytest.mark.parametrize("width", [390, 1179])
-def test_start_is_a_fixed_bar_on_small_screens(app, page, width):
+def test_start_is_fixed_bar_on_small_screens(app, page, width):
     page.set_viewport_size({"width": width, "height": 800})
     open_page(page, app)
     bar = page.locator(".startbar")
@@ -281,13 +281,13 @@ DRAWN_OVER = """async () => {
 
 
 @pytest.mark.parametrize("width", [390, 1440])
-def test_no_part_of_the_form_is_drawn_over_the_navigation_or_the_start_bar(app, page, width):
+def test_no_part_of_form_is_drawn_over_navigation_or_start_bar(app, page, width):
     page.set_viewport_size({"width": width, "height": 700})
     open_page(page, app)
     assert page.evaluate(DRAWN_OVER) == []
 
 
-def test_start_names_the_runs_that_are_ahead(app, page):
+def test_start_names_runs_that_are_ahead(app, page):
     def busy(route):
         answer = route.fetch()
         counts = {"running": 1, "queued": 2, "attention": 0, "total": 3}
@@ -306,7 +306,7 @@ def choose_in_form_menu(page, item):
     page.get_by_role("menuitem", name=item).click()
 
 
-def test_templates_are_saved_applied_and_deleted_in_the_menu_of_the_form(app, page):
+def test_templates_are_saved_applied_and_deleted_in_menu_of_form(app, page):
     open_page(page, app)
     page.get_by_label("LoRA name").fill("dog")
     page.get_by_label("Max train epochs").fill("7")
@@ -332,7 +332,7 @@ def test_templates_are_saved_applied_and_deleted_in_the_menu_of_the_form(app, pa
     expect(page.get_by_role("menuitem")).to_have_text(["New training", "Save as template…"])
 
 
-def test_start_stays_in_view_while_the_page_scrolls_and_below_a_full_banner(app, page):
+def test_start_stays_in_view_while_page_scrolls_and_below_full_banner(app, page):
     for number in range(4):
         make_run(app.outputs, f"broken-{number}", status="failed", reason="Loss is NaN.", timestamp=1000.0 + number)
     open_page(page, app)
@@ -345,7 +345,7 @@ def test_start_stays_in_view_while_the_page_scrolls_and_below_a_full_banner(app,
     expect(page.get_by_role("navigation", name="Main")).to_be_in_viewport()
 
 
-def test_icons_are_drawn_without_a_request(app, page):
+def test_icons_are_drawn_without_request(app, page):
     fetched = []
     page.on("request", lambda request: fetched.append(request.url) if request.url.endswith("icons.svg") else None)
     open_page(page, app)
@@ -354,7 +354,7 @@ def test_icons_are_drawn_without_a_request(app, page):
     assert fetched == []
 
 
-def test_a_tab_that_goes_to_the_page_of_another_app_shows_it(app, tmp_path, tiny_models, page):
+def test_tab_that_goes_to_page_of_another_app_shows_it(app, tmp_path, tiny_models, page):
     (tmp_path / "other").mkdir()
     other = App(tmp_path / "other", tiny_models)
     try:

@@ -86,7 +86,7 @@ def test_running_page_shows_figures_charts_samples_and_files(app, page, running)
     expect(head.locator(".stats")).to_contain_text(re.compile("61.*of 120", re.DOTALL))
 
 
-def test_a_run_that_is_stopping_shows_no_figures_of_further_steps(app, page, running):
+def test_run_that_is_stopping_shows_no_figures_of_further_steps(app, page, running):
     show(page, app, "my-cat")
     head = page.locator(".fg-run-head:visible")
     expect(head.locator(".stats")).to_contain_text(re.compile("Time left.*Speed", re.DOTALL))
@@ -101,7 +101,7 @@ def test_a_run_that_is_stopping_shows_no_figures_of_further_steps(app, page, run
     page.get_by_role("dialog").get_by_role("button", name="Cancel").click()
 
 
-def test_a_poll_without_news_changes_nothing_and_a_selection_in_the_log_stays(app, page, running):
+def test_poll_without_changes_keeps_dom_and_log_selection(app, page, running):
     show(page, app, "my-cat")
     expect(card(page, "Loss").locator("canvas")).to_be_visible()
     log = card(page, "Log").locator(".log")
@@ -119,7 +119,7 @@ def test_a_poll_without_news_changes_nothing_and_a_selection_in_the_log_stays(ap
     assert page.evaluate("getSelection().toString().trim()") == "WARNING: a warning"
 
 
-def test_loss_axis_smoothing_and_theme_redraw_the_chart(app, page, running):
+def test_loss_axis_smoothing_and_theme_redraw_chart(app, page, running):
     show(page, app, "my-cat")
     loss = card(page, "Loss")
     canvas = loss.locator("canvas")
@@ -184,7 +184,7 @@ def test_viewer_walks_steps_and_prompts_by_arrows_and_compares_two(app, page, do
     expect(card(page, "Choose another epoch").get_by_role("button", name="Step 80: sks cat on a windowsill")).to_be_focused()
 
 
-def test_completed_page_shows_the_best_epoch_and_download_follows_the_choice(app, context, page, done):
+def test_completed_page_shows_best_epoch_and_download_follows_choice(app, context, page, done):
     context.grant_permissions(["clipboard-read", "clipboard-write"])
     show(page, app, "done-cat")
     result = page.get_by_role("region", name="done-cat is ready")
@@ -207,7 +207,7 @@ def test_completed_page_shows_the_best_epoch_and_download_follows_the_choice(app
     page.wait_for_function("async (path) => await navigator.clipboard.readText() === path", arg=str(done.lora))
 
 
-def test_the_title_of_the_tab_says_how_the_open_run_ended_until_the_page_is_left(app, page, done):
+def test_tab_title_shows_outcome_of_open_run_until_page_is_left(app, page, done):
     show(page, app, "done-cat")
     expect(page).to_have_title("Completed · done-cat — FluxGym")
     page.get_by_role("navigation").get_by_role("link", name="Train").click()
@@ -216,7 +216,7 @@ def test_the_title_of_the_tab_says_how_the_open_run_ended_until_the_page_is_left
     expect(page).to_have_title("FluxGym")
 
 
-def test_history_says_what_each_version_was_changed_to(app, page):
+def test_history_shows_changes_of_each_version(app, page):
     run = make_run(app.outputs, "cat", status="stopped", base_model="pocket", vram="20G", max_train_epochs=4)
     for changes in ({"max_train_epochs": 9}, {"vram": "16G"}):
         save_version(run)
@@ -229,7 +229,7 @@ def test_history_says_what_each_version_was_changed_to(app, page):
     expect(card(page, "Settings").locator("details dl")).to_contain_text("Pocket Flux")
 
 
-def test_completed_page_trains_further_only_with_a_checkpoint(app, page, done):
+def test_completed_page_trains_further_only_with_checkpoint(app, page, done):
     show(page, app, "done-cat")
     further = page.get_by_role("button", name="Train further")
     expect(page.get_by_role("button", name="New training", exact=True).first).to_be_attached()
@@ -245,7 +245,7 @@ def test_completed_page_trains_further_only_with_a_checkpoint(app, page, done):
     expect(dialog).to_be_hidden()
 
 
-def test_failed_page_has_cause_evidence_and_what_to_do(app, page):
+def test_failed_page_shows_cause_log_excerpt_and_advice(app, page):
     run = make_trained_run(app.outputs, "dog", last_step=41, status="failed", reason_code="cuda_oom", reason="The GPU is full.")
     with run.training_log.open("a") as file:
         file.write("torch.OutOfMemoryError: CUDA out of memory.\nGPU 0: 104 MiB free\n")
@@ -261,7 +261,7 @@ def test_failed_page_has_cause_evidence_and_what_to_do(app, page):
     expect(page.get_by_label("Trigger word/sentence")).to_have_value("sks cat")
 
 
-def test_stopped_page_offers_to_resume_also_from_an_earlier_checkpoint(app, page):
+def test_stopped_page_offers_to_resume_also_from_earlier_checkpoint(app, page):
     run = make_trained_run(
         app.outputs, "cat", last_step=80, status="stopped", reason_code="user", reason="Stopped by you at step 80 of 120."
     )
@@ -279,7 +279,7 @@ def test_stopped_page_offers_to_resume_also_from_an_earlier_checkpoint(app, page
     page.keyboard.press("Escape")
 
 
-def test_copy_that_was_not_started_says_so_and_shows_what_differs(app, page, done):
+def test_copy_that_was_not_started_is_reported_and_shows_what_differs(app, page, done):
     copy = make_run(
         app.outputs, "copy", base_model="pocket", max_train_epochs=9, status="stopped", parent={"slug": "done-cat", "run_id": "x"}
     )
@@ -294,7 +294,7 @@ def test_copy_that_was_not_started_says_so_and_shows_what_differs(app, page, don
     expect(card(page, "Settings")).not_to_contain_text("done-cat: 6")
 
 
-def test_log_is_searched_and_downloaded_whole_and_stops_following_when_scrolled(app, page, running):
+def test_log_is_searched_and_downloaded_complete_and_stops_following_when_scrolled(app, page, running):
     with running.training_log.open("a") as file:
         file.writelines(f"line {number} of many\n" for number in range(9000))
     show(page, app, "my-cat")
@@ -320,7 +320,7 @@ def test_log_is_searched_and_downloaded_whole_and_stops_following_when_scrolled(
     assert download.value.path().read_bytes() == running.training_log.read_bytes()
 
 
-def test_a_run_that_was_deleted_or_never_existed_is_shown_as_missing(app, page, done):
+def test_run_that_was_deleted_or_never_existed_is_shown_as_missing(app, page, done):
     page.goto(f"{app.url}#run/nothing")
     expect(page.locator(".fg-run-none")).to_contain_text("There is no run “nothing”")
     page.evaluate("location.hash = '#run/done-cat'")
@@ -330,7 +330,7 @@ def test_a_run_that_was_deleted_or_never_existed_is_shown_as_missing(app, page, 
 
 
 @pytest.mark.parametrize("width", [390, 720, 1440, 2560])
-def test_no_state_of_the_page_scrolls_sideways(app, page, running, done, width):
+def test_no_page_state_scrolls_horizontally(app, page, running, done, width):
     make_trained_run(
         app.outputs, "a-dog-with-quite-a-long-name-that-goes-on", last_step=41, status="failed", reason_code="nan", reason="x" * 300
     )
@@ -342,7 +342,7 @@ def test_no_state_of_the_page_scrolls_sideways(app, page, running, done, width):
         assert page.evaluate(OUT_OF_VIEW) == [], slug
 
 
-def test_a_real_training_is_followed_to_its_end(app, page):
+def test_real_training_is_followed_to_its_end(app, page):
     open_page(page, app)
     page.locator("#fg-example").click()
     expect(page.locator(".fg-image")).to_have_count(8)
@@ -361,7 +361,7 @@ def test_a_real_training_is_followed_to_its_end(app, page):
     expect(page.get_by_role("heading", name="Real is ready")).to_be_visible()
 
 
-def test_page_of_a_waiting_run_misses_no_process_and_cancels_it(app, page):
+def test_page_of_waiting_run_reports_no_missing_process_and_cancels_it(app, page):
     line = Line(app.outputs)
     first = line.start("first")
     line.wait_for(first, Status.RUNNING)

@@ -9,7 +9,7 @@ from playwright.sync_api import Page, expect
 from fluxgym.runs.state import update_state
 from tests.support.page import App
 from tests.support.runs import make_run
-from tests.support.trained_runs import pretend_to_run, record_end
+from tests.support.trained_runs import mark_as_running, record_end
 
 
 @pytest.fixture(name="runs")
@@ -36,7 +36,7 @@ def open_runs(page: Page, app: App) -> None:
     expect(names(page).first).to_be_attached()
 
 
-def test_filters_count_and_sort(app, page, runs):
+def test_filters_show_counts_and_sort(app, page, runs):
     open_runs(page, app)
     expect(names(page)).to_have_text(["corgi", "dog", "cat"])
     status = page.get_by_role("group", name="Status")
@@ -57,7 +57,7 @@ def test_filters_count_and_sort(app, page, runs):
     expect(page.get_by_text("No run matches.")).to_be_visible()
 
 
-def test_a_filter_keeps_the_selection(app, page, runs):
+def test_filter_keeps_selection(app, page, runs):
     open_runs(page, app)
     page.get_by_label("Select corgi").check()
     page.get_by_label("Select dog").check()
@@ -117,8 +117,8 @@ def test_several_runs_are_deleted_after_one_question(app, page, runs):
     assert not any(run.folder.exists() for run in runs)
 
 
-def test_a_selected_run_that_runs_is_named_as_left_out(app, page, runs):
-    pretend_to_run(live := make_run(app.outputs, "dog-2", lora_name="dog", status="running"))
+def test_selected_live_run_is_reported_as_skipped(app, page, runs):
+    mark_as_running(live := make_run(app.outputs, "dog-2", lora_name="dog", status="running"))
     open_runs(page, app)
     page.get_by_label("Select all runs of this page").check()
     bar = page.get_by_role("region", name="Selected runs")
@@ -144,7 +144,7 @@ def test_several_runs_are_exported_as_one_archive(app, page, runs):
     assert download.value.suggested_filename == "fluxgym-runs-settings.zip"
 
 
-def test_pages_of_many_runs(app, page):
+def test_many_runs_are_paginated(app, page):
     for number in range(60):
         make_run(app.outputs, f"run-{number:02}", status="completed", timestamp=1000.0 + number)
     open_runs(page, app)
@@ -160,7 +160,7 @@ def test_pages_of_many_runs(app, page):
 
 
 @pytest.mark.parametrize("width", [390, 820, 1440, 2560])
-def test_no_sideways_scroll(app, page, runs, width):
+def test_runs_page_does_not_scroll_horizontally(app, page, runs, width):
     make_run(app.outputs, "long-" + "x" * 59, status="failed", reason_code="nan", reason="A long reason. " * 20, lora_name="L" * 200)
     page.set_viewport_size({"width": width, "height": 900})
     for page_hash in ("#runs", "#train"):
@@ -169,7 +169,7 @@ def test_no_sideways_scroll(app, page, runs, width):
         assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
 
 
-def test_on_a_phone_only_the_first_row_is_full_and_every_row_has_its_next_step(app, page, runs):
+def test_on_phone_only_first_row_is_full_and_every_row_has_its_next_step(app, page, runs):
     page.set_viewport_size({"width": 390, "height": 844})
     open_runs(page, app)
     rows = page.locator("#fg-banner li.row")
@@ -180,14 +180,14 @@ def test_on_a_phone_only_the_first_row_is_full_and_every_row_has_its_next_step(a
         expect(page.locator("#runs tbody tr").nth(index).locator(".fg-buttons [data-action]")).to_be_visible()
 
 
-def test_a_failed_run_is_loaded_into_the_form(app, page, runs):
+def test_failed_run_is_loaded_into_form(app, page, runs):
     open_runs(page, app)
     page.locator("#runs").get_by_role("button", name="Edit as new training: dog").click()
     expect(page.locator("#field-lora_name :is(input, textarea)").first).to_have_value("dog")
     expect(page.locator("html[data-fg-tab=train]")).to_be_attached()
 
 
-def test_a_run_that_is_deleted_or_forgotten_is_not_selected_any_more(app, page, runs):
+def test_run_that_is_deleted_or_forgotten_is_not_selected_any_more(app, page, runs):
     open_runs(page, app)
     page.get_by_label("Select corgi").check()
     page.get_by_label("Select dog").check()
@@ -205,7 +205,7 @@ def test_a_run_that_is_deleted_or_forgotten_is_not_selected_any_more(app, page, 
     expect(names(page)).to_have_text(["cat"])
 
 
-def test_new_training_on_the_page_of_runs_empties_the_form(app, page, runs):
+def test_new_training_on_page_of_runs_empties_form(app, page, runs):
     open_runs(page, app)
     expect(page.get_by_label("LoRA name")).to_have_value("corgi")
     page.get_by_role("button", name="New training", exact=True).first.click()
@@ -213,7 +213,7 @@ def test_new_training_on_the_page_of_runs_empties_the_form(app, page, runs):
     expect(page.get_by_label("LoRA name")).to_have_value("")
 
 
-def test_a_row_names_the_step_once_however_many_digits_it_has(app, page):
+def test_row_names_step_once_however_many_digits_it_has(app, page):
     for name, reason in (("named", "Stopped by you at step 1100 of 1200."), ("unnamed", "Stopped by you.")):
         run = make_run(app.outputs, name, status="stopped", reason=reason, reason_code="user")
         run.progress.write_text('{"time": 1e9, "attempt": 1, "phase": "training", "step": 1100, "total_steps": 1200}\n')

@@ -50,7 +50,7 @@ def choose(page: Page, name: str, item: str) -> None:
 
 
 @pytest.mark.parametrize("width", [390, 1440])
-def test_session_menu_every_item_does_its_action(app, page, run, width):
+def test_session_menu_items_perform_their_actions(app, page, run, width):
     page.set_viewport_size({"width": width, "height": 844})
     save_version(run)
     update_state(run, {"max_train_epochs": 9})
@@ -127,7 +127,7 @@ def test_removed_runs_are_listed_and_put_back(app, page, run):
     assert run.ui_state.exists()
 
 
-def test_undo_that_fails_says_so_and_can_be_pressed_again(app, page, run):
+def test_undo_that_fails_is_reported_and_can_be_pressed_again(app, page, run):
     open_list(page, app)
     unfold(page)
     choose(page, "My Cat", "Forget")
@@ -143,7 +143,7 @@ def test_undo_that_fails_says_so_and_can_be_pressed_again(app, page, run):
 
 
 @pytest.mark.parametrize("width", [390, 1440])
-def test_delete_counts_what_is_lost_and_focuses_cancel(app, page, run, width):
+def test_delete_dialog_counts_files_and_focuses_cancel(app, page, run, width):
     page.set_viewport_size({"width": width, "height": 844})
     run.lora.write_bytes(b"x" * 2_000_000)
     open_list(page, app)
@@ -163,7 +163,7 @@ def test_delete_counts_what_is_lost_and_focuses_cancel(app, page, run, width):
     assert not run.folder.exists()
 
 
-def test_list_menu_every_item_does_its_action(app, page, run):
+def test_list_menu_items_perform_their_actions(app, page, run):
     update_state(run, {"timestamp": 1000.0})
     open_list(page, app)
     more = page.get_by_role("button", name="More for all sessions")
@@ -191,7 +191,7 @@ def test_list_menu_every_item_does_its_action(app, page, run):
     expect(page.locator("#runs tbody tr")).to_have_count(1)
 
 
-def test_damaged_state_offers_a_repair(app, page, run):
+def test_damaged_state_offers_repair(app, page, run):
     run.ui_state.write_text('{"lora_name": ')
     run.train_sh.write_text("python flux_train_network.py --max_train_epochs 12\n")
     open_list(page, app)
@@ -203,7 +203,7 @@ def test_damaged_state_offers_a_repair(app, page, run):
     expect(row(page, "my-cat")).to_contain_text("Epochs: 12")
 
 
-def test_banner_shows_three_rows_and_the_rest_on_request(app, page):
+def test_banner_shows_three_rows_and_rest_on_request(app, page):
     for number in range(5):
         make_run(app.outputs, f"broken-{number}", status="failed", reason_code="nan", reason="Loss is NaN.", timestamp=1000.0 + number)
     make_run(app.outputs, "fine", status="completed", timestamp=5000.0)
@@ -221,7 +221,7 @@ def test_banner_shows_three_rows_and_the_rest_on_request(app, page):
     expect(rows).to_have_count(3)
 
 
-def test_a_failure_needs_attention_until_it_was_opened(app, page, run):
+def test_failure_needs_attention_until_it_was_opened(app, page, run):
     update_state(run, {"status": "failed", "reason_code": "nan", "reason": "Loss is NaN."})
     open_list(page, app)
     expect(page.locator("#fg-banner .sum")).to_have_text("1 needs attention")
@@ -234,7 +234,7 @@ def test_a_failure_needs_attention_until_it_was_opened(app, page, run):
     expect(page.locator("#fg-banner .sum")).to_have_text("1 run, none active")
 
 
-def test_menu_by_keyboard(app, page, run):
+def test_menu_is_operable_by_keyboard(app, page, run):
     open_list(page, app)
     unfold(page)
     button = row(page, "My Cat").get_by_role("button", name="More for My Cat")
@@ -261,7 +261,7 @@ def test_menu_by_keyboard(app, page, run):
     expect(item("History")).to_be_hidden()
 
 
-def test_theme_is_kept_in_the_browser(app, page):
+def test_theme_is_kept_in_browser(app, page):
     open_list(page, app)
     page.get_by_role("button", name="Theme").click()
     expect(page.get_by_role("menuitemradio", name="System")).to_have_attribute("aria-checked", "true")
@@ -274,7 +274,7 @@ def test_theme_is_kept_in_the_browser(app, page):
     expect(page.locator("body.dark")).to_have_count(0)
 
 
-def test_skip_link_moves_the_focus_to_the_content(app, page):
+def test_skip_link_moves_focus_to_content(app, page):
     open_list(page, app, "#runs")
     page.keyboard.press("Tab")
     expect(page.get_by_role("link", name="Skip to content")).to_be_focused()
@@ -283,7 +283,7 @@ def test_skip_link_moves_the_focus_to_the_content(app, page):
     assert page.url.endswith("#runs")
 
 
-def test_banner_of_a_running_training_names_it_in_the_title(app, page):
+def test_banner_of_running_training_names_it_in_title(app, page):
     run = make_run(app.outputs, "my-cat", lora_name="My Cat")
     launch(run, "progress(1, loss=0.5, s_per_it=1.0, epoch=1)\n" + STOPPABLE_TRAINER)
     wait_until_running(run)
@@ -303,7 +303,7 @@ def test_banner_of_a_running_training_names_it_in_the_title(app, page):
     expect(row(page, "My Cat")).not_to_contain_text("Monitoring")  # it says nothing about a run that has ended
 
 
-def test_stop_says_what_is_saved_before_and_after_the_first_step(app, page):
+def test_stop_reports_what_is_saved_before_and_after_first_step(app, page):
     run = make_run(app.outputs, "my-cat", lora_name="My Cat")
     launch(run, 'progress(0, phase="caching", item=2, num_items=9)\nopen(f"{folder}/ready", "w"); time.sleep(60)')
     wait_until_running(run)
@@ -331,7 +331,7 @@ def test_run_page_shows_curve_samples_and_log(app, page, run):
     expect(page.get_by_label("The last lines of monitor.log")).to_contain_text("another line")
 
 
-def test_click_while_the_list_changes_hits_the_same_row(app, page, run):
+def test_click_while_list_changes_hits_same_row(app, page, run):
     open_list(page, app)
     unfold(page)
     row(page, "My Cat").get_by_role("button", name="More for My Cat").click()
@@ -344,7 +344,7 @@ def test_click_while_the_list_changes_hits_the_same_row(app, page, run):
     assert OutputsPaths(app.outputs).run("newer").ui_state.exists()
 
 
-def test_two_browsers_show_the_same_list_after_an_app_restart(app, browser, page, run):
+def test_two_browsers_show_same_list_after_app_restart(app, browser, page, run):
     other = browser.new_context().new_page()
     for one in (page, other):
         open_list(one, app)
@@ -364,7 +364,7 @@ def test_two_browsers_show_the_same_list_after_an_app_restart(app, browser, page
     other.context.close()
 
 
-def test_second_tab_leaves_the_draft_of_the_first_unchanged(app, context, page, run, cats):
+def test_second_tab_leaves_draft_of_first_unchanged(app, context, page, run, cats):
     context.add_init_script("localStorage.setItem('fluxgym.viewed', 'my-cat')")
     open_page(page, app)
     expect(page.get_by_label("Caption of cat 0.png")).to_be_visible()

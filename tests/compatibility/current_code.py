@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from fluxgym.config.defaults import DEFAULTS
-from fluxgym.config.setting_spec import Kind
+from fluxgym.config.setting_spec import SettingType
 from fluxgym.config.settings import SETTINGS, TrainConfig
 from fluxgym.config.trainer_flags import all_flags
 from fluxgym.contract.progress import is_number
@@ -60,7 +60,7 @@ def _argv(config: TrainConfig, run: RunPaths, checkpoint: Path | None) -> list[s
     planned = TrainingPlan(
         config=config, run=run, model=None, files=files, images=ImageSet(folder=run.dataset), dataset_toml="", sample_prompts="",
         options=trainer_options(config, run, files), trainer_dir=PROJECT / "sd-scripts", resume_from=None, steps=None,
-        problems=(), is_trainer_asked=True, are_images_decoded=True,
+        problems=(), is_validated_by_trainer=True, are_images_decoded=True,
     )  # fmt: skip
     planned = planned if checkpoint is None else planned.resuming(checkpoint)
     return [word.replace(sys.executable, "@PYTHON@").replace(str(PROJECT), "@PROJECT@") for word in planned.launch_spec().argv]
@@ -76,7 +76,7 @@ def _attempt(action: Callable[[], Any]) -> Any:
         return {"error": [type(error).__name__, None, str(error)]}
 
 
-NUMBER_FIELDS = {name for name, setting in SETTINGS.items() if setting.kind in (Kind.INTEGER, Kind.NUMBER, Kind.RATE)}
+NUMBER_FIELDS = {name for name, setting in SETTINGS.items() if setting.type in (SettingType.INTEGER, SettingType.NUMBER, SettingType.RATE)}
 
 
 def form_of(state: dict[str, Any]) -> dict[str, Any]:
@@ -93,7 +93,7 @@ def form_of(state: dict[str, Any]) -> dict[str, Any]:
 
 def _as_recorded(name: str, value: Any) -> Any:
     """Return a field's value as the recorded code showed it: a number, None if it is not one, where the field is a text box now."""
-    if SETTINGS[name].kind not in (Kind.INTEGER, Kind.NUMBER):
+    if SETTINGS[name].type not in (SettingType.INTEGER, SettingType.NUMBER):
         return value
     try:
         number = float(value)
@@ -133,7 +133,7 @@ def form_fields() -> list[dict[str, Any]]:
 def _form_field(entry: Any, defaults: dict[str, Any]) -> dict[str, Any]:
     made = component(entry)
     config = made.get_config()
-    low, high = (entry.minimum, entry.maximum) if entry.kind is Kind.INTEGER else (None, None)
+    low, high = (entry.minimum, entry.maximum) if entry.type is SettingType.INTEGER else (None, None)
     return {
         "name": entry.name, "id": config["elem_id"], "classes": config["elem_classes"], "component": made.get_block_name(),
         "part": entry.group, "in advanced": entry.in_advanced, "beside": entry.beside, "flag": entry.flag,
@@ -158,6 +158,8 @@ def fields_without_their_value(state: dict[str, Any]) -> set[str]:
     """Return the fields that do not show a state's value as it is: none can, or a switch holds something else than true or false."""
     advanced = state.get("advanced")
     values = (advanced if isinstance(advanced, dict) else {}) | state
-    switches = {name for name, row in SETTINGS.items() if row.kind is Kind.SWITCH and name in values and not isinstance(values[name], bool)}
+    switches = {
+        name for name, row in SETTINGS.items() if row.type is SettingType.SWITCH and name in values and not isinstance(values[name], bool)
+    }
     unfit = form_values.unfit(state)
     return switches | {name for name, row in SETTINGS.items() if row.label in unfit}

@@ -1,4 +1,4 @@
-"""Generate 200 states, and one for each kind of mistake, and record what the code makes of them: `python -m tests.compatibility.record_plans`.
+"""Generate 200 states, and one for each type of user error, and record what the code makes of them: `python -m tests.compatibility.record_plans`.
 
 The recording was made once, with the code before the restructuring. Make it again only for an intended change of behavior, and review the changes.
 """

@@ -28,28 +28,28 @@ def test_equal_outputs_have_no_difference(outputs):
     assert differences(*outputs) == []
 
 
-def test_a_sign_of_zero_is_a_difference(outputs):
+def test_sign_of_zero_is_difference(outputs):
     save_file({"a": torch.tensor([1.0, 0.0])}, outputs[1] / "cat.safetensors", {"ss_steps": "2"})
     assert differences(*outputs) == ["cat.safetensors: tensor a"]
 
 
-def test_a_type_is_a_difference(outputs):
+def test_type_is_difference(outputs):
     save_file({"b": torch.tensor([1, 2], dtype=torch.int8)}, outputs[1] / "cat-state" / "optimizer.safetensors")
     assert differences(*outputs) == ["cat-state/optimizer.safetensors: tensor b"]
 
 
-def test_metadata_is_a_difference(outputs):
+def test_metadata_is_difference(outputs):
     save_file({"a": torch.tensor([1.0, -0.0])}, outputs[1] / "cat.safetensors", {"ss_steps": "3", "ss_extra": ""})
     assert differences(*outputs) == ["cat.safetensors: metadata ss_steps", "cat.safetensors: metadata ss_extra"]
 
 
-def test_a_state_and_a_loss_are_differences(outputs):
+def test_state_and_loss_are_differences(outputs):
     (outputs[1] / "cat-state" / "train_state.json").write_text('{"step": 2, "losses": [0.5000000001]}')
     (outputs[1] / "progress.jsonl").write_text('{"step": 1, "loss": 0.5000000001, "lr": 0.1}\n')
     assert [sentence.split(":")[0] for sentence in differences(*outputs)] == ["cat-state/train_state.json", "step 1"]
 
 
-def test_a_missing_file_is_a_difference(outputs):
+def test_missing_file_is_difference(outputs):
     shutil.rmtree(outputs[1] / "cat-state")
     assert len(differences(*outputs)) == 2
 

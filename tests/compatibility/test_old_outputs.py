@@ -21,7 +21,7 @@ def fixture_old(tmp_path):
     return unpack_outputs(tmp_path)
 
 
-def test_the_archive_names_no_machine():
+def test_archive_names_no_machine():
     with tarfile.open(OUTPUTS) as archive:
         for member in archive.getmembers():
             data = archive.extractfile(member).read() if member.isfile() and not member.name.endswith(".png") else b""
@@ -29,7 +29,7 @@ def test_the_archive_names_no_machine():
             assert (member.uname, member.gname, member.uid) == ("", "", 0)
 
 
-def test_each_run_is_listed_as_it_was(old):
+def test_old_runs_are_listed_as_before(old):
     rows = old.sessions()
     expected = {row["slug"]: row for row in RECORDED["sessions"]}
     assert list(rows) == list(expected)  # newest first
@@ -41,7 +41,7 @@ def test_each_run_is_listed_as_it_was(old):
         assert rows[slug] | row == rows[slug]  # the current code may add keys
 
 
-def test_history_templates_and_the_queue_are_read(old):
+def test_history_templates_and_queue_are_read(old):
     for slug, text in RECORDED["history"].items():
         printed = old.run("history", slug)
         for line in text.splitlines():
@@ -73,7 +73,7 @@ def test_runs_are_duplicated_exported_imported_forgotten_and_deleted(old, tmp_pa
     assert not {"failed-cat", "copied-cat"} & rows.keys()
 
 
-def test_a_queued_run_of_another_start_is_canceled(old):
+def test_queued_run_of_another_start_is_canceled(old):
     old.run("queue", "cancel", "queued-cat")
     row = old.sessions()["queued-cat"]
     assert (row["status"], row["reason_code"]) == ("stopped", "user")

@@ -1,4 +1,4 @@
-"""Runs of the old code go on in the current code: to their end, from the step they had reached, with the caches that exist.
+"""Runs of the old code continue in the current code: to their end, from the step they had reached, with the caches that exist.
 
 Only the command line is used, so that no move of a module changes this file. These are real trainings; the quick tests are in test_old_outputs.py.
 """
@@ -27,7 +27,7 @@ def cache_files(run: Path) -> dict[str, int]:
     return {path.name: path.stat().st_ino for path in (run / "dataset" / ".fluxgym-cache").glob("*.safetensors")}
 
 
-def test_a_stopped_run_is_resumed_to_its_end_with_its_caches_and_its_losses(old):
+def test_stopped_run_is_resumed_to_its_end_with_its_caches_and_its_losses(old):
     run = old.outputs / "stopped-cat"
     before = cache_files(run)
     assert len(before) == 12  # 4 images as they are and mirrored, with 4 captions
@@ -41,7 +41,7 @@ def test_a_stopped_run_is_resumed_to_its_end_with_its_caches_and_its_losses(old)
     assert losses(run, attempt=1).keys() == set(range(1, 15))
 
 
-def test_an_interrupted_run_goes_on_from_its_furthest_checkpoint(old):
+def test_interrupted_run_continues_from_its_furthest_checkpoint(old):
     old.run("resume", "interrupted-cat", "--agree", "take-over")  # it ran on another machine
     old.wait_for_step("interrupted-cat", 28)
     old.run("stop", "interrupted-cat")
@@ -50,12 +50,12 @@ def test_an_interrupted_run_goes_on_from_its_furthest_checkpoint(old):
     assert min(losses(old.outputs / "interrupted-cat", attempt=2)) == 26
 
 
-def test_a_completed_run_is_trained_further(old):
+def test_completed_run_is_trained_further(old):
     old.run("resume", "done-cat", "--epochs", 3, "--wait")
     assert old.sessions()["done-cat"]["progress"]["step"] == 12
 
 
-def test_a_run_of_a_kohya_checkout_goes_on_after_its_last_state(tmp_path, monkeypatch):
+def test_run_of_kohya_checkout_continues_after_its_last_state(tmp_path, monkeypatch):
     monkeypatch.setenv("FAKE_STEP_S", "0.01")
     kohya = write_checkout(tmp_path / "kohya")
     old = replace(unpack_outputs(tmp_path, kohya), sd_scripts=kohya)
@@ -64,7 +64,7 @@ def test_a_run_of_a_kohya_checkout_goes_on_after_its_last_state(tmp_path, monkey
     assert (row["status"], row["progress"]["step"]) == ("completed", 48)
 
 
-def test_a_copy_that_was_never_started_is_started_under_its_name(old, tmp_path):
+def test_copy_that_was_never_started_is_started_under_its_name(old, tmp_path):
     state = json.loads((old.outputs / "copied-cat" / "ui_state.json").read_text(encoding="utf-8"))
     (tmp_path / "state.json").write_text(json.dumps(state), encoding="utf-8")
     (old.outputs / ".fluxgym" / "queue" / "queued-cat.json").unlink()  # any start brings it back, and it would train too

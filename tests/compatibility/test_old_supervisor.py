@@ -80,7 +80,7 @@ def supervisor_of(run: Path) -> int:
     return pid
 
 
-def test_an_old_run_is_stopped_and_the_old_one_that_waited_is_completed(old, current):
+def test_old_run_is_stopped_and_old_one_that_waited_is_completed(old, current):
     first = start(old, "first", repeats=500)
     start(old, "second", repeats=2)
     current.wait_for_step("first", 2)
@@ -105,7 +105,7 @@ def test_an_old_run_is_stopped_and_the_old_one_that_waited_is_completed(old, cur
     assert min(losses(first, attempt=2)) == steps + 1
 
 
-def test_an_old_run_that_waits_without_a_supervisor_is_started_from_its_settings(old, current):
+def test_old_run_that_waits_without_supervisor_is_started_from_its_settings(old, current):
     first, second = start(old, "first", repeats=500), start(old, "second", repeats=2)
     current.wait_for_step("first", 2)
     current.wait_for_status("second", "queued")
@@ -122,7 +122,7 @@ def test_an_old_run_that_waits_without_a_supervisor_is_started_from_its_settings
     assert current.wait_for_status("third", "completed", "failed", "stopped")["status"] == "completed"
 
 
-def test_a_removed_folder_does_not_hide_a_living_old_supervisor(old, current):
+def test_removed_folder_does_not_hide_live_old_supervisor(old, current):
     first = start(old, "first", repeats=500)
     current.wait_for_step("first", 1)
     replace_package(old)
@@ -134,7 +134,7 @@ def test_a_removed_folder_does_not_hide_a_living_old_supervisor(old, current):
 
 
 @pytest.mark.parametrize("module", ["fluxgym.launch.supervisor", "fluxgym.launch.verify", "fluxgym.sessions.removal"])
-def test_the_old_entry_points_exist(module, current, tmp_path):
+def test_old_entry_points_exist(module, current, tmp_path):
     """Without arguments, each fails in its own code; a module that does not exist is another error."""
     done = subprocess.run(
         [sys.executable, "-m", module], cwd=current.program, env=environment(), capture_output=True, text=True, timeout=60, check=False
@@ -143,7 +143,7 @@ def test_the_old_entry_points_exist(module, current, tmp_path):
     assert "IndexError" in done.stderr
 
 
-def test_the_verifier_takes_the_old_arguments(old):
+def test_verifier_accepts_arguments_of_earlier_versions(old):
     replace_package(old)
     argv = [sys.executable, "-m", "fluxgym.launch.verify", str(old.outputs / "cat" / "cat.safetensors"), "0.0", "8", "8"]
     done = subprocess.run(argv, cwd=old.program, env=environment(), capture_output=True, text=True, timeout=60, check=True)

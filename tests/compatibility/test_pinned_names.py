@@ -49,7 +49,7 @@ def test_file_names_that_both_sides_use_are_those_of_earlier_versions():
     )  # fmt: skip
 
 
-def test_paths_of_a_run_are_those_of_earlier_versions():
+def test_paths_of_run_are_those_of_earlier_versions():
     outputs = OutputsPaths(Path("outputs"))
     run = outputs.run("cat")
     private = (run.process, run.lock, run.stop, run.stop_reserve, run.exit, run.exit_reserve, run.launch)
@@ -61,7 +61,7 @@ def test_paths_of_a_run_are_those_of_earlier_versions():
     assert {path.parent.name for path in own} == {".fluxgym"}
 
 
-def test_keys_of_the_browsers_storage_are_those_of_earlier_versions():
+def test_keys_of_browsers_storage_are_those_of_earlier_versions():
     script = (ROOT / "fluxgym" / "ui" / "assets" / "browser_store.js").read_text()
     assert "localStorage.getItem(`fluxgym.${key}`)" in script
     old, new = {"draft", "looked", "unsent", "viewed"}, {"theme", "seen-ends", "captions"}

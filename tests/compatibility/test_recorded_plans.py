@@ -1,6 +1,6 @@
 """200 generated states give the plans, errors and form fields that the code before the restructuring gave; see record_plans.py.
 
-What decides and what is only worded are separate tests: a change of words must fail `..._labels` and `..._messages` alone.
+What decides and what is only worded are separate tests: a change of texts must fail `..._labels` and `..._messages` alone.
 """
 
 import re
@@ -160,14 +160,14 @@ def as_built_today(field: dict[str, Any]) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("part", ["plan", "filled"])
-def test_each_state_gives_what_it_gave(part, computed):
+def test_recorded_state_gives_recorded_plan(part, computed):
     for index, (old, new) in enumerate(zip(RECORDED["states"], computed["states"], strict=True)):
         now = without_default_logs(without_messages(new[part]))
         before = with_refused_split(with_joined_trigger(without_messages(old[part]), old["state"]), old["state"])
         assert now == before, f"state {index}: {old['state']}"
 
 
-def test_the_form_of_each_state_is_what_it_was(computed):
+def test_recorded_state_gives_recorded_form(computed):
     """A number that cannot be read is kept as it was typed and named; the recorded form emptied it.
 
     A value that no field can show, such as a list, is named, and its field shows the default; the recorded form emptied it or made it 1. A switch
@@ -187,7 +187,7 @@ def test_the_form_of_each_state_is_what_it_was(computed):
         assert without_fields(now, changed) == without_fields(before, changed), old["state"]
 
 
-def test_the_message_beside_a_number_says_that_it_is_empty_or_what_is_wrong(computed):
+def test_number_field_reports_empty_or_invalid_value(computed):
     found = {
         message
         for entry in computed["states"]
@@ -198,19 +198,19 @@ def test_the_message_beside_a_number_says_that_it_is_empty_or_what_is_wrong(comp
     assert [message for message in found if " is empty. Enter a number, such as " not in message and " must be " not in message] == []
 
 
-def test_the_messages_of_errors_are_the_same(computed):
+def test_error_messages_equal_recorded_ones(computed):
     for old, new in zip(RECORDED["states"], computed["states"], strict=True):
         now = [without_hint(message) for message in messages(new) if not message.startswith(REFUSED_SPLIT)]
         assert now == [reworded(message) for message in messages(old)], old["state"]
 
 
-def test_the_form_has_the_fields_that_it_had(computed):
+def test_form_fields_equal_recorded_ones(computed):
     built = [{name: field[name] for name in field if name != "words"} for field in computed["form fields"]]
     assert built == [as_built_today(field) for field in RECORDED["form fields"]]
 
 
 @pytest.mark.parametrize(("word", "changed"), [("label", LABELS), ("placeholder", PLACEHOLDERS)])
-def test_the_form_has_the_words_that_it_had(computed, word, changed):
+def test_form_texts_equal_recorded_ones(computed, word, changed):
     """Tutorials name these; the sentences of help are in docs/settings.md."""
     old, new = ({field["name"]: field["words"][word] for field in made["form fields"]} for made in (RECORDED, computed))
     assert set(changed) <= set(old.values())
@@ -224,7 +224,7 @@ def plain(text: str | None) -> str | None:
     return text
 
 
-def test_each_field_names_the_flag_that_it_had(computed):
+def test_field_flags_equal_recorded_ones(computed):
     """The flag was the field's help; now assets/fields.js shows it beside the help."""
     flags = current_code.flags_beside_fields()
     assert {field["name"]: field["words"]["info"] or "" for field in RECORDED["form fields"]} == {
@@ -232,22 +232,22 @@ def test_each_field_names_the_flag_that_it_had(computed):
     }
 
 
-def test_flags_are_the_same(computed):
+def test_flags_equal_recorded_ones(computed):
     honored = RECORDED["flags"]["sdpa"]["support"]
     changed = {name: {"support": honored} for name in NOW_HONORED} | NOW_LIMITED
     assert computed["flags"] == RECORDED["flags"] | {name: RECORDED["flags"][name] | change for name, change in changed.items()}
 
 
-def test_model_defaults_are_the_same(computed):
+def test_model_defaults_equal_recorded_ones(computed):
     assert computed["model defaults"] == RECORDED["model defaults"]
 
 
-def test_a_draft_of_the_old_code_is_read(tmp_path):
+def test_draft_of_old_code_is_read(tmp_path):
     (folder,) = (unpack_outputs(tmp_path).outputs / ".fluxgym" / "drafts").iterdir()
     assert current_code.draft_form(folder) == {"form": {"state": {"lora_name": "Draft Cat", "seed": 7}, "source": "done-cat"}, "images": 4}
 
 
-def test_the_recording_covers_every_field_and_both_outcomes():
+def test_recording_covers_every_field_and_both_outcomes():
     """A recording without errors, or without plans, would hold the code to nothing."""
     states = [entry["state"] for entry in RECORDED["states"]]
     refused = Counter(entry["plan"]["config"]["error"][1] for entry in RECORDED["states"] if "error" in entry["plan"]["config"])

@@ -1,4 +1,4 @@
-"""Runs in a PID namespace of its own: starts a real supervisor with a trainer, and ends, which tears everything in the namespace down."""
+"""Runs in a separate PID namespace: starts a real supervisor with a trainer, and ends, which tears everything in the namespace down."""
 
 import sys
 from pathlib import Path

@@ -21,7 +21,7 @@ from fluxgym.sessions.listing import list_sessions
 from tests.faults.result import ROOT, Result, try_each
 from tests.support.photos import write_cats
 from tests.support.runs import make_run, wait_for
-from tests.support.small_world import small_world, state
+from tests.support.small_installation import small_installation, state
 from tests.support.volume_shim import failing_environment
 
 MAX_BUDGET = 60_000  # more bytes than a process of a small run writes
@@ -107,7 +107,7 @@ def failing_disks(folder: Path, count: int, seed: int) -> Result:
     def attempt(number: int, dice: random.Random) -> str:
         volume = folder / f"volume-{number}"
         volume.mkdir()
-        world = small_world(volume)
+        world = small_installation(volume)
         budget = round(MAX_BUDGET ** dice.random()) - 1
         kind = dice.choice(list(ERRORS))
         lost = _start_on(world, images, failing_environment(folder, world.outputs, num_bytes=budget, error=ERRORS[kind]))

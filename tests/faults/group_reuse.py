@@ -1,4 +1,4 @@
-"""Runs in a PID namespace of its own: gives the PID of a dead trainer to another group's leader while a deaf daemon of the trainer is being ended.
+"""Runs in a separate PID namespace: gives the PID of a dead trainer to another group's leader while a deaf daemon of the trainer is being ended.
 
 Every second trainer is one that the supervisor started; the others are adopted, so that their PID is free as soon as they have ended.
 """

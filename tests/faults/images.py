@@ -32,7 +32,7 @@ from tests.support.image_files import (
     tiff_of_one_huge_tile,
 )
 from tests.support.photos import write_cats
-from tests.support.small_world import small_world, state
+from tests.support.small_installation import small_installation, state
 
 MAX_GROWTH_MB = 100  # of this process, which never decodes
 MAX_WORKER_MB = LIMITS.decode_bytes // 10**6 + 100  # what a worker may use, and its idle size
@@ -192,7 +192,7 @@ MAKE_ODD: dict[str, Callable[[Path], object]] = {
 def posing_files(folder: Path, count: int, seed: int) -> Result:
     """Give other files, pipes, links and devices an image's name: no program is started for them, nothing waits, a sentence names each."""
     started = fake_ghostscript(folder / "bin")
-    world, images = small_world(folder), write_cats(folder / "images", count=2, size=64)
+    world, images = small_installation(folder), write_cats(folder / "images", count=2, size=64)
 
     def attempt(number: int, dice: random.Random) -> str:
         path = images / f"posing{dice.choice(('.png', '.jpg', '.webp', '.gif', '.tif', '.JPEG', '.heic'))}"

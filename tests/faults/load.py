@@ -18,8 +18,8 @@ from fluxgym.runs.paths import RunPaths
 from tests.faults.result import Result, first_lost, try_each
 from tests.support.drafts import new_draft_id
 from tests.support.page import App
-from tests.support.small_world import small_world
-from tests.support.trained_runs import make_trained_run, pretend_to_run, write_line
+from tests.support.small_installation import small_installation
+from tests.support.trained_runs import make_trained_run, mark_as_running, write_line
 from tests.support.watchers import PAUSE_S, watching
 
 TOTAL_STEPS = 20_000
@@ -100,8 +100,8 @@ def _with_losses(app: App, result: Result, lost: list[str], note: str) -> Result
 @contextmanager
 def _app(folder: Path) -> Iterator[App]:
     """Start the app over a run that looks as if it trained."""
-    world = small_world(folder)
-    pretend_to_run(make_trained_run(world.outputs, "watched", last_step=1, total_steps=TOTAL_STEPS, status="running"))
+    world = small_installation(folder)
+    mark_as_running(make_trained_run(world.outputs, "watched", last_step=1, total_steps=TOTAL_STEPS, status="running"))
     app = App(folder, world.models, "--sd-scripts", str(world.sd_scripts))
     try:
         yield app

@@ -1,4 +1,4 @@
-"""Faults that are test modules: a row runs them in a process of their own and counts the cases in pytest's report."""
+"""Faults that are test modules: a row runs them in a separate process and counts the cases in pytest's report."""
 
 import os
 import subprocess

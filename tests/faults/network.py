@@ -12,7 +12,7 @@ from tests.support.page import App
 from tests.support.photos import write_cats
 from tests.support.runs import make_run
 from tests.support.served import Answer, connect, exchange, get
-from tests.support.small_world import small_world, write_safetensors
+from tests.support.small_installation import small_installation, write_safetensors
 
 CANARY = "canary-8b21"
 MAX_OPEN = 600  # connections of this process at once, more than the app allows one client
@@ -72,7 +72,7 @@ def _request(port: int, method: str, path: str) -> Answer:
 
 def _app_with_canaries(folder: Path) -> App:
     """Start the app over a run; secrets are wherever a wrong path might lead to, also in the run's own folder."""
-    world = small_world(folder)
+    world = small_installation(folder)
     run = make_run(world.outputs, "cat", status="completed")
     write_cats(run.dataset, count=1)
     write_safetensors(run.lora)
@@ -112,7 +112,7 @@ RESET = b"\1\0\0\0\0\0\0\0"  # SO_LINGER of 0 s: close resets the connection
 
 def half_sent_requests(folder: Path, count: int, seed: int) -> Result:
     """Cut requests at any byte, and leave their connections open, close or reset them: a visitor of the same address is always answered."""
-    app = App(folder, small_world(folder).models)
+    app = App(folder, small_installation(folder).models)
     waiting: list[socket.socket] = []
     try:
 

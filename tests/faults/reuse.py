@@ -1,4 +1,4 @@
-"""Runs as PID 1's child in a PID namespace of its own: gives the PID of a dead trainer to another process, again and again."""
+"""Runs as PID 1's child in a separate PID namespace: gives the PID of a dead trainer to another process, again and again."""
 
 import os
 import signal

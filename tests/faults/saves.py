@@ -1,4 +1,4 @@
-"""Runs as a process of its own: kills children while they write and remove checkpoints. A fork has torch already, which takes seconds to import."""
+"""Runs as a separate process: kills children while they write and remove checkpoints. A fork has torch already, which takes seconds to import."""
 
 import os
 import random

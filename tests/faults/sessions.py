@@ -14,7 +14,7 @@ from fluxgym.supervisor import stall
 from tests.faults.modules import run_pytest
 from tests.faults.result import Result, first_lost, try_each
 from tests.support.photos import write_cats
-from tests.support.small_world import small_world, state
+from tests.support.small_installation import small_installation, state
 
 AT_ONCE = 50
 REFUSALS = {"NameTaken", "AlreadyRunning"}
@@ -22,7 +22,7 @@ REFUSALS = {"NameTaken", "AlreadyRunning"}
 
 def parallel_starts(folder: Path, count: int, seed: int) -> Result:
     """Start one name from many threads at the same moment: one training begins, all others get a sentence."""
-    world = small_world(folder)
+    world = small_installation(folder)
     images = write_cats(folder / "images", count=1, size=64)
 
     def begin(name: str) -> str:

@@ -63,7 +63,7 @@ GROUPS: dict[str, tuple[Row, ...]] = {
             title="Every route is requested without a token, with a wrong one, with signs of a proxy", count=1, minutes=2,
             fault=PytestModules(
                 (
-                    f"{SECURITY}/test_guard_routes.py::test_no_route_answers_without_the_token", f"{SECURITY}/test_local_request.py",
+                    f"{SECURITY}/test_guard_routes.py::test_no_route_answers_without_token", f"{SECURITY}/test_local_request.py",
                     f"{SECURITY}/test_token_auth.py", f"{SECURITY}/test_guard.py",
                 )
             ),
@@ -72,7 +72,7 @@ GROUPS: dict[str, tuple[Row, ...]] = {
             title="Another site, a rebound name or a form requests every route", count=1, minutes=1,
             fault=PytestModules(
                 (
-                    f"{SECURITY}/test_guard_routes.py::test_no_route_answers_another_site_or_host_even_with_the_token",
+                    f"{SECURITY}/test_guard_routes.py::test_no_route_answers_another_site_or_host_even_with_token",
                     f"{SECURITY}/test_guard_routes.py::test_no_form_of_another_site_is_read_as_json", f"{SECURITY}/test_host_rules.py",
                     f"{SECURITY}/test_hosts.py",
                 )

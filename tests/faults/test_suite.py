@@ -49,7 +49,7 @@ def test_group_takes_at_most_its_minutes_and_titles_are_unique():
     assert not any("|" in title or "\n" in title for title in titles)
 
 
-def test_every_row_has_a_short_form_in_make_test():
+def test_every_row_has_short_form_in_make_test():
     without = [each for each in ROWS if not each.short and not isinstance(each.fault, PytestModules)]
     assert {each.fault for each in without} == set(SHORT_ELSEWHERE)
     assert [path for path in SHORT_ELSEWHERE.values() if not (ROOT / path).is_file()] == []
@@ -80,7 +80,7 @@ def test_group_and_row_choose_what_is_run_and_written(tmp_path, monkeypatch, cap
     assert command.main(["--row", "no such row"]) == 2
 
 
-def test_row_that_loses_or_breaks_ends_the_command_with_1(monkeypatch, capsys):
+def test_row_that_loses_or_breaks_sets_exit_code_1(monkeypatch, capsys):
     def broken(folder: Path, count: int, seed: int) -> Result:
         raise ValueError("broken")
 
@@ -92,7 +92,7 @@ def test_row_that_loses_or_breaks_ends_the_command_with_1(monkeypatch, capsys):
         assert re.search(r"^Another .* lost +0 ", printed, re.MULTILINE)
 
 
-def test_writing_a_row_keeps_all_others_as_they_were(tmp_path, groups):
+def test_writing_row_keeps_all_others_as_they_were(tmp_path, groups):
     path = tmp_path / "reliability.md"
     first, second, flood = (each for rows in groups.values() for each in rows)
     update(path, groups, {first.title: line_of(first, Result(tried=10, held=9, seed=0, note="try 3: torn"), RUN)}, 20)
@@ -106,14 +106,14 @@ def test_writing_a_row_keeps_all_others_as_they_were(tmp_path, groups):
     assert [new for _, new in changed] == ["| A disk is full | 1 | 1 | 0 | 61 | 2026-01-02, abc1234, 2 cores |  |"]
 
 
-def test_line_of_a_row_that_the_suite_no_longer_has_is_removed(tmp_path, groups):
+def test_line_of_row_that_suite_no_longer_has_is_removed(tmp_path, groups):
     path = tmp_path / "reliability.md"
     update(path, groups, {"A file is cut": "| A file is cut | 1 | 1 | 0 | 1 | now | |"}, 20)
     update(path, {"network": groups["network"]}, {}, 20)
     assert "A file is cut" not in path.read_text()
 
 
-def test_published_table_has_the_rows_of_the_suite():
+def test_published_table_has_rows_of_suite():
     assert DOC.read_text() == document(GROUPS, lines_in(DOC.read_text()), MAX_MINUTES)
 
 
@@ -125,14 +125,14 @@ def test_cases_of_test_modules_are_counted_from_pytests_report(tmp_path):
     assert "1 skipped: not on this machine" in result.note
 
 
-def test_module_that_cannot_be_run_has_lost(tmp_path):
+def test_module_that_cannot_be_run_counts_as_lost(tmp_path):
     (tmp_path / "test_broken.py").write_text("import no_such_module")
     result = PytestModules((str(tmp_path / "test_broken.py"),))(tmp_path, 1, 0)
     assert (result.tried, result.lost) == (1, 1)
     assert result.note
 
 
-def test_each_try_has_its_own_random_numbers_and_an_exception_loses_one():
+def test_each_attempt_has_separate_seed_and_exception_counts_as_lost():
     drawn = []
 
     def attempt(number, dice):

@@ -8,13 +8,13 @@ from fluxgym.app_settings import PROJECT, Settings
 from fluxgym.errors import SettingsError
 
 
-def test_defaults_are_the_folders_beside_app_py():
+def test_defaults_are_folders_beside_app_py():
     settings = Settings.from_args([], {})
     assert (settings.host, settings.port, settings.token, settings.is_loopback) == ("127.0.0.1", 7860, None, True)
     assert (settings.outputs, settings.sd_scripts) == (PROJECT / "outputs", PROJECT / "sd-scripts")
 
 
-def test_flags_win_over_the_environment(tmp_path):
+def test_flags_override_environment(tmp_path):
     environ = {"FLUXGYM_PORT": "1", "FLUXGYM_TOKEN": "t", "FLUXGYM_ALLOWED_HOSTS": "A.example, b.example", "FLUXGYM_SD_SCRIPTS": "/kohya"}
     settings = Settings.from_args(["--port", "2", "--outputs", str(tmp_path)], environ)
     assert (settings.port, settings.token, settings.allowed_hosts) == (2, "t", ("a.example", "b.example"))
@@ -25,16 +25,16 @@ def test_flags_win_over_the_environment(tmp_path):
 @pytest.mark.parametrize(
     ("host", "loopback"), [("127.0.0.1", True), ("::1", True), ("localhost", True), ("0.0.0.0", False), ("pod.example", False)]
 )
-def test_loopback(host, loopback):
+def test_loopback_addresses_are_recognized(host, loopback):
     assert Settings(host=host).is_loopback is loopback
 
 
-def test_a_token_is_taken_without_the_space_around_it():
+def test_token_is_stripped_of_white_space():
     assert Settings.from_args([], {"FLUXGYM_TOKEN": " sesame\n"}).token == "sesame"
     assert Settings.from_args([], {"FLUXGYM_TOKEN": " \n"}).token is None
 
 
-def test_a_folder_that_cannot_be_one_is_named(tmp_path):
+def test_invalid_folder_is_reported(tmp_path):
     (tmp_path / "file").write_text("")
     for text in (str(tmp_path / "file"), "a" * 300, "a\0b"):
         with pytest.raises(SettingsError, match="folder"):
@@ -42,7 +42,7 @@ def test_a_folder_that_cannot_be_one_is_named(tmp_path):
 
 
 @pytest.mark.parametrize("argv", [["--port", "²"], ["--port", "many"], ["--port", "70000"], ["--prt", "1"], ["--port"]])
-def test_odd_flags_are_named(argv):
+def test_invalid_flags_are_reported(argv):
     with pytest.raises(SettingsError, match=r"port|prt"):
         Settings.from_args(argv, {})
 
@@ -63,7 +63,7 @@ def test_root_path_is_normalized(given, expected):
     "given",
     ["https://pod.example/gym", "/a//b", "/a b", "/a?b", "/a#b", '/"><script>', "/ü", "/../a", "/a/%2e%2e/b", "/a%", "/a\\b", "/a\nb"],
 )
-def test_root_path_that_is_not_a_path_is_refused_with_an_example(given):
+def test_root_path_that_is_not_path_is_refused_with_example(given):
     with pytest.raises(SettingsError, match=r"--root-path .*/gym"):
         Settings.from_args(["--root-path", given], {})
 
@@ -79,7 +79,7 @@ def test_root_path_that_is_not_a_path_is_refused_with_an_example(given):
         ("https://bücher.example/", "https://xn--bcher-kva.example", "", ("xn--bcher-kva.example",)),
     ],
 )
-def test_public_url_gives_the_allowed_host_and_the_root_path(given, url, root_path, hosts):
+def test_public_url_gives_allowed_host_and_root_path(given, url, root_path, hosts):
     settings = Settings.from_args(["--public-url", given], {})
     assert (settings.public_url, settings.root_path, settings.allowed_hosts) == (url, root_path, hosts)
     assert Settings.from_args(["--allow-host", "a.example"], {"FLUXGYM_PUBLIC_URL": given}).allowed_hosts == ("a.example", *hosts)
@@ -88,12 +88,12 @@ def test_public_url_gives_the_allowed_host_and_the_root_path(given, url, root_pa
 @pytest.mark.parametrize(
     "given", ["pod.example", "ftp://pod.example", "https://", "https://*.pod.example", "https://a:b@pod.example", "https://pod.example:x", "http://[", "https://p/?x"]
 )  # fmt: skip
-def test_public_url_that_is_not_an_address_is_refused_with_an_example(given):
+def test_public_url_that_is_not_address_is_refused_with_example(given):
     with pytest.raises(SettingsError, match=r"--public-url .*https://pod.example/gym"):
         Settings.from_args(["--public-url", given], {})
 
 
-def test_root_path_must_be_the_path_of_the_public_url():
+def test_root_path_must_be_path_of_public_url():
     assert Settings.from_args(["--public-url", "https://pod.example/gym", "--root-path", "gym/"], {}).root_path == "/gym"
     for url in ("https://pod.example/other", "https://pod.example"):
         with pytest.raises(SettingsError, match="leave --root-path out"):
@@ -109,6 +109,6 @@ def test_allowed_host_is_taken_from_what_users_enter(given, expected):
 
 
 @pytest.mark.parametrize("given", ["*", "*.", "a b", "pod.example.*", "http://", "/b?", "http://["])
-def test_allowed_host_that_is_not_a_name_is_refused(given):
+def test_allowed_host_that_is_not_name_is_refused(given):
     with pytest.raises(SettingsError, match="--allow-host must be"):
         Settings.from_args(["--allow-host", given], {})

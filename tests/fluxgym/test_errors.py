@@ -1,4 +1,4 @@
-"""The tree of exceptions in the docstring is the tree in the code, and there is no other."""
+"""The tree of exceptions in the docstring equals that in the code."""
 
 import ast
 import re
@@ -10,7 +10,7 @@ ROOT = Path(errors.__file__).parent
 DRAWN = dict(re.findall(r"^ *[│ ]*[├└]── (\w+) +(\S.*)$", errors.__doc__, re.MULTILINE))
 
 
-def test_every_exception_is_in_the_drawing_and_in_errors_py():
+def test_every_exception_is_in_drawing_and_in_errors_py():
     known = {name for name, thing in vars(errors).items() if isinstance(thing, type) and issubclass(thing, errors.FluxGymError)}
     assert set(DRAWN) == known - {"FluxGymError"}
     for path in ROOT.rglob("*.py"):
@@ -19,7 +19,7 @@ def test_every_exception_is_in_the_drawing_and_in_errors_py():
                 assert path.name == "errors.py", f"{path.name} has an exception of its own: {node.name}"
 
 
-def test_the_drawing_shows_the_base_of_every_exception():
+def test_drawing_shows_base_of_every_exception():
     stack = [errors.FluxGymError]
     for indent, name in re.findall(r"^    ([│ ]*[├└]──) (\w+)", errors.__doc__, re.MULTILINE):
         depth = len(indent) // 4 + 1

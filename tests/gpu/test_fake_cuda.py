@@ -28,14 +28,14 @@ def fixture_rows():
 
 @needs_shim
 @pytest.mark.parametrize("tier", TIERS)
-def test_step_of_a_tier_runs_everything_on_the_gpu(tier, rows):
+def test_step_of_tier_runs_everything_on_gpu(tier, rows):
     assert rows[tier]["misplaced"] == []
     assert rows[tier]["on_gpu"]
     assert rows[tier]["num_gradients"] > 0
 
 
 @needs_shim
-def test_resident_weights_of_each_tier_are_what_its_flags_leave_on_the_gpu(rows):
+def test_resident_weights_of_each_tier_are_what_its_flags_leave_on_gpu(rows):
     weights = {tier: rows[tier]["weights"] for tier in TIERS}
     assert weights["24G"] > 1.85 * weights["16G"]  # bfloat16 beside float8 with scales
     assert weights["16G"] - weights["12G"] == pytest.approx(
@@ -46,7 +46,7 @@ def test_resident_weights_of_each_tier_are_what_its_flags_leave_on_the_gpu(rows)
 
 @needs_shim
 @pytest.mark.parametrize("tier", TIERS)
-def test_peak_of_a_tier_is_its_parts_and_little_more(tier, rows):
+def test_peak_of_tier_is_its_parts_and_little_more(tier, rows):
     row = rows[tier]
     parts = row["weights"] + row["lora"] + row["optimizer"] + row["gradients"]
     assert parts <= row["peak"] < parts + 12 * MIB
@@ -54,17 +54,17 @@ def test_peak_of_a_tier_is_its_parts_and_little_more(tier, rows):
 
 
 @needs_shim
-def test_kernels_of_a_step_stay_within_their_budget(rows):
+def test_kernels_of_step_stay_within_their_budget(rows):
     budget = {"24G": 2700, "16G": 3000, "12G": 2600, "8G": 3200}
     assert {tier: rows[tier]["kernels"] for tier in TIERS if rows[tier]["kernels"] > budget[tier]} == {}
 
 
 @needs_shim
-def test_flop_of_a_step_do_not_depend_on_the_layout(rows):
+def test_flop_of_step_do_not_depend_on_layout(rows):
     assert rows["24G"]["flop"] == rows["16G"]["flop"] == rows["8G"]["flop"] > 0
 
 
-def test_peak_reserved_of_small_and_large_allocations_follows_the_segments():
+def test_peak_reserved_of_small_and_large_allocations_follows_segments():
     assert peak_reserved([("allocate", 1, 1)]) == 2 * MIB
     assert peak_reserved([("allocate", 1, 3 * MIB), ("allocate", 2, 3 * MIB)]) == 20 * MIB
     assert peak_reserved([("allocate", 1, 11 * MIB)]) == 12 * MIB
@@ -77,7 +77,7 @@ def test_peak_reserved_reuses_and_merges_what_is_freed():
     assert peak_reserved([*parts, freed[0], freed[2], ("allocate", 9, 10 * MIB)]) == 30 * MIB
 
 
-def test_ledger_of_a_product_on_the_cpu_calls_it_misplaced():
+def test_ledger_reports_product_on_cpu_as_misplaced():
     ledger, left = Ledger(), torch.ones(2, 3)
     with ledger:
         left @ left.t()  # while setting up, work on the CPU is allowed

@@ -42,7 +42,7 @@ def gradients(flux):
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
-def test_every_layout_trains_close_to_the_plain_one(layout, tmp_path):
+def test_every_layout_trains_close_to_plain_one(layout, tmp_path):
     save(make_flux(), tmp_path / "flux.safetensors")
     plain, laid = (
         gradients(load_transformer(tmp_path / "flux.safetensors", CUDA, torch.bfloat16, gradient_checkpointing=True, **changes))
@@ -54,7 +54,7 @@ def test_every_layout_trains_close_to_the_plain_one(layout, tmp_path):
 
 
 @pytest.mark.parametrize("checkpointing", [True, False])
-def test_swapped_blocks_compute_the_same_bit_for_bit(checkpointing):
+def test_swapped_blocks_compute_same_bit_for_bit(checkpointing):
     results = []
     for is_swapped in (False, True):
         flux = copy.deepcopy(make_flux()).bfloat16()
@@ -72,7 +72,7 @@ def test_swapped_blocks_compute_the_same_bit_for_bit(checkpointing):
     assert all(torch.equal(a, b) for a, b in zip(*results, strict=True))
 
 
-def test_swapped_blocks_take_the_memory_of_at_most_three():
+def test_swapped_blocks_take_memory_of_at_most_three():
     """Eight blocks of 32 MiB, all swapped: never more than three of them on the card, the third while it is released."""
     blocks = [torch.nn.Linear(4096, 2048, bias=False).requires_grad_(False) for _ in range(8)]
     pin(blocks)
@@ -88,7 +88,7 @@ def test_swapped_blocks_take_the_memory_of_at_most_three():
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_the_card_rounds_as_the_cpu_does(kind):
+def test_gpu_quantization_equals_cpu(kind):
     on_cpu, on_gpu = make_flux(), make_flux().to(CUDA)
     for flux in (on_cpu, on_gpu):
         quantize_blocks(flux.blocks, kind, torch.float32)
@@ -99,7 +99,7 @@ def test_the_card_rounds_as_the_cpu_does(kind):
 
 
 @torch.no_grad()
-def test_a_lora_merged_into_quantized_blocks_is_there_when_they_are_swapped(tmp_path):
+def test_lora_merged_into_quantized_blocks_is_there_when_they_are_swapped(tmp_path):
     flux = make_flux()
     save(flux, tmp_path / "flux.safetensors")
     network = create_network({FLUX_PREFIX: flux}, LoRASpec(rank=4, alpha=4.0), seed=1)

@@ -1,4 +1,4 @@
-"""app.py as people start it: its greeting, its token, and one plain sentence for what goes wrong."""
+"""app.py as users start it: its output, its token, and one message for each error."""
 
 import contextlib
 import os
@@ -67,7 +67,7 @@ def test_app_on_loopback_prints_its_address_and_needs_no_token(tmp_path):
         assert status(f"http://127.0.0.1:{port}/", Host="evil.example") == 403
 
 
-def test_app_on_another_interface_prints_a_token_once_and_requires_it(tmp_path):
+def test_app_on_another_interface_prints_token_once_and_requires_it(tmp_path):
     with started(tmp_path, "--host", "0.0.0.0") as (process, _, port):
         token = process.stdout.readline().split()[-1]
         assert len(token) >= 32
@@ -75,19 +75,19 @@ def test_app_on_another_interface_prints_a_token_once_and_requires_it(tmp_path):
         assert status(f"http://127.0.0.1:{port}/config", Authorization=f"Bearer {token}") == 200
 
 
-def test_app_with_an_allowed_host_requires_a_token(tmp_path):
+def test_app_with_allowed_host_requires_token(tmp_path):
     with started(tmp_path, "--allow-host", "pod.example", FLUXGYM_TOKEN="given") as (_, _, port):
         assert status(f"http://127.0.0.1:{port}/config", Host="pod.example") == 401
         assert status(f"http://127.0.0.1:{port}/config", Host="pod.example", Authorization="Bearer given") == 200
 
 
-def test_app_with_a_given_token_does_not_print_it(tmp_path):
+def test_app_with_given_token_does_not_print_it(tmp_path):
     with started(tmp_path, "--host", "0.0.0.0", FLUXGYM_TOKEN="given") as (process, greeting, _):
         process.kill()
         assert "given" not in greeting + process.stdout.read()
 
 
-def test_app_behind_a_proxy_prints_the_local_address_and_the_outer_one_if_it_is_given(tmp_path):
+def test_app_behind_proxy_prints_local_address_and_outer_one_if_it_is_given(tmp_path):
     with started(tmp_path, "--host", "0.0.0.0", "--allow-host", "pod.example", FLUXGYM_TOKEN="0123456789abcdef") as (
         process,
         greeting,
@@ -105,20 +105,20 @@ def test_app_behind_a_proxy_prints_the_local_address_and_the_outer_one_if_it_is_
         assert status(f"http://127.0.0.1:{port}/gym/config", Host="pod.example", Authorization=f"Bearer {token}") == 200
 
 
-def test_app_with_a_token_that_can_be_guessed_says_so(tmp_path):
+def test_app_with_token_that_can_be_guessed_is_reported(tmp_path):
     with started(tmp_path, FLUXGYM_TOKEN="sesame") as (process, _, _):
         assert "only 6 characters" in process.stderr.readline()
 
 
 @pytest.mark.parametrize("given", ["8044/", "8044"])
-def test_app_with_a_root_path_without_slash_serves_its_page(tmp_path, given):
+def test_app_with_root_path_without_slash_serves_its_page(tmp_path, given):
     with started(tmp_path, "--root-path", given) as (_, greeting, port):
         assert greeting == f"FluxGym is at http://127.0.0.1:{port}/8044/\n"
         for path in ("/8044/", "/8044/config", f"/8044{read_assets().folder}/dom.js", "/"):
             assert status(f"http://127.0.0.1:{port}{path}") == 200
 
 
-def test_help_says_what_cannot_be_told_from_a_local_browser(tmp_path):
+def test_help_reports_what_cannot_be_told_from_local_browser(tmp_path):
     done = subprocess.run(command(tmp_path, "--help"), capture_output=True, text=True, timeout=60)
     text = " ".join(done.stdout.split())
     assert " ".join(LIMIT_OF_PROXY_DETECTION.split()) in text
@@ -126,7 +126,7 @@ def test_help_says_what_cannot_be_told_from_a_local_browser(tmp_path):
         assert word in text
 
 
-def test_app_on_a_used_port_fails_with_one_sentence(tmp_path):
+def test_app_on_used_port_fails_with_one_message(tmp_path):
     with socket.socket() as other:
         other.bind(("127.0.0.1", 0))
         other.listen()
@@ -141,7 +141,7 @@ def test_app_on_a_used_port_fails_with_one_sentence(tmp_path):
         (("--prot", "1"), "--prot"), (("--root-path", "/a b"), "--root-path"), (("--public-url", "pod"), "--public-url"),
     ],
 )  # fmt: skip
-def test_app_with_invalid_flags_fails_with_one_sentence(tmp_path, flags, word):
+def test_app_with_invalid_flags_fails_with_one_message(tmp_path, flags, word):
     assert word in refused(tmp_path, *flags)
 
 
@@ -172,7 +172,7 @@ def test_half_sent_requests_at_1024_files_stop_neither_page_nor_log(tmp_path):
         assert "Too many connections" in errors[0]
 
 
-def test_no_log_has_a_token_from_an_address(tmp_path):
+def test_no_log_has_token_from_address(tmp_path):
     secret = "given-0123456789abcdef"
     with started(tmp_path, "--allow-host", "pod.example", FLUXGYM_TOKEN=secret) as (process, greeting, port):
         assert get(port, f"/?token={secret}", accept="text/html").status == 200
@@ -183,7 +183,7 @@ def test_no_log_has_a_token_from_an_address(tmp_path):
         assert secret not in greeting + process.stdout.read() + process.stderr.read()
 
 
-def test_help_lists_the_flags(tmp_path):
+def test_help_lists_flags(tmp_path):
     done = subprocess.run(command(tmp_path, "--help"), capture_output=True, text=True, timeout=60)
     assert done.returncode == 0
     for flag in ("--host", "--port", "--outputs", "--models", "--sd-scripts", "--root-path", "--token", "--allow-host", "--public-url"):

@@ -1,4 +1,4 @@
-"""Clients of the running app that close their connection in the middle: no traceback in the log, and the app goes on."""
+"""Clients of the running app that close their connection in the middle: no traceback in the log, and the app continues."""
 
 import json
 import os
@@ -61,7 +61,7 @@ BROKEN = {
 
 @pytest.mark.parametrize("sent", BROKEN.values(), ids=BROKEN)
 @pytest.mark.parametrize("is_reset", [False, True], ids=["closed", "reset"])
-def test_client_that_closes_in_the_middle_writes_no_traceback(app, sent, is_reset):
+def test_client_that_closes_in_middle_writes_no_traceback(app, sent, is_reset):
     port, log = app
     for wait in (False, True):
         connection = connect(port)

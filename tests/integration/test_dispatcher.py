@@ -46,7 +46,7 @@ def restart(line):
     return restart_waiting(Settings(outputs=line.outputs.root))
 
 
-def test_20_waiting_runs_have_one_process_and_train_one_at_a_time_in_their_order(line, first):
+def test_20_waiting_runs_have_one_process_and_train_one_at_time_in_their_order(line, first):
     names = [f"run-{number:02d}" for number in range(20)]
     runs = line.start_waiting(*names)
     assert line.supervisors() == [read_record(first).supervisor.pid]
@@ -66,7 +66,7 @@ def test_20_waiting_runs_have_one_process_and_train_one_at_a_time_in_their_order
     assert line.status(runs[5]) is Status.RUNNING
 
 
-def test_dispatcher_ends_with_the_queue_and_leaves_what_runs(line, first):
+def test_dispatcher_ends_with_queue_and_leaves_what_runs(line, first):
     (second,) = line.start_waiting("second")
     line.release(first)
     line.wait_for(second, Status.RUNNING)
@@ -93,7 +93,7 @@ def restart_by_a_start(line):
 
 
 @pytest.mark.parametrize("revive", [restart_by_app, restart_by_a_start])
-def test_killed_dispatcher_is_replaced_and_the_queue_continues(line, first, revive):
+def test_killed_dispatcher_is_replaced_and_queue_continues(line, first, revive):
     second, third = line.start_waiting("second", "third")
     killed = line.signal_dispatcher(signal.SIGKILL)
     assert (line.status(second), line.reason(second)) == (Status.QUEUED, DISPATCHER_ENDED)
@@ -119,7 +119,7 @@ def test_waiting_run_is_executing_until_it_has_ended(line, first):
 
 
 @pytest.mark.parametrize("number", [signal.SIGSTOP, signal.SIGKILL])
-def test_waiting_run_is_canceled_without_the_help_of_the_dispatcher(line, first, number):
+def test_waiting_run_is_canceled_without_help_of_dispatcher(line, first, number):
     second, third = line.start_waiting("second", "third")
     pid = line.signal_dispatcher(number)
     assert line.reason(second).startswith("It keeps its position in the queue, but the process that starts waiting runs ")
@@ -134,7 +134,7 @@ def test_waiting_run_is_canceled_without_the_help_of_the_dispatcher(line, first,
     assert wait_until_ended(third).status is Status.COMPLETED
 
 
-def test_frozen_dispatcher_is_resumed_by_a_start(line, first):
+def test_frozen_dispatcher_is_resumed_by_start(line, first):
     (second,) = line.start_waiting("second")
     line.signal_dispatcher(signal.SIGSTOP)
     third = line.start("third")
@@ -143,7 +143,7 @@ def test_frozen_dispatcher_is_resumed_by_a_start(line, first):
     assert wait_until_ended(third).status is Status.COMPLETED
 
 
-def test_stop_request_of_another_host_ends_a_waiting_run(line, first):
+def test_stop_request_of_another_host_ends_waiting_run(line, first):
     (second,) = line.start_waiting("second")
     write_stop_request(second, "id-second", 1, 5.0)
     assert wait_until_ended(second).reason_code == "user"
@@ -162,7 +162,7 @@ def test_run_that_is_canceled_while_its_supervisor_starts_stays_canceled(line, f
     assert not second.training_log.exists()
 
 
-def test_supervisor_that_cannot_start_ends_the_wait_with_the_reason_and_blocks_no_other(line, first):
+def test_supervisor_that_cannot_start_ends_wait_with_reason_and_blocks_no_other(line, first):
     second, third = line.start_waiting("second", "third")
     second.lease.unlink()
     second.lease.mkdir()
@@ -185,7 +185,7 @@ def test_many_starts_at_once_start_one_dispatcher_and_lose_no_run(line, first):
     assert [wait_until_ended(run).status for run in runs] == [Status.COMPLETED] * 8
 
 
-def test_runs_that_join_while_the_dispatcher_ends_are_started(line):
+def test_runs_that_join_while_dispatcher_ends_are_started(line):
     """Each queue is empty for a moment before the next run joins, so that the dispatcher ends or sees the ticket just then."""
     for number in range(6):
         one, other = line.start(f"one-{number}"), line.start(f"other-{number}")
@@ -226,7 +226,7 @@ time.sleep(60)
 """
 
 
-def test_supervisor_of_an_earlier_version_that_waits_itself_is_ahead_and_is_not_started_again(line, first, tmp_path):
+def test_supervisor_of_earlier_version_that_waits_itself_is_ahead_and_is_not_started_again(line, first, tmp_path):
     old, second = line.start_waiting("old", "second")
     waiter = psutil.Popen([sys.executable, "-c", OLD_WAITER, str(old.folder)], cwd=PROJECT)
     try:
@@ -275,7 +275,7 @@ def test_waiting_run_is_not_started_while_another_host_keeps_it(line, first):
     assert wait_until_ended(second).status is Status.COMPLETED
 
 
-def test_dispatcher_shows_a_sign_of_life_in_the_folders_of_waiting_runs(line, first):
+def test_dispatcher_shows_heartbeat_in_folders_of_waiting_runs(line, first):
     (second,) = line.start_waiting("second")
     os.utime(second.lease, (time.time() - 300,) * 2)
     wait_for(lambda: time.time() - second.lease.stat().st_mtime < 60, 20)

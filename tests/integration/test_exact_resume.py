@@ -1,4 +1,4 @@
-"""A training that was stopped and resumed, any number of times, in any way, leaves the very file that the uninterrupted one leaves."""
+"""A training that was stopped and resumed, any number of times, in any way, writes the same file as the uninterrupted one."""
 
 import signal
 
@@ -20,7 +20,7 @@ def fixture_images(tmp_path_factory):
     return write_cats(tmp_path_factory.mktemp("images"), count=4, size=64)
 
 
-def test_stops_by_sigterm_and_sigkill_give_the_same_files(models, images, tmp_path):
+def test_stops_by_sigterm_and_sigkill_give_same_files(models, images, tmp_path):
     """With everything that has a state or draws: accumulation, an average, a schedule, shuffled captions, dropout, flips, samples."""
     dataset = write_dataset(
         tmp_path / "d.toml", images, repeats=3, shuffle_caption=True, caption_dropout_rate=0.2, flip_aug=True, keep_tokens=1

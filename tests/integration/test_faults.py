@@ -8,7 +8,7 @@ SHORT = [row for row in ROWS if row.short]
 
 
 @pytest.mark.parametrize("row", SHORT, ids=lambda row: row.fault.__name__)
-def test_fault_is_tried_and_nothing_is_lost(row, tmp_path):
+def test_injected_fault_loses_nothing(row, tmp_path):
     folder = tmp_path / "files"
     folder.mkdir()
     result = row.fault(folder, row.short, 0)

@@ -18,7 +18,7 @@ from fluxgym.sessions.index import SessionIndex
 from fluxgym.sessions.listing import last_session
 from fluxgym.sessions.resume import resume
 from fluxgym.sessions.start import StartRequest, start
-from tests.support.guide_world import EPOCH_STEPS, ROOT, guide_world, kill, need
+from tests.support.guide_installation import EPOCH_STEPS, ROOT, guide_installation, kill, requires_programs
 from tests.support.runs import make_run, state_of, wait_for
 
 NETWORK = ("urllib.request", "http", "requests", "httpx", "aiohttp", "websockets", "huggingface_hub", "smtplib", "ftplib", "asyncio", "ssl")
@@ -52,15 +52,15 @@ with open('outputs/my-lora/ui_state.json', 'w') as f:
 
 @pytest.fixture(name="world")
 def fixture_world(tmp_path):
-    with guide_world(tmp_path) as world:
+    with guide_installation(tmp_path) as world:
         yield world
 
 
 # -- How It Works ------------------------------------------------------------------------------------------------------------------
 
 
-@need("jq")
-def test_start_saves_a_state_file_that_jq_reads(world):
+@requires_programs("jq")
+def test_start_saves_state_file_that_jq_reads(world):
     run = world.begin(held=True, max_train_epochs=16)
     kept = json.loads(world.sh("cat outputs/my-lora/ui_state.json | jq ."))
     assert list(kept)[: len(GUIDES_KEYS)] == GUIDES_KEYS
@@ -85,7 +85,7 @@ def test_state_file_stays_below_one_kilobyte(world):
     assert max(*sizes, run.ui_state.stat().st_size) < 1024
 
 
-def test_terminal_list_equals_the_banner(world):
+def test_terminal_list_equals_banner(world):
     run = world.begin("my-cat-lora", held=True, max_train_epochs=16)
     make_run(world.outputs, "old-style-lora", status="stopped", max_train_epochs=12, timestamp=1.0, enable_checkpointing=True)
     started = world.sh("date -d @$(jq .started_at outputs/my-cat-lora/.run/process.json) '+%Y-%m-%d %H:%M:%S'").strip()
@@ -126,7 +126,7 @@ def test_monitoring_is_shown_only_while_its_process_is_alive(world):
 # -- Manual State Management -------------------------------------------------------------------------------------------------------
 
 
-def test_find_lists_exactly_the_state_files(world):
+def test_find_lists_exactly_state_files(world):
     for name in ("cat", "dog"):
         world.begin(name)
     world.begin("dog", if_exists="new")
@@ -146,7 +146,7 @@ def test_resumed_run_is_counted_once(world):
     assert int(world.sh('find outputs -name "ui_state.json" | wc -l')) == 1
 
 
-@need("tar")
+@requires_programs("tar")
 def test_states_are_backed_up_and_restored(world):
     for name in ("cat", "dog"):
         world.begin(name)
@@ -160,8 +160,8 @@ def test_states_are_backed_up_and_restored(world):
     assert world.rows() == before
 
 
-@need("tar")
-def test_restored_state_with_status_running_does_not_show_the_run_as_running(world):
+@requires_programs("tar")
+def test_restored_state_with_status_running_does_not_show_run_as_running(world):
     run = world.begin(held=True)
     world.sh("tar -czf fluxgym-states-backup.tar.gz outputs/*/ui_state.json")
     world.release(run)
@@ -170,7 +170,7 @@ def test_restored_state_with_status_running_does_not_show_the_run_as_running(wor
     assert world.rows()["my-lora"].status is Status.COMPLETED
 
 
-@need("tar")
+@requires_programs("tar")
 def test_restored_state_without_its_folder_is_listed(world):
     run = world.begin()
     world.sh("tar -czf fluxgym-states-backup.tar.gz outputs/*/ui_state.json; rm -r outputs/my-lora; tar -xzf fluxgym-states-backup.tar.gz")
@@ -200,7 +200,7 @@ def test_states_older_than_thirty_days_are_removed(world):
 # -- Integration with Other Features -----------------------------------------------------------------------------------------------
 
 
-def test_killed_pod_is_reported_and_resume_continues_from_the_checkpoint(world):
+def test_killed_pod_is_reported_and_resume_continues_from_checkpoint(world):
     run = world.begin(held=True, max_train_epochs=16)
     request_stop(run)
     wait_until_ended(run)
@@ -219,7 +219,7 @@ def test_killed_pod_is_reported_and_resume_continues_from_the_checkpoint(world):
 # -- Advanced: Programmatic Access -------------------------------------------------------------------------------------------------
 
 
-def test_python_example_changes_the_epochs_that_resume_trains(world):
+def test_python_example_changes_epochs_that_resume_trains(world):
     run = world.begin(held=True, max_train_epochs=16)
     request_stop(run)
     wait_until_ended(run)
@@ -234,7 +234,7 @@ def test_python_example_changes_the_epochs_that_resume_trains(world):
     assert state_of(run)["max_train_epochs"] == 20
 
 
-def test_python_example_leaves_a_live_training_unchanged(world):
+def test_python_example_leaves_live_training_unchanged(world):
     run = world.begin(held=True)
     held_back = world.python(LOAD + "import sys; print(json.dumps(state))").splitlines()[-1]
     world.release(run)
@@ -242,8 +242,8 @@ def test_python_example_leaves_a_live_training_unchanged(world):
     assert world.rows()["my-lora"].status is Status.COMPLETED
 
 
-@need("jq")
-def test_bash_examples_print_what_the_guide_shows(world):
+@requires_programs("jq")
+def test_bash_examples_print_what_guide_shows(world):
     world.begin("short", max_train_epochs=12)
     world.begin("long", max_train_epochs=13)
     assert world.sh("jq -r '.lora_name' outputs/*/ui_state.json").split() == ["long", "short"]
@@ -258,7 +258,7 @@ def test_bash_examples_print_what_the_guide_shows(world):
 # -- Security Considerations -------------------------------------------------------------------------------------------------------
 
 
-def test_run_files_contain_no_secret_of_the_environment(world, monkeypatch):
+def test_run_files_contain_no_secret_of_environment(world, monkeypatch):
     for name, value in SECRETS.items():
         monkeypatch.setenv(name, value)
     run = world.begin(sample_prompts="a cat")
@@ -278,7 +278,7 @@ def test_state_code_imports_no_network_module(package):
 
 
 @pytest.mark.parametrize("flag", ["huggingface_token", "wandb_api_key"])
-def test_secret_among_the_settings_is_refused(flag, world):
+def test_secret_among_settings_is_refused(flag, world):
     with pytest.raises(ConfigError, match=flag):
         world.begin(advanced={flag: "canary"})
     assert "canary" not in "".join(path.read_text(errors="replace") for path in world.outputs.rglob("*") if path.is_file())
@@ -295,7 +295,7 @@ def test_state_file_contains_no_image_weight_or_log(world):
 # -- Examples ----------------------------------------------------------------------------------------------------------------------
 
 
-def test_example_2_state_of_three_keys_is_a_session(world):
+def test_example_2_state_of_three_keys_is_session(world):
     states = {
         "cat": {"lora_name": "fluffy-cats", "max_train_epochs": 16, "timestamp": 1706140800.0},
         "dog": {"lora_name": "puppy-style", "max_train_epochs": 12, "timestamp": 1706227200.0},

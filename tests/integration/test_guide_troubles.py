@@ -13,21 +13,21 @@ from fluxgym.runs.exit_record import read_exit
 from fluxgym.runs.paths import RunPaths
 from fluxgym.runs.process_identity import read_record
 from fluxgym.sessions.resume import resume
-from tests.support.guide_world import World, guide_world, kill, need
+from tests.support.guide_installation import GuideInstallation, guide_installation, kill, requires_programs
 from tests.support.runs import make_run, state_of
 
 
 @pytest.fixture(name="world")
 def fixture_world(tmp_path):
-    with guide_world(tmp_path) as world:
+    with guide_installation(tmp_path) as world:
         yield world
 
 
 # -- State Detection Logic, and a wrong status -------------------------------------------------------------------------------------
 
 
-@need("ps")
-def test_status_running_needs_a_pid_file_and_a_live_process(world):
+@requires_programs("ps")
+def test_status_running_needs_pid_file_and_live_process(world):
     run = world.begin(held=True)
     world.sh("ps -p $(cat outputs/my-lora/training.pid)")
     assert world.rows()["my-lora"].status is Status.RUNNING
@@ -42,7 +42,7 @@ def test_status_running_needs_a_pid_file_and_a_live_process(world):
     assert (row.status, row.reason_code) == (Status.STOPPED, "interrupted")
 
 
-def test_stale_pid_file_never_shows_the_run_as_running(world):
+def test_stale_pid_file_never_shows_run_as_running(world):
     run = world.begin(held=True)
     kill(run)
     assert run.training_pid.exists()
@@ -53,7 +53,7 @@ def test_stale_pid_file_never_shows_the_run_as_running(world):
     assert world.rows()["my-lora"] == before
 
 
-def refuses_a_second_trainer(world: World, run: RunPaths) -> None:
+def refuses_a_second_trainer(world: GuideInstallation, run: RunPaths) -> None:
     """Assert that no way of starting leads to another trainer of this run."""
     for answer in (None, "resume", "replace"):
         with pytest.raises(FluxGymError):
@@ -63,7 +63,7 @@ def refuses_a_second_trainer(world: World, run: RunPaths) -> None:
     assert run.training_log.read_text().count("== attempt") == 1
 
 
-def test_removed_training_pid_of_a_live_trainer_is_reported_and_starts_no_second(world, capsys):
+def test_removed_training_pid_of_live_trainer_is_reported_and_starts_no_second(world, capsys):
     run = world.begin(held=True)
     pid = int(run.training_pid.read_text())
     world.sh("rm outputs/my-lora/training.pid")
@@ -94,7 +94,7 @@ def test_corrupted_state_has_its_own_row_and_leaves_others_unchanged(damage, wor
     assert "⚠️ my-lora - Cannot be read" in world.cli("sessions")
 
 
-def test_deleted_state_returns_only_with_a_new_start(world):
+def test_deleted_state_returns_only_with_new_start(world):
     run = world.begin()
     run.ui_state.write_text("{half")
     world.sh("cat outputs/my-lora/ui_state.json; rm outputs/my-lora/ui_state.json")
@@ -106,7 +106,7 @@ def test_deleted_state_returns_only_with_a_new_start(world):
     assert state_of(run)["run_id"]
 
 
-def test_state_of_a_live_training_is_not_written_again(world):
+def test_state_of_live_training_is_not_written_again(world):
     run = world.begin(held=True)
     world.sh("rm outputs/my-lora/ui_state.json")
     assert world.rows() == {}
@@ -120,7 +120,7 @@ def test_state_of_a_live_training_is_not_written_again(world):
     assert list(world.rows()) == ["my-lora"]
 
 
-def test_forgotten_sessions_leave_the_list_and_keep_their_models(world):
+def test_forgotten_sessions_leave_list_and_keep_their_models(world):
     for name in ("old-lora", "cat", "dog"):
         world.begin(name)
     world.sh("rm outputs/old-lora/ui_state.json")

@@ -1,4 +1,4 @@
-"""Whole trainings with held-out images and masks: validation leaves no trace, also over a stop; a mask decides what is learned from."""
+"""Whole trainings with held-out images and masks: validation does not affect training, also after a resume; masked pixels are not learned."""
 
 import json
 
@@ -78,7 +78,7 @@ def same(first, second):
 SPLIT = ["--validation_split", "0.25"]
 
 
-def test_validation_does_not_change_training_and_continues_after_a_stop(cats, tmp_path):
+def test_validation_does_not_change_training_and_continues_after_stop(cats, tmp_path):
     seldom, often, stopped = tmp_path / "seldom", tmp_path / "often", tmp_path / "stopped"
     train(seldom, cats, *SPLIT)
     train(often, cats, *SPLIT, "--validate_every_n_steps", "1")
@@ -99,7 +99,7 @@ def test_validation_does_not_change_training_and_continues_after_a_stop(cats, tm
     assert (metadata["ss_num_validation_images"], metadata["ss_num_train_images"]) == ("1", "6")
 
 
-def test_masked_pixels_do_not_affect_the_weights(cats, tmp_path):
+def test_masked_pixels_do_not_affect_weights(cats, tmp_path):
     """All black: nothing is learned, and a message reports it. All white: the result is the same as without masks."""
     (tmp_path / "masks").mkdir()
     for index in range(4):
@@ -115,7 +115,7 @@ def test_masked_pixels_do_not_affect_the_weights(cats, tmp_path):
     assert all(tensor.abs().max() > 0 for tensor in ups.values())
 
 
-def test_preserved_images_pull_the_output_toward_the_base_model(cats, tmp_path):
+def test_preserved_images_pull_output_toward_base_model(cats, tmp_path):
     """Alone they teach nothing: what the untrained LoRA says is what is asked of it. Beside others they hold these back."""
     preserved = {"custom_attributes": {"diff_output_preservation": True}}
     with pytest.raises(TrainerError, match="nothing was learned"):
@@ -135,7 +135,7 @@ def resumed_with(source, cats, out, **subset):
     return out / "cat.safetensors"
 
 
-def test_debug_dataset_prints_the_data_and_trains_nothing(cats, tmp_path):
+def test_debug_dataset_prints_data_and_trains_nothing(cats, tmp_path):
     done = run_trainer(*argv_of(tmp_path / "out", cats, *SPLIT, "--debug_dataset"))
     assert done.returncode == 0
     assert "3 images, 6 with repeats, in 6 batches per epoch; 1 held out" in done.stdout

@@ -1,4 +1,4 @@
-"""A run whose files are links, pipes, devices or giants: the list, the page, export, repair and delete answer quickly, in little memory, and leak nothing."""
+"""A run with files that are links, pipes, devices or too large: the list, the page, export, repair and delete answer quickly and leak nothing."""
 
 import json
 import os
@@ -18,7 +18,7 @@ from fluxgym.sessions.adopt import adopt
 from fluxgym.sessions.start import StartRequest, start
 from fluxgym.sessions.transfer import import_file
 from tests.support.photos import write_cats
-from tests.support.small_world import small_world, state
+from tests.support.small_installation import small_installation, state
 from tests.support.trained_runs import make_trained_run, record_end
 
 CANARY = "canary-5f3a"
@@ -88,8 +88,8 @@ def replace_by(path: Path, kind: str, secret: Path) -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_every_file_of_a_run_may_be_hostile(kind, tmp_path):
-    world, secret = small_world(tmp_path), tmp_path / "secret"
+def test_every_file_of_run_may_be_hostile(kind, tmp_path):
+    world, secret = small_installation(tmp_path), tmp_path / "secret"
     secret.write_text(json.dumps({"lora_name": CANARY, "phase": CANARY, "reason": CANARY, "status": "failed", "run_id": CANARY}))
     for number, name in enumerate(FILES):
         run = make_trained_run(world.outputs, f"run-{number}", last_step=41, status="stopped")
@@ -105,7 +105,7 @@ def test_every_file_of_a_run_may_be_hostile(kind, tmp_path):
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_hostile_caption_is_refused_alike_before_start_and_by_start(kind, tmp_path):
-    world, images = small_world(tmp_path), write_cats(tmp_path / "images")
+    world, images = small_installation(tmp_path), write_cats(tmp_path / "images")
     (tmp_path / "secret").write_text(CANARY)
     replace_by(images / "cat 0.txt", kind, tmp_path / "secret")
     planned = plan(state(), images, world)
@@ -118,8 +118,8 @@ def test_hostile_caption_is_refused_alike_before_start_and_by_start(kind, tmp_pa
 
 
 @pytest.mark.parametrize("kind", ["link", "pipe", "device"])
-def test_hostile_files_of_an_adopted_folder_are_left_out(kind, tmp_path):
-    world, theirs = small_world(tmp_path), tmp_path / "theirs" / "outputs" / "cat"
+def test_hostile_files_of_adopted_folder_are_left_out(kind, tmp_path):
+    world, theirs = small_installation(tmp_path), tmp_path / "theirs" / "outputs" / "cat"
     (tmp_path / "secret").write_text(CANARY)
     for name in (
         "cat.safetensors",
@@ -138,7 +138,7 @@ def test_hostile_files_of_an_adopted_folder_are_left_out(kind, tmp_path):
 
 
 def test_linked_folder_of_images_is_neither_shown_nor_exported(tmp_path):
-    world, private = small_world(tmp_path), write_cats(tmp_path / "private", caption=CANARY)
+    world, private = small_installation(tmp_path), write_cats(tmp_path / "private", caption=CANARY)
     run = make_trained_run(world.outputs, "run-0", last_step=41, status="stopped")
     shutil.rmtree(run.dataset)
     run.dataset.symlink_to(private)
@@ -152,8 +152,8 @@ def test_linked_folder_of_images_is_neither_shown_nor_exported(tmp_path):
     assert len(list(private.iterdir())) == 8
 
 
-def test_export_of_a_run_with_hostile_files_can_be_imported(tmp_path):
-    world = small_world(tmp_path)
+def test_export_of_run_with_hostile_files_can_be_imported(tmp_path):
+    world = small_installation(tmp_path)
     run = make_trained_run(world.outputs, "cat", last_step=41, status="stopped")
     (tmp_path / "secret").write_text(CANARY)
     replace_by(run.dataset / "cat 0.txt", "link", tmp_path / "secret")

@@ -1,4 +1,4 @@
-"""A checkout of kohya's under the real launcher: progress from its output, a verified end, a stop that says what is lost, a resume."""
+"""A checkout of kohya's under the real launcher: progress from its output, a verified end, a stop that reports what is lost, a resume."""
 
 import json
 import os
@@ -25,14 +25,14 @@ from tests.support.curves import read_curve
 from tests.support.fake_kohya import write_checkout
 from tests.support.photos import write_cats
 from tests.support.runs import wait_for
-from tests.support.small_world import small_world, state
+from tests.support.small_installation import small_installation, state
 
 STEPS = 32  # 4 images, 2 repeats, 4 epochs
 
 
 @pytest.fixture(name="world")
 def fixture_world(tmp_path):
-    return replace(small_world(tmp_path / "world"), sd_scripts=write_checkout(tmp_path / "kohya"))
+    return replace(small_installation(tmp_path / "world"), sd_scripts=write_checkout(tmp_path / "kohya"))
 
 
 @pytest.fixture(name="begin")
@@ -73,7 +73,7 @@ def test_kohya_progress_comes_from_its_output_and_its_lora_is_verified(begin):
     assert read_exit(run).verified["ok"]
 
 
-def test_kohya_progress_is_written_at_most_twice_per_second_within_a_phase(begin):
+def test_kohya_progress_is_written_at_most_twice_per_second_within_phase(begin):
     run = begin(step_s=0.05)
     wait_until_ended(run)
     training = [line for line in lines_of(run) if line["phase"] == "training" and line["epoch"] == 2]
@@ -81,7 +81,7 @@ def test_kohya_progress_is_written_at_most_twice_per_second_within_a_phase(begin
 
 
 @pytest.mark.parametrize(("step", "saved", "words"), [(12, 8, "no state was saved at this step"), (16, 16, "its state was saved")])
-def test_kohya_stop_says_if_a_state_was_saved_and_resume_starts_at_the_last_one(begin, world, monkeypatch, step, saved, words):
+def test_kohya_stop_reports_saved_state_and_resume_starts_at_last_state(begin, world, monkeypatch, step, saved, words):
     monkeypatch.setenv("FAKE_HOLD_AFTER", str(step))
     run = begin()
     reach(run, step)
@@ -95,7 +95,7 @@ def test_kohya_stop_says_if_a_state_was_saved_and_resume_starts_at_the_last_one(
     assert (newest.step, newest.epoch, newest.total_steps) == (saved, saved // 8, STEPS)
     assert not list_complete(run, BuiltinBackend())
     assert resume_preview(RunSnapshot.read(run)).checkpoint == newest.name
-    assert "inexactly" in resume_preview(RunSnapshot.read(run)).sentence()
+    assert "inexactly" in resume_preview(RunSnapshot.read(run)).message()
     monkeypatch.delenv("FAKE_HOLD_AFTER")
     resume(run, settings=world)
     assert wait_until_ended(run).status == "completed"
@@ -107,7 +107,7 @@ def test_kohya_stop_says_if_a_state_was_saved_and_resume_starts_at_the_last_one(
     assert f"--initial_epoch {newest.epoch + 1}" in " ".join(read_launch_spec(run).argv)
 
 
-def test_trainer_whose_supervisor_was_killed_goes_on_until_another_start_takes_its_folder(begin):
+def test_trainer_whose_supervisor_was_killed_continues_until_another_start_takes_its_folder(begin):
     run = begin(step_s=0.2)
     reach(run, 3)
     record = read_record(run)
@@ -125,12 +125,12 @@ def test_trainer_whose_supervisor_was_killed_goes_on_until_another_start_takes_i
 def test_checkpoint_of_another_trainer_is_not_used_for_resume(begin, world, tmp_path):
     run = begin(step_s=0.002)
     assert wait_until_ended(run).status == "completed"
-    ours = small_world(tmp_path / "ours")
+    ours = small_installation(tmp_path / "ours")
     with pytest.raises(NothingToResume, match="--sd-scripts"):
         resume(run, settings=replace(world, sd_scripts=ours.sd_scripts), epochs=6)
 
 
-def test_option_missing_in_the_checkout_is_refused_by_name(begin, world):
+def test_option_missing_in_checkout_is_refused_with_its_name(begin, world):
     options = world.sd_scripts / "library" / "train_util.py"
     options.write_text(options.read_text().replace('"--guidance_scale"', '"--other"'))
     with pytest.raises(LaunchError, match="does not know --guidance_scale"):

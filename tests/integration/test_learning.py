@@ -1,4 +1,4 @@
-"""The learning is real: over its epochs each kind of network and each optimizer brings samples of the trigger nearer to the training photos.
+"""Training works: over its epochs each kind of network and each optimizer brings samples of the trigger nearer to the training photos.
 
 Measured on the trainer's own samples with fixed seeds: the distance of their latents to the nearest training photo's, beside that of the base's
 samples; an untrained network leaves it where it was. FLUXGYM_TEST_LEARNING=all tries every case and, with -s, prints a table.
@@ -97,7 +97,7 @@ def distances(run: RunPaths, gallery: Gallery, photos, folder: Path) -> list[flo
 
 
 @pytest.mark.parametrize("case", TRIED)
-def test_samples_get_closer_to_the_photos_over_the_epochs(case, gallery, photos, tmp_path):
+def test_samples_get_closer_to_photos_over_epochs(case, gallery, photos, tmp_path):
     if "lycoris.kohya" in CASES[case]:
         pytest.importorskip("lycoris")
     before, half, end = distances(trained(tmp_path, CASES[case]), gallery, photos, tmp_path / "stages")

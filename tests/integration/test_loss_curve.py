@@ -1,4 +1,4 @@
-"""What is done for speed costs nothing: the loss of every step is that of the plain float32 training over the same draws."""
+"""Optimizations for speed do not change the loss: the loss of every step is that of the plain float32 training over the same draws."""
 
 import statistics
 
@@ -14,7 +14,7 @@ def losses(folder, name, *extra, without=()):
     return [line["loss"] for line in progress_lines(folder / name) if "loss" in line]
 
 
-def test_losses_of_the_fast_settings_equal_those_in_float32(tmp_path):
+def test_losses_of_fast_settings_equal_those_in_float32(tmp_path):
     write_tiny_models(tmp_path / "models")
     write_dataset_toml(tmp_path / "dataset.toml", write_cats(tmp_path / "images", count=4))
     fast = losses(tmp_path, "fast")

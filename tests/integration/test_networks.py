@@ -17,7 +17,7 @@ def without_cached_text(argv):
     return [word for word in argv if not word.startswith("--cache_text_encoder_outputs")]
 
 
-def test_stop_and_resume_with_dropout_gives_the_same_lora(models, images, tmp_path):
+def test_stop_and_resume_with_dropout_gives_same_lora(models, images, tmp_path):
     extra = [
         "--network_dropout",
         "0.1",
@@ -49,7 +49,7 @@ def test_lycoris_network_is_saved_under_lycoris_names(models, images, tmp_path):
     assert all(weights[name].abs().sum() > 0 for name in weights)
 
 
-def test_t5_clip_and_flux_on_a_merged_lora_train_and_save_diffusers_keys(models, images, tmp_path):
+def test_t5_clip_and_flux_on_merged_lora_train_and_save_diffusers_keys(models, images, tmp_path):
     prompts = tmp_path / "prompts.txt"
     prompts.write_text("sks cat --w 64 --h 64 --s 1 --d 7\n")
     dataset = write_dataset_toml(tmp_path / "dataset.toml", images, repeats=1)

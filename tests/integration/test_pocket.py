@@ -92,7 +92,7 @@ def measure(samples, before, photos, others):
     return ratio.item(), num_nearest_to(samples, photos, others)
 
 
-def test_pocket_files_are_small_and_in_the_layout_of_users():
+def test_pocket_files_are_small_and_in_layout_of_users():
     files = [path for path in (MODELS / "pocket").rglob("*") if path.is_file() and path.parent.name != CACHE_FOLDER]
     assert sum(path.stat().st_size for path in files) < MAX_BYTES
     names = {path.name for path in (MODELS / "pocket").iterdir()}
@@ -115,7 +115,7 @@ def test_pocket_model_draws_known_captions(base):
 
 
 @pytest.mark.parametrize("seed", SEEDS)
-def test_trained_lora_draws_the_cat_and_keeps_other_images(seed, base, before, photos, others, tmp_path):
+def test_trained_lora_draws_cat_and_keeps_other_images(seed, base, before, photos, others, tmp_path):
     gallery = Gallery(MODELS / "pocket", trained(tmp_path, MODELS, seed))
     ratio, num_cats = measure(gallery.draw(cat_prompts()), before, photos, others)
     background, foreground = colors_right(gallery)
@@ -127,7 +127,7 @@ def test_trained_lora_draws_the_cat_and_keeps_other_images(seed, base, before, p
     assert num_nearest_to(before, photos, others) <= 2
 
 
-def test_untrained_lora_fails_the_same_measure(base, before, photos, others, tmp_path):
+def test_untrained_lora_fails_same_measure(base, before, photos, others, tmp_path):
     from safetensors.torch import save_file
 
     from library.models.flux1.layer_names import FLUX_PREFIX
@@ -139,7 +139,7 @@ def test_untrained_lora_fails_the_same_measure(base, before, photos, others, tmp
     assert num_cats <= 2
 
 
-def test_random_base_model_fails_the_same_measure(before, photos, others, tmp_path):
+def test_random_base_model_fails_same_measure(before, photos, others, tmp_path):
     shutil.copytree(MODELS / "pocket", tmp_path / "models" / "pocket")
     torch.manual_seed(0)
     save(make_flux(PARAMS).bfloat16(), tmp_path / "models" / "pocket" / "flux.safetensors")

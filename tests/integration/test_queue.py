@@ -16,7 +16,7 @@ from fluxgym.runs.state import read_state, update_state
 from fluxgym.runs.ticket import read_ticket
 from fluxgym.sessions.control import request_stop, wait_until_ended
 from tests.support.queue_line import Line
-from tests.support.runs import launch_broken, make_run, wait_for
+from tests.support.runs import launch_buggy, make_run, wait_for
 
 
 @pytest.fixture(name="line")
@@ -63,7 +63,7 @@ def test_queued_run_does_not_wait_for_other_devices(line):
     assert wait_until_ended(both).status == "completed"
 
 
-def test_queued_run_for_any_gpu_takes_the_first_free_one(line):
+def test_queued_run_for_any_gpu_takes_first_free_one(line):
     both = ["gpu-0", "gpu-1"]
     runs = {name: line.start(name, both, any_free=True) for name in ("a", "b")}
     for run in runs.values():
@@ -82,7 +82,7 @@ def test_queued_run_for_any_gpu_takes_the_first_free_one(line):
     assert wait_until_ended(named).status == "completed"
 
 
-def test_run_for_any_gpu_passes_a_run_that_waits_for_a_used_one(line):
+def test_run_for_any_gpu_passes_run_that_waits_for_used_one(line):
     first = line.start("first", ["gpu-0"])
     line.wait_for(first, Status.RUNNING)
     named = line.start("named", ["gpu-0"])
@@ -95,7 +95,7 @@ def test_run_for_any_gpu_passes_a_run_that_waits_for_a_used_one(line):
 
 
 @pytest.mark.parametrize(("devices", "visible"), [(["gpu-1"], "1"), (["cpu"], None)])
-def test_queued_run_sees_its_own_device_whatever_the_one_that_starts_it_sees(line, monkeypatch, devices, visible):
+def test_queued_run_sees_its_own_device_whatever_one_that_starts_it_sees(line, monkeypatch, devices, visible):
     first = line.start("first", devices)
     line.wait_for(first, Status.RUNNING)
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "7")  # of the app that starts the dispatcher
@@ -138,7 +138,7 @@ def move_away(run):
 
 
 @pytest.mark.parametrize("vanish", [lambda run: shutil.rmtree(run.folder), move_away], ids=["removed", "moved"])
-def test_queued_run_whose_folder_vanishes_leaves_the_queue_and_recreates_nothing(line, vanish):
+def test_queued_run_whose_folder_vanishes_leaves_queue_and_recreates_nothing(line, vanish):
     first = line.start("first")
     line.wait_for(first, Status.RUNNING)
     (second,) = line.start_waiting("second")
@@ -152,7 +152,7 @@ def test_queued_run_whose_folder_vanishes_leaves_the_queue_and_recreates_nothing
     wait_until_ended(first)
 
 
-def test_new_run_with_the_name_of_a_vanished_one_keeps_its_own_ticket(line):
+def test_new_run_with_name_of_vanished_one_keeps_its_own_ticket(line):
     first = line.start("first")
     line.wait_for(first, Status.RUNNING)
     (second,) = line.start_waiting("second")
@@ -178,13 +178,13 @@ LocalQueue.acquire = vanishing
 
 def test_run_whose_folder_vanishes_just_before_its_trainer_starts_is_not_recreated(tmp_path):
     run = make_run(tmp_path / "outputs")
-    process = launch_broken(run, f"open({str(tmp_path / 'started')!r}, 'w')", VANISH)
+    process = launch_buggy(run, f"open({str(tmp_path / 'started')!r}, 'w')", VANISH)
     assert process.wait(timeout=30) == 0
     assert not run.folder.exists()
     assert not (tmp_path / "started").exists()
 
 
-def test_device_stays_locked_while_the_trainer_outlives_its_supervisor(line):
+def test_device_stays_locked_while_trainer_outlives_its_supervisor(line):
     first = line.start("first")
     record = wait_for(lambda: (found := read_record(first)) and found.trainer and found)
     kill_supervisor(first)

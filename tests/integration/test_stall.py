@@ -87,7 +87,7 @@ def test_stall_without_monitoring_is_not_detected(run):
     assert read_launch_spec(run).attempt == 1
 
 
-def test_stop_during_the_pause_before_a_restart_is_handled(run, monkeypatch):
+def test_stop_during_pause_before_restart_is_handled(run, monkeypatch):
     begin(run, STALLS_ALWAYS, stall_scale=0.002)
     wait_for(lambda: read_record(run) and read_record(run).trainer is None and "restart 3" in run.monitor_log.read_text())
     assert request_stop(run)
@@ -110,7 +110,7 @@ def test_trainer_that_hangs_at_exit_is_completed(run):
     assert read_launch_spec(run).attempt == 1
 
 
-def test_trainer_that_hangs_at_exit_with_a_damaged_lora_is_not_restarted(run):
+def test_trainer_that_hangs_at_exit_with_damaged_lora_is_not_restarted(run):
     begin(run, "progress(4); lora(cut=3); done(); time.sleep(60)")
     ended = wait_until_ended(run)
     assert (ended.status, ended.reason_code) == ("failed", "not_verified")

@@ -17,7 +17,7 @@ from fluxgym.sessions.control import request_stop, wait_until_ended
 from tests.support.runs import STOPPABLE_TRAINER, launch, make_run, record_processes, state_of, wait_for, wait_until_running
 
 
-def test_stop_with_a_damaged_launch_file_stops_the_trainer(run):
+def test_stop_with_damaged_launch_file_stops_trainer(run):
     launch(run, STOPPABLE_TRAINER)
     wait_until_running(run)
     run.launch.write_text("{")
@@ -27,7 +27,7 @@ def test_stop_with_a_damaged_launch_file_stops_the_trainer(run):
 
 
 @pytest.mark.parametrize("is_supervised", [True, False])
-def test_stop_with_a_damaged_record_of_the_processes_stops_the_trainer(run, is_supervised):
+def test_stop_with_damaged_record_of_processes_stops_trainer(run, is_supervised):
     launch(run, STOPPABLE_TRAINER)
     wait_until_running(run)
     record = read_record(run)
@@ -41,7 +41,7 @@ def test_stop_with_a_damaged_record_of_the_processes_stops_the_trainer(run, is_s
     assert not request_stop(run)
 
 
-def test_stop_before_the_trainer_starts_prevents_its_start(tmp_path):
+def test_stop_before_trainer_starts_prevents_its_start(tmp_path):
     run = make_run(tmp_path)
     spec = LaunchSpec(run_id="id-cat", attempt=1, argv=(sys.executable, "-c", "open('started', 'w')"), trainer_dir=str(run.folder))
     write_launch_spec(run, spec)
@@ -52,7 +52,7 @@ def test_stop_before_the_trainer_starts_prevents_its_start(tmp_path):
     assert not (run.folder / "started").exists()
 
 
-def test_stop_on_another_host_writes_a_stop_request(tmp_path):
+def test_stop_on_another_host_writes_stop_request(tmp_path):
     run = make_run(tmp_path, status="running")
     write_launch_spec(run, LaunchSpec(run_id="id-cat", attempt=1, argv=("true",), trainer_dir=str(run.folder)))
     me = identify(os.getpid(), "id-cat")
@@ -63,14 +63,14 @@ def test_stop_on_another_host_writes_a_stop_request(tmp_path):
     assert read_stop_request(run, "id-cat", 1) is not None
 
 
-def test_stop_of_an_ended_run_does_nothing(tmp_path):
+def test_stop_of_ended_run_does_nothing(tmp_path):
     run = make_run(tmp_path, status="stopped")
     write_launch_spec(run, LaunchSpec(run_id="id-cat", attempt=1, argv=("true",), trainer_dir=str(run.folder)))
     assert not request_stop(run)
     assert read_stop_request(run, "id-cat", 1) is None
 
 
-def test_stop_with_a_replaced_launch_file_stops_the_trainer(run):
+def test_stop_with_replaced_launch_file_stops_trainer(run):
     launch(run, STOPPABLE_TRAINER)
     wait_until_running(run)
     run.launch.write_text(json.dumps(json.loads(run.launch.read_text()) | {"run_id": "another"}))
@@ -78,7 +78,7 @@ def test_stop_with_a_replaced_launch_file_stops_the_trainer(run):
     assert wait_until_ended(run).reason_code == "user"
 
 
-def test_outcome_of_a_removed_run_does_not_overwrite_a_new_run_of_the_same_name(run):
+def test_outcome_of_removed_run_does_not_overwrite_new_run_of_same_name(run):
     launch(run, STOPPABLE_TRAINER)
     wait_until_running(run)
     record = read_record(run)

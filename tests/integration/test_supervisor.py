@@ -24,7 +24,7 @@ from fluxgym.runs.snapshot import RunSnapshot
 from fluxgym.sessions.control import request_stop, wait_until_ended
 from fluxgym.sessions.resume import needs_check, resume, resume_preview
 from fluxgym.supervisor.lease_keeper import LeaseKeeper
-from tests.support.runs import STOPPABLE_TRAINER, launch, launch_broken, order_of, state_of, wait_for, wait_until_running, write_checkpoint
+from tests.support.runs import STOPPABLE_TRAINER, launch, launch_buggy, make_spec, state_of, wait_for, wait_until_running, write_checkpoint
 
 GOOD = "progress(2); progress(4); lora()"
 STUBBORN = "signal.signal(signal.SIGTERM, signal.SIG_IGN); progress(2); open(f'{folder}/ready', 'w'); time.sleep(60)"
@@ -72,7 +72,7 @@ def test_running_trainer_has_status_running_and_its_own_session(run):
     assert os.getsid(record.supervisor.pid) != os.getsid(0)
 
 
-def test_stop_lets_the_trainer_save_its_state(run):
+def test_stop_lets_trainer_save_its_state(run):
     launch(run, STOPPABLE_TRAINER)
     wait_until_running(run)
     assert request_stop(run)
@@ -82,7 +82,7 @@ def test_stop_lets_the_trainer_save_its_state(run):
     assert "saved" in end.reason
 
 
-def test_stop_of_a_trainer_that_ignores_sigterm_kills_its_process_group(run):
+def test_stop_of_trainer_that_ignores_sigterm_kills_its_process_group(run):
     launch(run, f"import subprocess; subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(60)']); {STUBBORN}")
     wait_until_running(run)
     pgid = read_record(run).trainer.pid
@@ -93,14 +93,14 @@ def test_stop_of_a_trainer_that_ignores_sigterm_kills_its_process_group(run):
     assert not group_members(pgid)
 
 
-def test_stop_without_a_saved_state_says_that_nothing_was_saved(run):
+def test_stop_without_saved_state_reports_that_nothing_was_saved(run):
     launch(run, STOPPABLE_TRAINER.replace("state(3), ", ""))
     wait_until_running(run)
     request_stop(run)
     assert "no state was saved" in wait_until_ended(run).reason
 
 
-def test_immediate_stop_says_what_is_lost(run):
+def test_immediate_stop_reports_what_is_lost(run):
     launch(run, STOPPABLE_TRAINER)
     wait_until_running(run)
     request_stop(run, now=True)
@@ -109,7 +109,7 @@ def test_immediate_stop_says_what_is_lost(run):
     assert "at once" in end.reason
 
 
-def test_stop_after_the_supervisor_died_starts_one_that_stops(run):
+def test_stop_after_supervisor_died_starts_one_that_stops(run):
     launch(run, STOPPABLE_TRAINER)
     wait_until_running(run)
     os.kill(read_record(run).supervisor.pid, signal.SIGKILL)
@@ -125,7 +125,7 @@ DONE = "def done(): open(f'{folder}/progress.jsonl', 'a').write(json.dumps({'pha
 
 
 @pytest.mark.parametrize(("values", "status"), [("", Status.COMPLETED), ("(float('nan'),)", Status.FAILED)])
-def test_run_that_ended_without_a_supervisor_is_completed_only_after_the_check(run, tmp_path, values, status):
+def test_run_that_ended_without_supervisor_is_completed_only_after_check(run, tmp_path, values, status):
     launch(run, DONE + UNWATCHED.replace("{values}", values))
     wait_until_running(run)
     os.kill(read_record(run).supervisor.pid, signal.SIGKILL)
@@ -178,7 +178,7 @@ def test_trainer_environment_has_no_secrets(run, monkeypatch):
     assert json.loads(run.progress.read_text().splitlines()[0])["seen"] is None
 
 
-def test_second_supervisor_exits_and_leaves_the_first_unchanged(run):
+def test_second_supervisor_exits_and_leaves_first_unchanged(run):
     launched = launch(run, STOPPABLE_TRAINER)
     wait_until_running(run)
     first = read_record(run)
@@ -209,7 +209,7 @@ progress(4); lora(); time.sleep(1)
 """
 
 
-def test_child_processes_in_other_sessions_end_with_the_trainer(run, tmp_path):
+def test_child_processes_in_other_sessions_end_with_trainer(run, tmp_path):
     mark = str(tmp_path / "hidden-")
     launch(run, ESCAPES.format(mark=mark))
     hidden = wait_for(lambda: len(found := list(tmp_path.glob("hidden-*"))) == 2 and found)
@@ -231,17 +231,17 @@ finalize.update_state = refuse(AlreadyRunning("Another process is changing the r
 )
 
 
-def test_state_file_that_cannot_be_written_does_not_end_the_training(run):
-    supervisor = launch_broken(run, GOOD, BUSY)
+def test_state_file_that_cannot_be_written_does_not_end_training(run):
+    supervisor = launch_buggy(run, GOOD, BUSY)
     assert supervisor.wait(30) == 0
     assert read_exit(run).status == "completed"
     assert status_of(run, state_of(run)).status is Status.COMPLETED
 
 
 @pytest.mark.parametrize(("cause", "code"), [("OSError(28, 'full')", "disk_full"), ("OSError(30, 'read-only')", "storage")])
-def test_trainer_that_cannot_be_recorded_is_killed_with_the_storage_reason(run, cause, code):
+def test_trainer_that_cannot_be_recorded_is_killed_with_storage_reason(run, cause, code):
     mistake = f"{REFUSE}error = StorageError('It could not be written.'); error.__cause__ = {cause}\nsupervisor.write_text = refuse(error)"
-    supervisor = launch_broken(run, "time.sleep(60)", mistake)
+    supervisor = launch_buggy(run, "time.sleep(60)", mistake)
     assert supervisor.wait(30) == 0
     assert (read_exit(run).status, read_exit(run).reason_code) == ("failed", code)
     assert read_exit(run).signal == "SIGKILL"
@@ -254,9 +254,9 @@ def test_trainer_that_can_write_its_reason_nowhere_has_it_from_its_exit_code(run
     assert (ended.status, ended.reason_code) == ("failed", code)
 
 
-def test_full_disk_under_the_log_is_a_full_disk(run):
+def test_full_disk_under_log_is_full_disk(run):
     full = "error = OSError(28, 'No space left on device'); supervisor.start_trainer = refuse(error)"
-    supervisor = launch_broken(run, "", f"{REFUSE}{full}")
+    supervisor = launch_buggy(run, "", f"{REFUSE}{full}")
     assert supervisor.wait(30) == 0
     assert (read_exit(run).reason_code, read_exit(run).reason) == (
         "disk_full",
@@ -267,15 +267,15 @@ def test_full_disk_under_the_log_is_a_full_disk(run):
 LOOKS_BADLY = REFUSE + "from fluxgym.supervisor.stall import StallWatch\nStallWatch.check = refuse(RuntimeError('a mistake'))"
 
 
-def test_supervisor_exception_does_not_end_the_training(run):
-    supervisor = launch_broken(run, "progress(2); time.sleep(1); progress(4); lora()", LOOKS_BADLY)
+def test_supervisor_exception_does_not_end_training(run):
+    supervisor = launch_buggy(run, "progress(2); time.sleep(1); progress(4); lora()", LOOKS_BADLY)
     assert supervisor.wait(30) == 0
     assert "a mistake" in run.monitor_log.read_text()
     assert status_of(run, state_of(run)).status is Status.COMPLETED
 
 
-def test_supervisor_after_an_exception_still_handles_stop(run):
-    supervisor = launch_broken(run, STOPPABLE_TRAINER, LOOKS_BADLY)
+def test_supervisor_after_exception_still_handles_stop(run):
+    supervisor = launch_buggy(run, STOPPABLE_TRAINER, LOOKS_BADLY)
     wait_until_running(run)
     wait_for(lambda: "a mistake" in run.monitor_log.read_text())
     assert request_stop(run)
@@ -283,14 +283,14 @@ def test_supervisor_after_an_exception_still_handles_stop(run):
     assert (read_exit(run).status, read_exit(run).reason_code) == ("stopped", "user")
 
 
-def test_outcome_that_cannot_be_computed_is_recorded_as_a_supervisor_error(run):
-    supervisor = launch_broken(run, GOOD, REFUSE + "finalize.classify = refuse(RuntimeError('a mistake'))")
+def test_outcome_that_cannot_be_computed_is_recorded_as_supervisor_error(run):
+    supervisor = launch_buggy(run, GOOD, REFUSE + "finalize.classify = refuse(RuntimeError('a mistake'))")
     assert supervisor.wait(30) == 0
     assert (read_exit(run).status, read_exit(run).reason_code) == ("failed", "supervisor")
     assert not is_executing(run)
 
 
-def test_stop_on_a_full_disk_stops_the_trainer(run, monkeypatch):
+def test_stop_on_full_disk_stops_trainer(run, monkeypatch):
     launch(run, STOPPABLE_TRAINER)
     wait_until_running(run)
     monkeypatch.setattr(launch_spec, "write_json", lambda path, _: (_ for _ in ()).throw(StorageError(f"{path}: full")))
@@ -299,16 +299,16 @@ def test_stop_on_a_full_disk_stops_the_trainer(run, monkeypatch):
     assert not run.stop_reserve.exists()
 
 
-def test_lora_on_a_disk_with_another_clock_is_not_called_old(run):
+def test_lora_on_disk_with_another_clock_is_not_called_old(run):
     an_hour_behind = "lora(); os.utime(f'{folder}/{name}.safetensors', (time.time() - 3600,) * 2); progress(4)"
-    order_of(run, an_hour_behind)
+    make_spec(run, an_hour_behind)
     os.utime(run.launch, (time.time() - 3601,) * 2)
     engine_of(run).submit(run, read_launch_spec(run))
     assert wait_until_ended(run).status is Status.COMPLETED
 
 
-def test_lora_of_an_earlier_start_is_called_old(run):
-    order_of(run, "progress(4)")
+def test_lora_of_earlier_start_is_called_old(run):
+    make_spec(run, "progress(4)")
     (run.folder / "cat.safetensors").write_bytes(b"of an earlier start")
     os.utime(run.lora, (run.launch.stat().st_mtime - 0.5,) * 2)
     engine_of(run).submit(run, read_launch_spec(run))
@@ -319,7 +319,7 @@ SLOW_CHECK = "finalize.VERIFIER = (sys.executable, '-c', 'import time; time.slee
 
 
 def test_verification_can_be_stopped_and_is_repeated_by_resume(run, tmp_path):
-    supervisor = launch_broken(run, "progress(4); lora(); done()", SLOW_CHECK)
+    supervisor = launch_buggy(run, "progress(4); lora(); done()", SLOW_CHECK)
     wait_for(lambda: run.progress.exists() and (read_last(run.progress) or {}).get("phase") == "verifying")
     assert read_last(run.progress)["step"] == 4
     assert status_of(run, state_of(run)).status is Status.RUNNING
@@ -334,7 +334,7 @@ def test_verification_can_be_stopped_and_is_repeated_by_resume(run, tmp_path):
     assert not needs_check(RunSnapshot.read(run))
 
 
-def test_stop_before_the_trainer_ended_does_not_skip_verification(run):
+def test_stop_before_trainer_ended_does_not_skip_verification(run):
     finishes = "signal.signal(signal.SIGTERM, lambda *_: (progress(4), lora(), done(), sys.exit(0)))\n"
     launch(run, f"{finishes}progress(2); open(f'{{folder}}/ready', 'w'); time.sleep(60)")
     wait_until_running(run)
@@ -342,18 +342,18 @@ def test_stop_before_the_trainer_ended_does_not_skip_verification(run):
     assert wait_until_ended(run).status is Status.COMPLETED
 
 
-def test_verification_that_crashes_fails_the_run(run):
+def test_verification_that_crashes_fails_run(run):
     slow = SLOW_CHECK.replace("import time; time.sleep(60)", "raise SystemExit(3)")
-    assert launch_broken(run, GOOD, slow).wait(30) == 0
+    assert launch_buggy(run, GOOD, slow).wait(30) == 0
     assert (read_exit(run).status, read_exit(run).reason_code) == ("failed", "not_verified")
     assert "could not be checked" in read_exit(run).reason
 
 
-def test_checkpoint_that_the_trainer_refused_is_not_offered_again(run, tmp_path):
+def test_checkpoint_that_trainer_refused_is_not_offered_again(run, tmp_path):
     for step in (2, 3):
         write_checkpoint(run, f"cat-step{step:08d}-state", step)
     refuse = "progress(0, reason_code='bad_input', reason='it is damaged', checkpoint='cat-step00000003-state'); sys.exit(2)"
-    spec = replace(order_of(run, refuse), resume_from=str(run.folder / "cat-step00000003-state"))
+    spec = replace(make_spec(run, refuse), resume_from=str(run.folder / "cat-step00000003-state"))
     write_launch_spec(run, spec)
     assert resume_preview(RunSnapshot.read(run)).step == 3
     engine_of(run).submit(run, spec)
@@ -361,12 +361,12 @@ def test_checkpoint_that_the_trainer_refused_is_not_offered_again(run, tmp_path)
     assert resume_preview(RunSnapshot.read(run)).step == 2
 
 
-def test_run_that_finished_after_the_clock_went_back_is_completed(run):
+def test_run_that_finished_after_clock_went_back_is_completed(run):
     launch(run, "lora(); os.utime(f'{folder}/{name}.safetensors', (time.time() - 86400,) * 2); progress(4)")
     assert wait_until_ended(run).status is Status.COMPLETED
 
 
-def test_state_saved_after_the_clock_went_back_counts_as_saved(run):
+def test_state_saved_after_clock_went_back_counts_as_saved(run):
     back = STOPPABLE_TRAINER.replace("state(3), ", "state(3), os.utime(f'{folder}/{name}-step00000003-state/manifest.json', (1e9, 1e9)), ")
     launch(run, back)
     wait_until_running(run)
@@ -374,7 +374,7 @@ def test_state_saved_after_the_clock_went_back_counts_as_saved(run):
     assert wait_until_ended(run).reason == "Stopped by you at step 3 of 4; its state was saved."
 
 
-def test_trainer_that_does_not_check_the_lease_is_killed_when_another_start_has_the_folder(run):
+def test_trainer_that_does_not_check_lease_is_killed_when_another_start_has_folder(run):
     launch(run, STOPPABLE_TRAINER)
     wait_until_running(run)
     record = read_record(run)
@@ -393,7 +393,7 @@ def test_trainer_that_found_itself_replaced_leaves_no_record_of_its_end(run):
     assert not run.exit.exists()
 
 
-def test_trainer_knows_the_lease_under_which_it_was_started(run):
+def test_trainer_knows_lease_under_which_it_was_started(run):
     launch(run, "progress(4, holder=os.environ['FLUXGYM_LEASE'], folder=os.environ['FLUXGYM_RUN_FOLDER']); lora()")
     wait_until_ended(run)
     line = json.loads(run.progress.read_text().splitlines()[0])

@@ -19,7 +19,7 @@ from tests.support.trainer_process import (
 
 
 @pytest.mark.parametrize("tier", TIER_FLAGS)
-def test_tier_flags_train_to_the_end(tier, models, images, tmp_path):
+def test_training_with_tier_flags_completes(tier, models, images, tmp_path):
     prompts = tmp_path / "prompts.txt"
     prompts.write_text("sks cat --w 64 --h 64 --s 2 --d 7\n")
     out = tmp_path / "out"
@@ -57,7 +57,7 @@ def test_tier_flags_train_to_the_end(tier, models, images, tmp_path):
 MEMORY = ["--base_quantization", "nf4", "--cpu_offload_checkpointing", "--blocks_to_swap", "28", "--disable_mmap_load_safetensors"]
 
 
-def test_memory_saving_flags_train_to_the_end(models, images, tmp_path):
+def test_training_with_memory_saving_flags_completes(models, images, tmp_path):
     dataset = write_dataset_toml(tmp_path / "dataset.toml", images, repeats=1)
     done = run_trainer(*trainer_flags(models, dataset, tmp_path / "out", *MEMORY, epochs=1))
     assert done.returncode == 0, done.stderr
@@ -84,7 +84,7 @@ def test_stopped_and_resumed_training_is_bit_identical(accumulation, models, ima
     assert 4 <= stopped_at < max(steps)
 
 
-def test_finished_training_with_more_epochs_equals_a_longer_one(models, images, tmp_path):
+def test_finished_training_with_more_epochs_equals_longer_one(models, images, tmp_path):
     dataset = write_dataset_toml(tmp_path / "dataset.toml", images)
     out, straight = tmp_path / "out", tmp_path / "straight"
     assert run_trainer(*trainer_flags(models, dataset, out, "--save_state", epochs=1)).returncode == 0
@@ -94,7 +94,7 @@ def test_finished_training_with_more_epochs_equals_a_longer_one(models, images, 
     assert same_tensors(straight / "cat.safetensors", out / "cat.safetensors")
 
 
-def test_buckets_and_regularization_images_are_counted_in_the_metadata(models, images, tmp_path):
+def test_buckets_and_regularization_images_are_counted_in_metadata(models, images, tmp_path):
     from PIL import Image
 
     wide = tmp_path / "wide"
@@ -133,7 +133,7 @@ def test_buckets_and_regularization_images_are_counted_in_the_metadata(models, i
         (["--mixed_precision", "fp16"], "fp16"),
     ],
 )
-def test_invalid_flags_fail_with_one_sentence(extra, named, models, images, tmp_path):
+def test_invalid_flags_fail_with_one_message(extra, named, models, images, tmp_path):
     dataset = write_dataset_toml(tmp_path / "dataset.toml", images)
     done = run_trainer(*trainer_flags(models, dataset, tmp_path / "out"), *extra)
     assert done.returncode == 2
@@ -143,7 +143,7 @@ def test_invalid_flags_fail_with_one_sentence(extra, named, models, images, tmp_
     assert named in errors[0]
 
 
-def test_damaged_model_is_named_with_its_reason_code(models, images, tmp_path):
+def test_damaged_model_is_reported_with_its_reason_code(models, images, tmp_path):
     broken = tmp_path / "flux.safetensors"
     broken.write_bytes((models / "flux.safetensors").read_bytes()[:5000])
     dataset = write_dataset_toml(tmp_path / "dataset.toml", images)
@@ -154,7 +154,7 @@ def test_damaged_model_is_named_with_its_reason_code(models, images, tmp_path):
     assert last["reason_code"] == "bad_model"
 
 
-def test_nan_loss_stops_the_training(models, images, tmp_path):
+def test_nan_loss_stops_training(models, images, tmp_path):
     dataset = write_dataset_toml(tmp_path / "dataset.toml", images)
     done = run_trainer(*trainer_flags(models, dataset, tmp_path / "out", "--optimizer_type", "AdamW", epochs=8), "--learning_rate", "1e30")
     assert done.returncode == 2

@@ -1,4 +1,4 @@
-"""The trainer finds fluxgym.contract from wherever it is called, never hides a package of its own, and is refused without it."""
+"""The trainer finds fluxgym.contract from any working directory, never hides a package of its own, and is refused without it."""
 
 import os
 import shutil
@@ -21,18 +21,18 @@ def run(*argv, cwd, **env):
 
 
 @pytest.mark.parametrize("name", ["flux_train_network.py", "networks/resize_lora.py", "library/cli/flag_docs.py"])
-def test_trainer_command_from_another_folder_finds_the_contract(name, tmp_path):
+def test_trainer_command_from_another_folder_finds_contract(name, tmp_path):
     done = run(TRAINER / name, *([] if "flag_docs" in name else ["--help"]), cwd=tmp_path)
     assert (done.returncode, done.stderr) == (0, "")
 
 
-def test_trainer_under_accelerate_launch_finds_the_contract(tmp_path):
+def test_trainer_under_accelerate_launch_finds_contract(tmp_path):
     done = run("-m", "accelerate.commands.launch", "--cpu", TRAINER / "flux_train_network.py", "--help", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert "--pretrained_model_name_or_path" in done.stdout
 
 
-def test_trainer_without_the_contract_is_refused_in_one_sentence(tmp_path):
+def test_trainer_without_contract_is_refused_with_one_message(tmp_path):
     shutil.copytree(TRAINER, tmp_path / "copy" / "sd-scripts")
     done = run(tmp_path / "copy" / "sd-scripts" / "flux_train_network.py", "--help", cwd=tmp_path)
     assert (done.returncode, done.stdout) == (2, "")
@@ -41,7 +41,7 @@ def test_trainer_without_the_contract_is_refused_in_one_sentence(tmp_path):
     )
 
 
-def test_repository_root_is_last_in_the_search_path(tmp_path):
+def test_repository_root_is_last_in_search_path(tmp_path):
     code = "import sys, library; print(sys.path[-1]); import fluxgym.contract.safetensors, networks.low_rank"
     done = run("-c", code, cwd=tmp_path, PYTHONPATH=str(TRAINER))
     assert done.stdout.strip() == str(ROOT), done.stderr

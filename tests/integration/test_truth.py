@@ -1,4 +1,4 @@
-"""A small model of the truth beside real processes: whatever is done to runs in whatever order, the list says what the model says.
+"""A small model of the truth beside real processes: after any actions in any order, the list equals the model.
 
 Two runs share one device. Hypothesis draws the order of starts, stops, kills, freezes (also of the dispatcher), resumes, damage, renames, reboots
 and clock jumps;
@@ -35,7 +35,7 @@ from fluxgym.sessions.resume import resume
 from fluxgym.sessions.start import StartRequest, start
 from tests.support.photos import write_cats
 from tests.support.runs import wait_for
-from tests.support.small_world import small_world, state
+from tests.support.small_installation import small_installation, state
 from tests.support.truth_model import Model
 
 NAMES = ("ann", "ben")
@@ -67,7 +67,7 @@ class Truth(RuleBasedStateMachine):
         self.environment.setenv("TEST_HOLD", str(self.folder / "hold"))
         self.environment.setenv("FLUXGYM_LOCKS", str(self.folder / "locks"))
         (self.folder / "hold").mkdir()
-        self.world = small_world(self.folder)
+        self.world = small_installation(self.folder)
         self.images = self.folder / "images"
         write_cats(self.images, count=4, size=64, caption="a cat")
         self.outputs = OutputsPaths(self.world.outputs)

@@ -1,4 +1,4 @@
-"""One outputs folder under odd conditions: two apps on it, a file system without locks, a read-only and a full one."""
+"""One outputs folder under unusual conditions: two apps on it, a file system without locks, a read-only and a full one."""
 
 import errno
 import fcntl
@@ -20,12 +20,12 @@ from fluxgym.sessions.start import StartRequest, start
 from tests.support.page import App
 from tests.support.photos import write_cats
 from tests.support.runs import wait_for
-from tests.support.small_world import small_world, state
+from tests.support.small_installation import small_installation, state
 
 
 @pytest.fixture(name="world")
 def fixture_world(tmp_path):
-    return small_world(tmp_path)
+    return small_installation(tmp_path)
 
 
 @pytest.fixture(name="images")
@@ -33,7 +33,7 @@ def fixture_images(tmp_path):
     return write_cats(tmp_path / "images", count=2, size=64)
 
 
-def test_two_apps_on_one_outputs_folder_start_a_queued_run_once(world, images, tmp_path, monkeypatch):
+def test_two_apps_on_one_outputs_folder_start_queued_run_once(world, images, tmp_path, monkeypatch):
     monkeypatch.setenv("TEST_HOLD", str(tmp_path / "hold"))
     (tmp_path / "hold").mkdir()
     for name in ("first", "second"):
@@ -74,7 +74,7 @@ def fixture_no_locks(monkeypatch, tmp_path):
     monkeypatch.setattr(fcntl, "flock", flock)
 
 
-def test_eight_starts_on_a_file_system_without_locks_start_one_run(no_locks, tmp_path, world, images):
+def test_eight_starts_on_file_system_without_locks_start_one_run(no_locks, tmp_path, world, images):
     held = try_lock(tmp_path / "x" / "lock")
     assert try_lock(tmp_path / "x" / "lock") is None
     held.close()
@@ -106,7 +106,7 @@ def fixture_small_disk(world):
     subprocess.run(["umount", "-l", str(world.outputs)], check=True)
 
 
-def test_disk_full_during_training_fails_the_run_with_its_reason(small_disk, world, images, monkeypatch, tmp_path):
+def test_disk_full_during_training_fails_run_with_its_reason(small_disk, world, images, monkeypatch, tmp_path):
     monkeypatch.setenv("TEST_HOLD", str(tmp_path / "hold"))
     (tmp_path / "hold").mkdir()
     (tmp_path / "hold" / "my-cat").touch()
@@ -124,7 +124,7 @@ def test_disk_full_during_training_fails_the_run_with_its_reason(small_disk, wor
     assert statuses(world) == {"my-cat": "stopped"}
 
 
-def test_disk_read_only_during_training_fails_the_run_with_its_reason(small_disk, world, images):
+def test_disk_read_only_during_training_fails_run_with_its_reason(small_disk, world, images):
     run = start(StartRequest(state=state(), images=images), world)
     wait_until_ended(run)
     subprocess.run(["mount", "-o", "remount,ro", str(small_disk)], check=True)

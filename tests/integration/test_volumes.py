@@ -1,4 +1,4 @@
-"""Volumes of pods, WSL2 and network storage, which refuse flock, chmod, fsync of a folder, mmap and hard links: everything works, or one sentence."""
+"""Volumes of pods, WSL2 and network storage, which refuse flock, chmod, fsync of a folder, mmap and hard links: everything works, or one error message."""
 
 import json
 import os
@@ -13,7 +13,7 @@ from fluxgym.runs.detached import PROJECT
 from tests.support.matrix import is_full_matrix
 from tests.support.photos import write_cats
 from tests.support.runs import wait_for
-from tests.support.small_world import small_world, state
+from tests.support.small_installation import small_installation, state
 from tests.support.stops import flags, write_dataset
 from tests.support.tiny_models import write_tiny_models
 from tests.support.trainer_process import run_trainer
@@ -52,8 +52,8 @@ def write_state(folder: Path, **changes: object) -> Path:
 
 
 @pytest.mark.parametrize("calls", [calls for size in SIZES for calls in combinations(ALL, size)], ids=" ".join)
-def test_run_is_started_trained_and_verified_on_a_volume_that_refuses_a_call(calls, volume, tmp_path):
-    world, images = small_world(volume), write_cats(volume / "images")
+def test_run_is_started_trained_and_verified_on_volume_that_refuses_call(calls, volume, tmp_path):
+    world, images = small_installation(volume), write_cats(volume / "images")
     env = refusing_environment(tmp_path, volume, calls=calls)
     done = fluxgym(world, "start", "--state", str(write_state(tmp_path)), "--images", str(images), "--wait", env=env)
     assert done.returncode == 0, done.stderr
@@ -61,8 +61,8 @@ def test_run_is_started_trained_and_verified_on_a_volume_that_refuses_a_call(cal
     assert ("file locks" in done.stderr) == ("flock" in calls)
 
 
-def test_preflight_tells_that_two_machines_are_not_kept_apart(volume, tmp_path):
-    world, images = small_world(volume), write_cats(volume / "images")
+def test_preflight_reports_missing_locks_between_machines(volume, tmp_path):
+    world, images = small_installation(volume), write_cats(volume / "images")
     (world.outputs / ".fluxgym").mkdir(parents=True)
     checks = ("preflight", "--state", str(write_state(tmp_path)), "--images", str(images))
     without = fluxgym(world, *checks, env=refusing_environment(tmp_path, volume, calls=("flock",)))
@@ -71,7 +71,7 @@ def test_preflight_tells_that_two_machines_are_not_kept_apart(volume, tmp_path):
     assert "file locks" not in fluxgym(world, *checks, env={}).stdout
 
 
-def test_lock_of_a_volume_without_locks_keeps_the_processes_of_this_machine_apart(volume, tmp_path):
+def test_lock_of_volume_without_locks_keeps_processes_of_this_machine_apart(volume, tmp_path):
     env = os.environ | refusing_environment(tmp_path, volume, calls=("flock",))
     command = [sys.executable, "-c", HELD, str(volume / "lock")]
     holder = subprocess.Popen(command, cwd=PROJECT, env=env, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
@@ -83,8 +83,8 @@ def test_lock_of_a_volume_without_locks_keeps_the_processes_of_this_machine_apar
         holder.communicate("")
 
 
-def test_volume_and_local_folder_without_locks_end_in_a_sentence_that_names_both_and_the_way_out(volume, tmp_path):
-    world, images = small_world(volume), write_cats(volume / "images")
+def test_volume_and_local_folder_without_locks_end_with_message_that_names_both_and_remedy(volume, tmp_path):
+    world, images = small_installation(volume), write_cats(volume / "images")
     locks = Path(os.environ["FLUXGYM_LOCKS"])
     env = refusing_environment(tmp_path, volume, locks, calls=("flock",))
     start = ("start", "--state", str(write_state(tmp_path)), "--images", str(images), "--wait")
@@ -99,7 +99,7 @@ def test_volume_and_local_folder_without_locks_end_in_a_sentence_that_names_both
 
 
 @pytest.mark.slow
-def test_trainer_saves_and_resumes_on_a_volume_that_refuses_every_call(volume, tmp_path, monkeypatch):
+def test_trainer_saves_and_resumes_on_volume_that_refuses_every_call(volume, tmp_path, monkeypatch):
     models = write_tiny_models(volume / "models")
     dataset, out = write_dataset(volume / "dataset.toml", write_cats(volume / "images", count=2, size=64)), volume / "out"
     options = ("--cache_latents_to_disk", "--cache_text_encoder_outputs", "--cache_text_encoder_outputs_to_disk", "--save_state")

@@ -1,4 +1,4 @@
-"""The terminal draws what the trainer draws from the same model, LoRA and seed; a LoRA changes the image as much as its strength says."""
+"""The terminal generates the same image as the trainer from the same model, LoRA and seed; a LoRA changes the image in proportion to its strength."""
 
 import subprocess
 import sys
@@ -59,20 +59,20 @@ def sample(folder, step):
     return pixels(next((folder / "sample").glob(f"cat_{step}_00_*_11.png")))
 
 
-def test_it_draws_what_the_trainer_draws(trained, tmp_path):
+def test_image_equals_trainer_sample(trained, tmp_path):
     before, after = sample(trained, "000000"), sample(trained, "000003")
     assert np.abs(before - after).mean() > 3  # the LoRA shows
     assert np.abs(drawn(tmp_path) - before).mean() < 0.1
     assert np.abs(drawn(tmp_path, "--lora_weights", trained / "cat.safetensors") - after).mean() < 0.1
 
 
-def test_a_lora_under_diffusers_names_draws_the_same(trained, tmp_path):
+def test_lora_with_diffusers_names_gives_same_image(trained, tmp_path):
     save_file(to_diffusers(load_file(trained / "cat.safetensors")), tmp_path / "peft.safetensors")
     plain = drawn(tmp_path, "--lora_weights", trained / "cat.safetensors")
     assert np.abs(drawn(tmp_path, "--lora_weights", tmp_path / "peft.safetensors") - plain).mean() < 0.1
 
 
-def test_strengths_add_up_and_merging_is_the_same(trained, tmp_path):
+def test_strengths_are_summed_and_merging_is_equivalent(trained, tmp_path):
     lora = trained / "cat.safetensors"
     whole = drawn(tmp_path, "--lora_weights", lora)
     halves = drawn(tmp_path, "--lora_weights", f"{lora};0.25", f"{lora};0.75")
@@ -83,13 +83,13 @@ def test_strengths_add_up_and_merging_is_the_same(trained, tmp_path):
 
 
 @pytest.mark.parametrize("kind", ["fp8", "bfloat16"])
-def test_smaller_precisions_draw_nearly_the_same(kind, tmp_path):
+def test_lower_precisions_give_similar_image(kind, tmp_path):
     difference = np.abs(drawn(tmp_path, "--flux_dtype", kind) - drawn(tmp_path)).mean()
     is_float32 = kind == "bfloat16" and not multiplies_bfloat16()  # of this CPU
     assert difference == 0 if is_float32 else 0 < difference < 12
 
 
-def test_guidance_by_a_negative_prompt_changes_the_image(tmp_path):
+def test_guidance_by_negative_prompt_changes_image(tmp_path):
     guided = drawn(tmp_path, "--cfg_scale", "3", "--negative_prompt", "blue")
     assert np.abs(guided - drawn(tmp_path)).mean() > 1
 
@@ -107,7 +107,7 @@ def test_guidance_by_a_negative_prompt_changes_the_image(tmp_path):
         (["--interactive"], "--interactive"),
     ],
 )
-def test_a_mistake_is_one_sentence(extra, words, capsys):
+def test_user_error_prints_one_error_message(extra, words, capsys):
     paths = ["--ckpt_path", "--ae", "--clip_l", "--t5xxl"]
     flags = [word for flag, path in zip(paths, model_flags(POCKET)[1::2], strict=True) for word in (flag, path)]
     assert main([*flags, *extra]) == 2
@@ -117,7 +117,7 @@ def test_a_mistake_is_one_sentence(extra, words, capsys):
     assert error.count("\n") == 1
 
 
-def test_a_lora_of_another_model_or_name_is_named(trained, tmp_path, capsys):
+def test_lora_of_another_model_or_name_is_reported(trained, tmp_path, capsys):
     weights = load_file(trained / "cat.safetensors")
     first = next(iter(weights)).split(".")[0]
     for name, tensors, words in (
@@ -135,7 +135,7 @@ def test_a_lora_of_another_model_or_name_is_named(trained, tmp_path, capsys):
         assert words in capsys.readouterr().err
 
 
-def test_the_flags_are_kohyas():
+def test_flags_match_kohya():
     """The names of kohya's script, but for its interactive mode."""
     own = {action.dest for action in build_parser()._actions}
     kohyas = """ckpt_path model_type clip_l t5xxl ae apply_t5_attn_mask prompt output_dir dtype clip_l_dtype ae_dtype t5xxl_dtype flux_dtype seed

@@ -24,7 +24,7 @@ def fixture_leave_the_process_alone(monkeypatch):
     monkeypatch.setattr(command.StopFlag, "install", lambda self: None)
 
 
-def test_a_config_is_written_and_nothing_trained(tmp_path, capsys):
+def test_config_is_written_and_nothing_trained(tmp_path, capsys):
     argv = ["--config_file", str(tmp_path / "run"), "--output_config", "--sdpa"]
     assert command.main(argv) == 0
     assert (tmp_path / "run.toml").read_text() == "sdpa = true\n"
@@ -73,14 +73,14 @@ def fixture_refuse(tmp_path):
         (["--log_with", "tensorboard"], "needs --logging_dir", True),
     ],
 )
-def test_a_mistake_in_flags_and_small_files_is_refused_without_pytorch(extra, sentence, is_recorded, refuse):
+def test_user_error_in_flags_and_small_files_is_refused_without_pytorch(extra, sentence, is_recorded, refuse):
     message, line = refuse(*extra)
     assert message.startswith(ERROR_PREFIX)
     assert sentence in message
     assert (line and line["reason"]) == (message.strip().removeprefix(ERROR_PREFIX) if is_recorded else None)
 
 
-def test_a_full_disk_under_the_progress_has_an_exit_code_of_its_own(tmp_path, capsys, monkeypatch):
+def test_full_disk_under_progress_has_exit_code_separate(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(setup, "build_trainer", lambda config, progress, stop: progress.write())
     argv = flags(tmp_path, write_dataset(tmp_path / "dataset.toml", write_cats(tmp_path / "images", count=1, size=64)), tmp_path / "out")
     (tmp_path / "out").mkdir()
@@ -96,7 +96,7 @@ def test_a_full_disk_under_the_progress_has_an_exit_code_of_its_own(tmp_path, ca
     assert "progress.jsonl" in line
 
 
-def test_a_log_on_the_full_disk_keeps_the_exit_code(monkeypatch):
+def test_log_on_full_disk_keeps_exit_code(monkeypatch):
     class FullLog:
         def write(self, _):
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))

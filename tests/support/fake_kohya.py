@@ -1,4 +1,4 @@
-"""A checkout of kohya's in little: its flags, its way of printing (rich's log lines, tqdm's bars) and its files, but nothing is trained.
+"""A checkout of kohya's in miniature: its flags, its output (rich's log lines, tqdm's bars) and its files, but nothing is trained.
 
 Written from what the real one was seen to print. `write_checkout` lays it out; run as a program it is the trainer itself.
 """

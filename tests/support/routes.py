@@ -8,7 +8,7 @@ from fastapi.routing import iter_route_contexts
 from starlette.routing import BaseRoute, Mount
 
 from fluxgym.ui.server import make_server
-from tests.support.small_world import small_world
+from tests.support.small_installation import small_installation
 
 
 def walk(routes: list[BaseRoute], prefix: str = "") -> list[tuple[str, str]]:
@@ -27,5 +27,5 @@ def walk(routes: list[BaseRoute], prefix: str = "") -> list[tuple[str, str]]:
 def all_routes() -> list[tuple[str, str]]:
     """Return (method, path) of every route of the app, with values in place of the parameters."""
     with tempfile.TemporaryDirectory() as folder:
-        server = make_server(small_world(Path(folder)))
+        server = make_server(small_installation(Path(folder)))
     return sorted({(method, re.sub(r"\{\w+(:\w+)?\}", "x", path)) for method, path in walk(server.app.routes)})

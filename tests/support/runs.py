@@ -78,26 +78,26 @@ def dead_process(run_id: str) -> ProcessIdentity:
     return replace(me, start_ticks=1)
 
 
-def order_of(run: RunPaths, program: str, *, attempt: int = 1, expected_steps: int | None = 4, stall_scale: float = 1.0) -> LaunchSpec:
+def make_spec(run: RunPaths, program: str, *, attempt: int = 1, expected_steps: int | None = 4, stall_scale: float = 1.0) -> LaunchSpec:
     """Write the launch spec of a program, which can use the helpers of PRELUDE, and return it."""
-    order = LaunchSpec(
+    spec = LaunchSpec(
         run_id=f"id-{run.slug}", attempt=attempt, argv=(sys.executable, "-c", PRELUDE + program, str(run.folder), run.slug),
         trainer_dir=str(run.folder), expected_steps=expected_steps, stall_scale=stall_scale,
     )  # fmt: skip
-    write_launch_spec(run, order)
-    return order
+    write_launch_spec(run, spec)
+    return spec
 
 
 def launch(run: RunPaths, program: str, *, attempt: int = 1, expected_steps: int | None = 4) -> LaunchSpec:
     """Start a supervisor for a program, which can use the helpers of PRELUDE."""
-    order = order_of(run, program, attempt=attempt, expected_steps=expected_steps)
-    engine_of(run).submit(run, order)
-    return order
+    spec = make_spec(run, program, attempt=attempt, expected_steps=expected_steps)
+    engine_of(run).submit(run, spec)
+    return spec
 
 
-def launch_broken(run: RunPaths, program: str, mistake: str) -> subprocess.Popen[bytes]:
+def launch_buggy(run: RunPaths, program: str, mistake: str) -> subprocess.Popen[bytes]:
     """Start a supervisor with a bug: Python that is executed before it starts, with the modules finalize and supervisor."""
-    order_of(run, program)
+    make_spec(run, program)
     code = f"import sys\nfrom fluxgym.supervisor import __main__ as entry, finalize, supervisor\n{mistake}\nsys.exit(entry.main([{str(run.folder)!r}]))"
     with run.monitor_log.open("ab") as log:
         return subprocess.Popen([sys.executable, "-c", code], cwd=PROJECT, stdin=subprocess.DEVNULL, stdout=log, stderr=log)

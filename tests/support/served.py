@@ -95,6 +95,6 @@ def is_closed(connection: socket.socket) -> bool:
     return True
 
 
-def put_head(port: int, path: str, size: int) -> bytes:
+def put_request_head(port: int, path: str, size: int) -> bytes:
     """Return the headers of an upload of size bytes."""
     return f"PUT {path} HTTP/1.1\r\nhost: 127.0.0.1:{port}\r\ncontent-length: {size}\r\n\r\n".encode()

@@ -1,4 +1,4 @@
-"""The measures give the known values of test images, and distinguish color from noise."""
+"""The measures return the known values of test images, and distinguish color from noise."""
 
 import numpy as np
 import pytest
@@ -18,13 +18,13 @@ def test_color_measure_of_drawn_scenes_finds_their_colors(shape):
         assert colors_seen(noisy) == (background, foreground)
 
 
-def test_color_measure_of_noise_seldom_matches():
+def test_color_measure_of_noise_rarely_matches():
     random = np.random.default_rng(0)
     seen = [colors_seen(random.integers(0, 256, (64, 64, 3), dtype=np.uint8)) for _ in range(50)]
     assert seen.count(("purple", "yellow")) <= 5
 
 
-def test_nearest_neighbors_are_the_closest_images():
+def test_nearest_neighbors_are_closest_images():
     wanted, others = torch.zeros(2, 3, 4), torch.full((3, 3, 4), 2.0)
     wanted[1] += 0.5
     samples = torch.stack([torch.full((3, 4), value) for value in (0.4, 1.9, -1.0)])

@@ -12,7 +12,7 @@ from fluxgym.runs.paths import RunPaths
 from fluxgym.runs.process_identity import identify
 from tests.support.photos import write_cats
 from tests.support.runs import make_run, record_processes
-from tests.support.small_world import write_safetensors
+from tests.support.small_installation import write_safetensors
 
 PROMPTS = ("sks cat on a windowsill", "sks cat in a space suit")
 STEPS_PER_EPOCH = 20
@@ -56,7 +56,7 @@ def train_step(run: RunPaths, step: int, total_steps: int, at: float) -> None:
         write_safetensors(run.folder / f"{run.slug}-{epoch:06d}.safetensors", 1_500_000)
 
 
-def pretend_to_run(run: RunPaths) -> None:
+def mark_as_running(run: RunPaths) -> None:
     """Record this process as the run's trainer and supervisor, so that the run has the status running."""
     me = identify(os.getpid(), f"id-{run.slug}")
     record_processes(run, f"id-{run.slug}", 1, me, me)

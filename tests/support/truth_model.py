@@ -1,4 +1,4 @@
-"""The model of one run that tests/integration/test_truth.py holds beside the real one."""
+"""The model of one run that tests/integration/test_truth.py compares with the real one."""
 
 
 class Model:

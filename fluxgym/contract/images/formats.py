@@ -9,7 +9,7 @@ OPTIONAL_FORMATS = "requirements-images.txt"
 
 
 class UnusableImage(ValueError):
-    """An image file that is not read. The message continues a sentence that begins with the file's name: "is not an image; …"."""
+    """An image file that is not read. The message is a predicate that follows the file's name: "is not an image; …"."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,7 +32,7 @@ HEIF = ImageFormat(name="HEIF", extensions=(".heic", ".heif"), plugin="pi_heif")
 JXL = ImageFormat(name="JXL", extensions=(".jxl",), plugin="pillow_jxl")
 FORMATS = (PNG, JPEG, WEBP, BMP, GIF, TIFF, AVIF, HEIF, JXL)
 _MAIN_EXTENSIONS = [image_format.extensions[0] for image_format in FORMATS]
-EXTENSIONS_TEXT = f"{', '.join(_MAIN_EXTENSIONS[:-1])} or {_MAIN_EXTENSIONS[-1]}"  # one per format, for sentences
+EXTENSIONS_TEXT = f"{', '.join(_MAIN_EXTENSIONS[:-1])} or {_MAIN_EXTENSIONS[-1]}"  # one per format, for messages
 
 JXL_CONTAINER = b"\0\0\0\x0cJXL \r\n\x87\n"
 _STARTS = {
@@ -63,9 +63,9 @@ def format_of(head: bytes) -> ImageFormat:
     if head[4:8] == b"ftyp" and (brand_format := _format_of_brands(head)):
         return brand_format
     text = head.lstrip(b"\xef\xbb\xbf \t\r\n").lower()
-    kind = next((words for start, words in _OTHERS.items() if head.startswith(start) or text.startswith(start.lower())), None)
+    other_format = next((words for start, words in _OTHERS.items() if head.startswith(start) or text.startswith(start.lower())), None)
     raise UnusableImage(
-        f"is {kind}, not an image; save it as .png or .jpg." if kind else "is not an image; save it as a real .png or .jpg."
+        f"is {other_format}, not an image; save it as .png or .jpg." if other_format else "is not an image; save it as a real .png or .jpg."
     )
 
 

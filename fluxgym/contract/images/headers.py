@@ -26,13 +26,13 @@ def header_size(file: BinaryIO, image_format: ImageFormat) -> Size | None:
 
 
 def _webp_size(head: bytes) -> Size:
-    kind, data = head[12:16], head[20:30]
-    if len(data) == 10 and kind == b"VP8X":
+    chunk_type, data = head[12:16], head[20:30]
+    if len(data) == 10 and chunk_type == b"VP8X":
         return int.from_bytes(data[4:7], "little") + 1, int.from_bytes(data[7:10], "little") + 1
-    if len(data) == 10 and kind == b"VP8L":
+    if len(data) == 10 and chunk_type == b"VP8L":
         bits = int.from_bytes(data[1:5], "little")
         return (bits & 0x3FFF) + 1, (bits >> 14 & 0x3FFF) + 1
-    if len(data) == 10 and kind == b"VP8 ":
+    if len(data) == 10 and chunk_type == b"VP8 ":
         return int.from_bytes(data[6:8], "little") & 0x3FFF, int.from_bytes(data[8:10], "little") & 0x3FFF
     raise UnusableImage(DAMAGED)
 
@@ -46,11 +46,11 @@ def _codestream(file: BinaryIO) -> bytes:
     for _ in range(MAX_BOXES):
         file.seek(position)
         header = file.read(16)
-        length, kind, start = int.from_bytes(header[:4], "big"), header[4:8], 8
+        length, box_type, start = int.from_bytes(header[:4], "big"), header[4:8], 8
         if length == 1:
             length, start = int.from_bytes(header[8:16], "big"), 16
-        if kind in (b"jxlc", b"jxlp"):
-            file.seek(position + start + (4 if kind == b"jxlp" else 0))
+        if box_type in (b"jxlc", b"jxlp"):
+            file.seek(position + start + (4 if box_type == b"jxlp" else 0))
             return file.read(CODESTREAM_BYTES)
         if len(header) < 8 or length < start:
             break
@@ -71,7 +71,7 @@ class _Bits:
         return value
 
     def side(self) -> int:
-        """Return a side of an image, whose first two bits say how many bits follow."""
+        """Return a side of an image, whose first two bits encode the number of bits that follow."""
         return self.take((9, 13, 18, 30)[self.take(2)]) + 1
 
 

@@ -1,4 +1,4 @@
-"""A view of a PNG file that has only what decoding needs: image generators put megabytes of text into it, which decoders refuse."""
+"""A view of a PNG file without texts and color profiles: image generators write megabytes of text, which decoders refuse."""
 
 import io
 import zlib
@@ -11,13 +11,13 @@ from fluxgym.contract.images.formats import UnusableImage
 SIGNATURE_BYTES = 8
 PIXELS = {b"PLTE", b"tRNS", b"IDAT", b"IEND"}
 TEXTS = {b"tEXt", b"zTXt", b"iTXt"}
-ORIENTATION_TEXTS = (b"Raw profile type exif\0", b"XML:com.adobe.xmp\0")  # texts that can say how an image is rotated
+ORIENTATION_TEXTS = (b"Raw profile type exif\0", b"XML:com.adobe.xmp\0")  # texts that can contain the EXIF orientation
 MAX_METADATA_BYTES = 1 << 20
 MAX_CHUNKS = 1_000_000
 
 
 class _Chunk(NamedTuple):
-    """Where a chunk is in the file: with its length, name and checksum."""
+    """A chunk: its name, start offset and total length including header and checksum."""
 
     name: bytes
     start: int
@@ -25,7 +25,7 @@ class _Chunk(NamedTuple):
 
 
 def png_without_texts(file: BinaryIO) -> "PngView":
-    """Return a PNG file without its texts and color profiles, and with its orientation before the pixels, wherever it was.
+    """Return a PNG file without its texts and color profiles, and with its orientation before the pixels.
 
     Raises:
         UnusableImage: If the file has more than MAX_CHUNKS chunks.
@@ -70,14 +70,14 @@ def _append(segments: list[tuple[int, int]], chunk: _Chunk) -> None:
 
 
 def _is_orientation(file: BinaryIO, chunk: _Chunk) -> bool:
-    """Return True if a chunk can say how the image is rotated, and is small also when unpacked."""
+    """Return True if a chunk can contain the EXIF orientation and is small, also after decompression."""
     if chunk.length > MAX_METADATA_BYTES or chunk.name not in TEXTS | {b"eXIf"}:
         return False
     file.seek(chunk.start + 8)
     data = file.read(chunk.length - 12)
     if chunk.name == b"eXIf":
         return True
-    keyword = next((each for each in ORIENTATION_TEXTS if data.startswith(each)), None)
+    keyword = next((text for text in ORIENTATION_TEXTS if data.startswith(text)), None)
     if keyword is None:
         return False
     packed = _packed_part(chunk.name, data[len(keyword) :])

@@ -26,7 +26,7 @@ FEW_ARENAS = {"MALLOC_ARENA_MAX": "2"}  # glibc reserves address space for each 
 
 
 class NoWorker(Exception):
-    """No process can be started; error says why."""
+    """No process can be started; error is the cause."""
 
     def __init__(self, error: OSError) -> None:
         super().__init__(str(error))
@@ -57,7 +57,7 @@ class ImageRequest:
 
 @dataclass(frozen=True, kw_only=True)
 class ImageResult:
-    """An image's size as seen and the requested data; or why there is none, with is_usable False if the worker must end."""
+    """An image's size after EXIF rotation and the requested data; or the refusal, with is_usable False if the worker must end."""
 
     width: int = 0
     height: int = 0
@@ -103,7 +103,8 @@ class _Worker:
         head, _, self._received = self._received.partition(b"\n")
         reply = json.loads(head)
         self._receive(lambda: len(self._received) >= reply["num_bytes"], deadline)
-        data, self._received = bytes(self._received), bytearray()
+        data = bytes(self._received)
+        self._received = bytearray()
         return ImageResult(
             width=reply["width"], height=reply["height"], data=data, refusal=reply["refusal"], is_usable=not reply["is_exhausted"]
         )

@@ -1,4 +1,4 @@
-"""The only way in which app and trainer open images: recognized by content, within bounds, with one decoder of Pillow, before any decoding.
+"""Open image files in app and trainer: detect the format by content, check the bounds, then let one decoder of Pillow read the file.
 
 This package uses the standard library only, so the caller passes Pillow's module `Image`. Texts, color profiles and other frames are not read.
 """
@@ -64,7 +64,7 @@ def open_image(path: Path, pillow: Any) -> Iterator[Any]:
         _load_plugin(image_format)
         source: BinaryIO | PngView = png_without_texts(file) if image_format is PNG else file
         source.seek(0)
-        pillow.MAX_IMAGE_PIXELS = None  # check_pixels is stricter, and says what to do
+        pillow.MAX_IMAGE_PIXELS = None  # check_pixels is stricter, and its message has the remedy
         with _open(source, image_format, pillow) as image:
             check_pixels(*image.size)
             if image_format is TIFF:
@@ -123,5 +123,5 @@ def rgb_on_white(image: Any, pillow: Any) -> Any:
 
 
 def size_as_seen(image: Any, pillow: Any) -> tuple[int, int]:
-    """Return (width, height) of an opened image after its EXIF rotation; a PNG is not decoded for it, unlike by its own getexif()."""
+    """Return (width, height) of an opened image after EXIF rotation. A PNG is not decoded for this, unlike with its own getexif()."""
     return upright_size(image.size, image.format, lambda: pillow.Image.getexif(image).get(EXIF_ORIENTATION))

@@ -92,7 +92,7 @@ def _limit_cpu_time(cpu_s: int) -> None:
 
 
 def serve(actions: Mapping[str, Action], limits: WorkerLimits, requests: BinaryIO, replies: BinaryIO) -> None:
-    """Reply requests until there are no more."""
+    """Handle requests until the input ends."""
     for line in requests:
         request = json.loads(line)
         _limit_cpu_time(limits.cpu_s)

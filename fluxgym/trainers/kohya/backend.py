@@ -50,8 +50,8 @@ class KohyaBackend:
         message = f"The trainer in {trainer_dir} does not know {unknown}. Remove that setting, or train without --sd-scripts."
         return (Problem(level=Level.ERROR, message=message, field="advanced"),)
 
-    def check_with_trainer(self, question: TrainerQuestion, verdicts: TrainerVerdicts, *, may_ask: bool) -> tuple[Problem, ...]:
-        """Return the blocks of --network_args that the model does not have. Nothing is asked: that would load kohya's whole trainer."""
+    def check_with_trainer(self, question: TrainerQuestion, verdicts: TrainerVerdicts, *, may_run_trainer: bool) -> tuple[Problem, ...]:
+        """Return the blocks of --network_args that the model does not have. The trainer is not run: that would load all of kohya's trainer."""
         options = question.options
         names = tensor_names(Path((options.get("--pretrained_model_name_or_path") or ("",))[0]))
         pairs = (pair.partition("=")[::2] for pair in options.get("--network_args") or ())

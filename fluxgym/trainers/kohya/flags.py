@@ -1,4 +1,4 @@
-"""The flags of a kohya checkout, read from its sources without running them: which there are, and which values its parser takes."""
+"""The flags of a kohya checkout, read from its sources without running them: their names, and the values that the parser accepts."""
 
 import ast
 import functools
@@ -20,7 +20,7 @@ Signature = tuple[Path, int, int]
 class Argument:
     """One definition of a flag; number is "int", "float" or "" for text. What is not a literal in the sources is not checked.
 
-    is_open is True for an action of the sources' own, which takes anything.
+    is_open is True for a custom action, which accepts any value.
     """
 
     number: str = ""

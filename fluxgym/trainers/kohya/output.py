@@ -1,4 +1,4 @@
-"""What kohya's trainer prints, read as phase, step, loss and so on. Knows its words and bars; opens no file.
+"""Parser of the output of kohya's trainer: phase, step, loss and so on, from its messages and progress bars. Opens no file.
 
 kohya prints it in two ways: messages, which rich wraps at 80 columns, so that only their first words can be relied on; and tqdm's bars,
 `steps:  12%|█▎        | 40/320 [00:52<06:04,  1.30s/it, avr_loss=0.123]`, which share a line with whatever is printed next.

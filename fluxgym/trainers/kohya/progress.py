@@ -1,6 +1,6 @@
 """progress.jsonl for a kohya checkout, from what it prints into training.log.
 
-Runs inside the supervisor. Each poll reads only new output, in small pieces. What cannot be read or written is skipped and logged: it must
+Runs inside the supervisor. Each poll reads only new output, in small pieces. Errors of reading or writing are skipped and logged: they must
 never end a training.
 """
 

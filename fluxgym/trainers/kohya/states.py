@@ -66,7 +66,7 @@ def read_state_folder(folder: Path, *, verify: bool = False) -> Checkpoint | Non
 
 
 def is_complete(folder: Path, *, verify: bool = False) -> bool:
-    """Return True if every file of a state is there and whole; with verify, the checksums inside them are computed too."""
+    """Return True if every file of a state exists and is complete; with verify, the checksums inside them are computed too."""
     try:
         files = {path.name: path for path in folder.iterdir() if path.is_file()}
         networks = [name for name in KOHYA_NETWORKS if name in files]

@@ -115,7 +115,7 @@ class FieldText:
 
 @dataclass(frozen=True, kw_only=True)
 class FormSetup:
-    """What the form's script knows from the start: the fields by name, the (label, value) pairs of each dropdown, and the number of devices.
+    """The data of the form's script when the page opens: the fields by name, the (label, value) pairs of each dropdown, and the number of devices.
 
     As many runs as devices can train at once.
     """
@@ -174,7 +174,7 @@ class ChangedSetting:
 class TakenName:
     """What can be done about a LoRA name that a run has, each named by what it will do; null where it is not possible.
 
-    replace_help says what becomes of the run that is replaced.
+    replace_help describes what happens to the run that is replaced.
     """
 
     title: str

@@ -1,6 +1,6 @@
 """The page's scripts, icons and vendored files, read and compressed once, under addresses that change with their contents.
 
-A browser keeps an address for a year and asks for nothing when the page is opened again; scripts import one another by relative
+A browser caches an address for a year and sends no request when the page is opened again; scripts import one another by relative
 address, so that all of them are of one version.
 """
 

@@ -1,4 +1,4 @@
-"""Route of the banner: what runs, what waits, what needs attention, and the line about the machine."""
+"""Route of the banner: runs that run, wait or need attention, and the line about the machine."""
 
 import json
 from collections.abc import Mapping, Sequence

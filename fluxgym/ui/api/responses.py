@@ -1,4 +1,4 @@
-"""What all routes share: a refusal as one sentence in JSON, the server's clock, and answers that are sent only if they changed."""
+"""What all routes share: a refusal as one error message in JSON, the server's clock, and answers that are sent only if they changed."""
 
 import hashlib
 import json
@@ -38,7 +38,7 @@ STATUSES: tuple[tuple[type[FluxGymError], HTTPStatus], ...] = (
 
 @dataclass(frozen=True, kw_only=True)
 class ErrorText:
-    """One sentence for the user; field is the form field that it is about, code the name of the error's class."""
+    """One error message for the user; field is the form field that it is about, code the name of the error's class."""
 
     message: str
     field: str | None = None
@@ -73,12 +73,12 @@ def error_response(
     code: str = "",
     headers: Mapping[str, str] | None = None,
 ) -> JSONResponse:
-    """Return an error answer with one sentence."""
+    """Return an error answer with one message."""
     return JSONResponse(asdict(ErrorAnswer(error=ErrorText(message=message, field=field, code=code))), status, headers)
 
 
 def add_error_handlers(app: FastAPI) -> None:
-    """Answer each FluxGymError, each file that cannot be read or written, and each request of the wrong form with one sentence."""
+    """Answer each FluxGymError, each file that cannot be read or written, and each malformed request with one error message."""
     app.add_exception_handler(FluxGymError, _refuse)
     app.add_exception_handler(OSError, _refuse_storage)
     app.add_exception_handler(RequestValidationError, _refuse_form)
@@ -98,7 +98,7 @@ async def _refuse_storage(request: Request, error: Exception) -> Response:
 
 
 def storage_refusal(error: OSError) -> StorageError:
-    """Return the sentence about a file that the app could not read or write; it names the file if the error does."""
+    """Return the error message about a file that the app could not read or write; it names the file if the error does."""
     named = error.filename if isinstance(error.filename, str) else None
     return storage_error(error, Path(named) if named else Path("A file of FluxGym"))
 

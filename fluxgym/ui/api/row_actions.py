@@ -32,7 +32,7 @@ STOP_BEFORE_TRAINING = "Nothing has been trained yet, so nothing is saved. Its s
 
 @dataclass(frozen=True, kw_only=True)
 class ResumeButton:
-    """The button that continues a run: its label, and one sentence about what it does."""
+    """The button that continues a run: its label, and a help text."""
 
     label: str
     help: str
@@ -40,7 +40,7 @@ class ResumeButton:
 
 @dataclass(frozen=True, kw_only=True)
 class RunSituation:
-    """What decides which actions a run has.
+    """The values that determine which actions a run has.
 
     is_executing is true while a process of a run is alive that is not live by its status. is_next is true for the first run of the queue.
     lora is the address of the trained LoRA.

@@ -46,7 +46,10 @@ class NextSamples:
 
 @dataclass(frozen=True, kw_only=True)
 class SampleMatrix:
-    """The sample images by prompt and step, the earliest first. interval says how often they are drawn, empty what to expect without any."""
+    """The sample images by prompt and step, the earliest first.
+
+    interval is a text about how often they are generated, empty the text that is shown without any.
+    """
 
     prompts: list[str]
     columns: list[SampleColumn]
@@ -75,7 +78,7 @@ class LoraFile:
 
 @dataclass(frozen=True, kw_only=True)
 class LoraFiles:
-    """The LoRA files, the newest first. best is the name of the one with the lowest validation loss, else the trained model's; why says which."""
+    """The LoRA files, the newest first. best is the name of the one with the lowest validation loss, else the trained model's; why is the reason."""
 
     files: list[LoraFile]
     best: str | None
@@ -134,7 +137,7 @@ class MonitorState:
 
 @dataclass(frozen=True, kw_only=True)
 class RunOutcome:
-    """Why a run ended before its last step, and what to do: the cause as a title, the reason as a sentence, lines of the log that show it."""
+    """Why a run ended before its last step, and what to do: the cause as a title, the reason as a message, lines of the log that show it."""
 
     title: str
     reason: str

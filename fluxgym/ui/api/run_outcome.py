@@ -1,4 +1,4 @@
-"""Why a run ended before its last step: the cause, what the log shows of it, and what to do."""
+"""Why a run ended before its last step: the cause, an excerpt of the log, and what to do."""
 
 import re
 

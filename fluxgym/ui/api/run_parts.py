@@ -133,7 +133,7 @@ def history_versions(run: RunPaths, state: State, models: Path, *, status: Statu
 
 
 def changed_values(before: State, after: State, models: Path) -> list[ChangedValue]:
-    """Return the settings in which two states differ, in the words of the form."""
+    """Return the settings in which two states differ, with the labels of the form."""
     return [
         ChangedValue(
             label=label_of(change.name),

@@ -48,7 +48,7 @@ class PageState(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class NextStep:
-    """The button of a run's next step, and one sentence about what it does. href is the address of a download."""
+    """The button of a run's next step, and its help text. href is the address of a download."""
 
     action: StepAction
     text: str
@@ -89,7 +89,7 @@ class ProgressFigures(TypedDict, total=False):
 
 @dataclass(frozen=True, kw_only=True)
 class SessionRow:
-    """A run as a row of a list. began says what `started` is the time of; progress has the trainer's last known figures.
+    """A run as a row of a list. began is the label of the time `started`; progress has the trainer's last known figures.
 
     step is the last one that was trained, and reason_names_step is true if the reason has it. name is the one that is shown and tells the run
     from others. parent is the slug of the run that it was made from. duration_s is that of

@@ -87,7 +87,7 @@ class SessionRows:
 
 
 def _situation(snapshot: RunSnapshot, session: Session) -> RunSituation:
-    """Return what decides which actions a run has."""
+    """Return the values that determine which actions a run has."""
     run, is_live = snapshot.run, session.status in LIVE
     executing = not is_live and has_process(snapshot)
     return RunSituation(
@@ -137,4 +137,4 @@ def resume_button(snapshot: RunSnapshot) -> ResumeButton | None:
     preview = resume_preview(snapshot)
     if preview is None:
         return None
-    return ResumeButton(label=f"Resume from step {preview.step}", help=f"Continues {preview.sentence()} ({preview.checkpoint})")
+    return ResumeButton(label=f"Resume from step {preview.step}", help=f"Continues {preview.message()} ({preview.checkpoint})")

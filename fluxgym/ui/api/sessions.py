@@ -134,7 +134,7 @@ def _filtered(entries: list[Entry], query: ListQuery) -> list[Entry]:
 
 
 def _status_filter(entry: Entry) -> Filter:
-    """Return the filter that shows an entry; a copy or an import that was not started, and an unreadable one, have none of their own."""
+    """Return the filter that shows an entry; a copy or an import that was not started, and an unreadable one, have no separate filter."""
     if entry.status is Status.STARTING:
         return Filter.RUNNING
     if is_unstarted(entry.status, entry.origin):

@@ -12,7 +12,7 @@
  */
 
 /**
- * What an action on a run made: the slug of a copy, the settings that a restore changed, the name of a template, a sentence to show.
+ * What an action on a run made: the slug of a copy, the settings that a restore changed, the name of a template, a message to show.
  * @typedef {object} ActionResult
  * @property {string | null} slug
  * @property {string[]} changed
@@ -140,7 +140,7 @@
  */
 
 /**
- * One entry of the list below a sentence; address is a page on the web about it, "" if there is none.
+ * One entry of the list below a message; address is a page on the web about it, "" if there is none.
  * @typedef {object} Detail
  * @property {string} text
  * @property {string} address
@@ -153,7 +153,7 @@
  */
 
 /**
- * One sentence for the user; field is the form field that it is about, code the name of the error's class.
+ * One error message for the user; field is the form field that it is about, code the name of the error's class.
  * @typedef {object} ErrorText
  * @property {string} message
  * @property {string | null} field
@@ -255,7 +255,7 @@
  */
 
 /**
- * What the form's script knows from the start: the fields by name, the (label, value) pairs of each dropdown, and the number of devices.
+ * The data of the form's script when the page opens: the fields by name, the (label, value) pairs of each dropdown, and the number of devices.
  *
  * As many runs as devices can train at once.
  * @typedef {object} FormSetup
@@ -377,7 +377,7 @@
  */
 
 /**
- * The LoRA files, the newest first. best is the name of the one with the lowest validation loss, else the trained model's; why says which.
+ * The LoRA files, the newest first. best is the name of the one with the lowest validation loss, else the trained model's; why is the reason.
  * @typedef {object} LoraFiles
  * @property {LoraFile[]} files
  * @property {string | null} best
@@ -418,7 +418,7 @@
  */
 
 /**
- * The button of a run's next step, and one sentence about what it does. href is the address of a download.
+ * The button of a run's next step, and its help text. href is the address of a download.
  * @typedef {object} NextStep
  * @property {StepAction} action
  * @property {string} text
@@ -511,7 +511,7 @@
  */
 
 /**
- * Why a run ended before its last step, and what to do: the cause as a title, the reason as a sentence, lines of the log that show it.
+ * Why a run ended before its last step, and what to do: the cause as a title, the reason as a message, lines of the log that show it.
  * @typedef {object} RunOutcome
  * @property {string} title
  * @property {string} reason
@@ -564,7 +564,9 @@
  */
 
 /**
- * The sample images by prompt and step, the earliest first. interval says how often they are drawn, empty what to expect without any.
+ * The sample images by prompt and step, the earliest first.
+ *
+ * interval is a text about how often they are generated, empty the text that is shown without any.
  * @typedef {object} SampleMatrix
  * @property {string[]} prompts
  * @property {SampleColumn[]} columns
@@ -604,7 +606,7 @@
  */
 
 /**
- * A run as a row of a list. began says what `started` is the time of; progress has the trainer's last known figures.
+ * A run as a row of a list. began is the label of the time `started`; progress has the trainer's last known figures.
  *
  * step is the last one that was trained, and reason_names_step is true if the reason has it. name is the one that is shown and tells the run
  * from others. parent is the slug of the run that it was made from. duration_s is that of
@@ -704,7 +706,7 @@
 /**
  * What can be done about a LoRA name that a run has, each named by what it will do; null where it is not possible.
  *
- * replace_help says what becomes of the run that is replaced.
+ * replace_help describes what happens to the run that is replaced.
  * @typedef {object} TakenName
  * @property {string} title
  * @property {string} sentence

@@ -1,7 +1,7 @@
-"""Limits of connections, for clients that have not given a token: how many, in all and per client, and how long each may be silent.
+"""Limits of connections, for clients that have not given a token: how many, in all and per client, and the time without data after which one is closed.
 
-Where a limit is reached, the oldest connection whose request the guard has not let pass gives way to the new one, so that half-sent requests never
-keep a visitor out, not even one with the same address, as behind a proxy.
+Where a limit is reached, the oldest connection whose request the guard has not let pass gives way to the new one, so that half-sent
+requests never block a visitor, not even one with the same address, as behind a proxy.
 """
 
 import asyncio
@@ -159,7 +159,7 @@ class LimitedConnection(H11Protocol):
 
     def _end_reading(self) -> None:
         self._read_timer = None
-        if self._is_reading_body and self.flow.read_paused:  # the app has not asked for more
+        if self._is_reading_body and self.flow.read_paused:  # the app has not requested more
             self._watch_read()
         elif not self.transport.is_closing():
             self.transport.close()

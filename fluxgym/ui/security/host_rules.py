@@ -51,7 +51,7 @@ class HostRules:
         return None
 
     def _other_origin(self, origin: str, host: str) -> str:
-        """Return the sentence about an Origin that is not the Host: another site, or a proxy that replaces the Host header."""
+        """Return the error message about an Origin that is not the Host: another site, or a proxy that replaces the Host header."""
         try:
             parts = urlsplit(origin)
         except ValueError:

@@ -25,18 +25,18 @@ HTTP_VERSIONS = ("1.1", "2")
 
 
 def refuse_unless_local(scope: Scope, headers: Headers, root_path: str) -> Response | None:
-    """Return None for a request of this machine that shows no sign of a proxy, else the refusal, which says how to set a token."""
+    """Return None for a request of this machine that has no header of a proxy, else the refusal, which explains how to set a token."""
     sign = proxy_sign(scope, headers)
     if sign is None and _is_of_another_host(headers.getlist("referer"), headers):
         sign = "a Referer of another host"
         if scope["method"] == "GET" and scope["path"] == "/" and "text/html" in headers.get("accept", ""):
             nonce = secrets.token_urlsafe(16)
-            return HTMLResponse(reopen_page(f"{root_path}/", token_sentence(sign), nonce), 403, own_policy(nonce))
-    return None if sign is None else refuse(scope, token_sentence(sign), 403)
+            return HTMLResponse(reopen_page(f"{root_path}/", token_message(sign), nonce), 403, own_policy(nonce))
+    return None if sign is None else refuse(scope, token_message(sign), 403)
 
 
 def proxy_sign(scope: Scope, headers: Headers) -> str | None:
-    """Return what shows that a request did not come directly from this machine, None if nothing does."""
+    """Return the header or address that shows that a request did not come directly from this machine, None if there is none."""
     client = scope.get("client")
     if not client or not hosts.is_local(client[0].partition("%")[0].removeprefix("::ffff:")):
         return "an address of another machine"
@@ -45,8 +45,8 @@ def proxy_sign(scope: Scope, headers: Headers) -> str | None:
     return next((f"the header {name.title()}" for name in headers if name.startswith(PROXY_HEADERS)), None)
 
 
-def token_sentence(sign: str) -> str:
-    """Return the sentence that says how FluxGym can be used through a proxy."""
+def token_message(sign: str) -> str:
+    """Return the message that explains how FluxGym can be used through a proxy."""
     return (
         f"This request came through a proxy or from another site ({sign}), and FluxGym answers those only with a token: set the environment "
         "variable FLUXGYM_TOKEN to a long secret and restart FluxGym with --allow-host and the host name in the browser’s address bar."
@@ -69,7 +69,7 @@ def _origin_of(referer: str) -> str:
 
 
 def client_network(address: str) -> str:
-    """Return the address that limits count a client by: an IPv4 address, or the /64 network of an IPv6 address, which one client has whole."""
+    """Return the address that limits count a client by: an IPv4 address, or the /64 network of an IPv6 address, which belongs to one client."""
     try:
         parsed = ipaddress.ip_address(address.partition("%")[0])
     except ValueError:

@@ -1,4 +1,4 @@
-"""One line per minute for each kind of event that clients can cause as often as they like."""
+"""Rate limit of log lines that clients can cause: one line per minute for each category."""
 
 import logging
 import time
@@ -10,9 +10,9 @@ MAX_KINDS = 1000
 
 
 class OncePerMinute(logging.Filter):
-    """Passes the first record of each kind, then one per minute with the number of those that were left out.
+    """Passes the first record of each category, then one per minute with the number of suppressed ones.
 
-    A kind is a logger and a message without its values, and for an exception its class and the line that raised it. Records of other loggers pass.
+    A category is a logger and a message without its values, and for an exception its class and the line that raised it. Records of other loggers pass.
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:

@@ -122,7 +122,7 @@ async def _form_token(request: Request) -> str:
 
 
 def _client_of(request: Request) -> str:
-    """Return who sent a request: the address of the connection, and behind a proxy the address that it names, so that one visitor is counted."""
+    """Return the client of a request: the address of the connection, and behind a proxy the address that it names, so that one visitor is counted."""
     peer = client_network(request.client.host) if request.client else ""
     named = request.headers.get("x-forwarded-for", "").rpartition(",")[2].strip()
     return f"{peer} {client_network(named[:64])}" if named else peer

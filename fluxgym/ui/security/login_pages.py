@@ -20,7 +20,7 @@ WITHOUT_QUERY = 'history.replaceState(null, "", location.pathname);'  # takes a 
 
 
 def page(title: str, body: str, nonce: str, script: str = "") -> str:
-    """Return a page of its own with this body; the caller escapes user input in it."""
+    """Return a complete page with this body; the caller escapes user input in it."""
     tail = f'<script nonce="{nonce}">{script}</script>' if script else ""
     return (
         '<!doctype html><html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width">'
@@ -50,7 +50,7 @@ def welcome_page(target: str, nonce: str) -> str:
 
 
 def reopen_page(target: str, sentence: str, nonce: str) -> str:
-    """Return the page for a click on another site's link: it opens target itself once; if that was refused too, the sentence says why."""
+    """Return the page for a click on another site's link: it opens target itself once; if that was refused too, the message says why."""
     body = f'<main><h1>FluxGym</h1><p><a href="{html.escape(target)}">Open FluxGym</a></p><p>{html.escape(sentence)}</p></main>'
     return page("FluxGym", body, nonce, RETRY)
 

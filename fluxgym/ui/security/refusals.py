@@ -14,7 +14,7 @@ def is_api_path(scope: Scope) -> bool:
 
 
 def refuse(scope: Scope, sentence: str, status: int, headers: Mapping[str, str] | None = None) -> Response:
-    """Return a refusal with one sentence."""
+    """Return a refusal with one error message."""
     if is_api_path(scope) or scope["method"] == "PUT":  # the page's uploads read JSON
         return error_response(sentence, status, code="Refused", headers=headers)
     return PlainTextResponse(sentence, status, headers)

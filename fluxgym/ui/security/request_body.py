@@ -15,7 +15,7 @@ WITHOUT_BODY = ("GET", "HEAD", "OPTIONS")
 async def check_body(scope: Scope, receive: Receive) -> tuple[Receive, Response | None]:
     """Read the body of a request to Gradio or to the API; return a receive function that returns it again, and a refusal or None.
 
-    Uploads have routes of their own, which check while they read.
+    Uploads have separate routes, which check while they read.
     """
     is_gradio = scope["method"] == "POST" and scope["path"].startswith("/gradio_api/")
     is_api = is_api_path(scope) and scope["method"] not in WITHOUT_BODY

@@ -31,7 +31,7 @@ class UnreadBody:
         headers = Headers(scope=scope)
         self._receive, self._send = receive, send
         self._is_complete = headers.get("content-length", "0") == "0" and "transfer-encoding" not in headers
-        self._is_announced = headers.get("expect", "").lower() == "100-continue"  # the client sends nothing before it is asked to
+        self._is_announced = headers.get("expect", "").lower() == "100-continue"  # the client sends nothing before it is requested
         self._is_started = self._is_ended = False
         self.limits = BEFORE_LOGIN
 

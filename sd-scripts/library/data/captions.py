@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 
 from fluxgym.contract.caption_files import decode_caption, trained_text
-from fluxgym.contract.dataset_notes import undecodable_sentence
+from fluxgym.contract.dataset_notes import undecodable_message
 from fluxgym.contract.limits import MAX_CAPTION_BYTES
 from fluxgym.contract.regular_files import read_regular
 from library.data.schema import Subset
@@ -42,7 +42,7 @@ def read_caption(path: Path | None, subset: Subset) -> str:
     try:
         text = decode_caption(read_regular(path, MAX_CAPTION_BYTES, follow_links=True))
     except UnicodeDecodeError:
-        sentence = undecodable_sentence(str(path))
+        sentence = undecodable_message(str(path))
         raise TrainerError(f"{sentence[0].lower()}{sentence[1:]}") from None
     except OSError as error:
         raise TrainerError(f"the caption {path} cannot be read: {error.strerror}.") from None

@@ -8,7 +8,7 @@ from typing import Any
 
 from fluxgym.contract.buckets import BucketRule, Fit, Size
 from fluxgym.contract.caption_files import control_character, pair_captions, trained_text
-from fluxgym.contract.dataset_notes import no_images_sentence, notes
+from fluxgym.contract.dataset_notes import no_images_message, notes
 from fluxgym.contract.dataset_rules import IMAGE_EXTENSIONS, held_out_indices, regularization_repeats
 from fluxgym.contract.folder_summary import FolderSummary, content_digest, equal_files, images_in_subfolders, required_trigger
 from fluxgym.contract.images.formats import EXTENSIONS_TEXT
@@ -119,7 +119,7 @@ def _entries(subset: Subset) -> list[Entry]:
 
 
 def _no_images(folder: Path) -> str:
-    sentence = no_images_sentence(images_in_subfolders(folder))
+    sentence = no_images_message(images_in_subfolders(folder))
     return f"{folder}: {sentence[0].lower()}{sentence[1:]}".removesuffix(".") if sentence else f"there are no images in {folder}"
 
 

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from fluxgym.contract.codes import Phase
-from fluxgym.contract.dataset_notes import cut_captions_sentence
+from fluxgym.contract.dataset_notes import cut_captions_message
 from library.config import TrainerConfig
 from library.data.dataset import TrainingData
 from library.errors import warn
@@ -103,7 +103,7 @@ def _warn_of_long_captions(encoders: TextEncoders, data: TrainingData) -> None:
     If a caption has several lines of which each step draws one, its longest line counts.
     """
     texts = {image.path.name: max(image.caption.splitlines(), key=len, default="") for image in [*data.images, *data.held_out]}
-    if sentence := cut_captions_sentence(*encoders.lengths(texts)):
+    if sentence := cut_captions_message(*encoders.lengths(texts)):
         warn(sentence.removesuffix("."))
 
 

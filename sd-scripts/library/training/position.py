@@ -82,8 +82,10 @@ def training_length(config: TrainerConfig, steps_per_epoch: int) -> tuple[int, i
 def start_position(config: TrainerConfig, steps_per_epoch: int, checkpoint: TrainState | None) -> Position:
     """Return where a training begins: at its checkpoint, else at --initial_step or --initial_epoch, else at zero.
 
-    A resumed training has as many steps as the one that wrote the checkpoint would have by its start flags and the present length. Raises
-    TrainerError when nothing is left to train.
+    A resumed training has as many steps as the one that wrote the checkpoint would have by its start flags and the present length.
+
+    Raises:
+        TrainerError: If no steps are left to train.
     """
     if checkpoint is None:
         return _first_position(config, steps_per_epoch, config.run.start)

@@ -1,4 +1,4 @@
-"""The terminal commands for history, templates, transfer and cleanup: each does its work, and each mistake is reported in one sentence."""
+"""The terminal commands for history, templates, transfer and cleanup: each does its work, and each user error is reported with one error message."""
 
 import io
 import json
@@ -58,7 +58,7 @@ def fixture_typing(monkeypatch):
     return typing
 
 
-def test_duplicate_forget_delete(cli, outputs, monkeypatch):
+def test_duplicate_forget_and_delete_print_results(cli, outputs, monkeypatch):
     code, out, _ = cli("duplicate", "My Cat", "Other Cat")
     assert (code, out.splitlines()) == (0, [str(outputs.run("other-cat").folder), 'lora_name: "My Cat" → "Other Cat"'])
     assert cli("forget", "my-cat")[0] == 0
@@ -72,7 +72,7 @@ def test_duplicate_forget_delete(cli, outputs, monkeypatch):
     assert not outputs.run("my-cat").folder.exists()
 
 
-def test_what_was_forgotten_or_swept_is_listed_with_the_way_back(cli, outputs):
+def test_removed_runs_are_listed_with_restore_command(cli, outputs):
     assert cli("archive")[:2] == (0, "No run was forgotten or replaced.\n")
     for words in (("forget", "my-cat"), ("sweep", "--older-than", "0", "--yes")):
         code, _, err = cli(*words)
@@ -82,12 +82,12 @@ def test_what_was_forgotten_or_swept_is_listed_with_the_way_back(cli, outputs):
         assert outputs.run("my-cat").ui_state.exists()
 
 
-def test_history_of_a_run_without_one_says_so(cli):
+def test_missing_history_is_reported(cli):
     code, out, _ = cli("history", "my-cat")
     assert (code, out) == (0, "my-cat has no earlier settings. Each resume, restore and replacement keeps some.\n")
 
 
-def test_history_and_restore(cli, outputs):
+def test_history_is_listed_and_version_restored(cli, outputs):
     run = outputs.run("my-cat")
     save_version(run)
     assert "is completed" in cli("history", "my-cat", "--restore", "id-my-cat-1")[2]
@@ -100,7 +100,7 @@ def test_history_and_restore(cli, outputs):
     assert read_state(run)["max_train_epochs"] == 4
 
 
-def test_history_names_what_replaced_each_version(cli, outputs):
+def test_history_shows_reason_for_each_version(cli, outputs):
     run = outputs.run("my-cat")
     for epochs in (8, 16):
         save_version(run)
@@ -109,7 +109,7 @@ def test_history_names_what_replaced_each_version(cli, outputs):
     assert [line.strip() for line in out.splitlines() if "→" in line] == ["max_train_epochs: 8 → 16", "max_train_epochs: 4 → 8"]
 
 
-def test_templates(cli):
+def test_templates_are_saved_listed_and_deleted(cli):
     assert cli("template", "list")[1] == "There are no templates yet.\n"
     assert cli("template", "save", "faces", "my-cat")[0] == 0
     assert cli("template", "list")[1] == "faces\n"
@@ -123,7 +123,7 @@ def epochs_of_template(cli):
     return json.loads(cli("template", "apply", "faces", "x")[1])["max_train_epochs"]
 
 
-def test_template_is_lost_only_if_the_user_agrees(cli, outputs, typing):
+def test_template_is_lost_only_if_user_agrees(cli, outputs, typing):
     cli("template", "save", "faces", "my-cat")
     make_run(outputs.root, "dog", max_train_epochs=9)
     for words in (["save", "faces", "dog"], ["delete", "faces"]):
@@ -140,14 +140,14 @@ def test_template_is_lost_only_if_the_user_agrees(cli, outputs, typing):
     assert epochs_of_template(cli) == 4
 
 
-def test_sweep_and_backup(cli, outputs, tmp_path):
+def test_sweep_and_backup_print_results(cli, outputs, tmp_path):
     assert cli("backup", str(tmp_path / "x.tar.gz"))[0] == 0
     assert cli("sweep", "--older-than", "30d", "--yes")[1] == "my-cat\n"
     assert not outputs.run("my-cat").ui_state.exists()
     assert cli("sweep", "--older-than", "30d", "--yes")[1] == "No ended run is older than 30 days.\n"
 
 
-def test_sweep_asks_with_the_number_of_runs(cli, outputs, typing):
+def test_sweep_asks_with_number_of_runs(cli, outputs, typing):
     for name in ("a", "b", "c", "d"):
         make_run(outputs.root, name, timestamp=1000.0)
     code, out, err = cli("sweep", "--older-than", "30d")
@@ -163,21 +163,21 @@ def test_sweep_asks_with_the_number_of_runs(cli, outputs, typing):
     assert not outputs.run("a").ui_state.exists()
 
 
-def test_export_and_import(cli, tmp_path):
+def test_exported_run_is_imported(cli, tmp_path):
     assert cli("export", "my-cat", str(tmp_path / "x.json"))[0] == 0
     assert cli("export", "--all", str(tmp_path / "x.zip"), "--with-pictures", "--with-lora")[0] == 0
     assert cli("import", str(tmp_path / "x.zip"))[1].strip().endswith("my-cat-2")
     assert cli("import", str(tmp_path / "x.json"))[1].strip().endswith("my-cat-3")
 
 
-def test_one_bad_state_is_named_and_left_out(cli, outputs, tmp_path):
+def test_damaged_state_is_reported_and_skipped(cli, outputs, tmp_path):
     make_run(outputs.root, "dog").ui_state.write_text("{")
     code, _, err = cli("export", "--all", str(tmp_path / "x.zip"))
     assert (code, err.startswith("left out: dog: "), err.count("\n")) == (0, True, 1)
     assert cli("import", str(tmp_path / "x.zip"))[0] == 0
 
 
-def test_names_do_not_steer_the_terminal(cli, outputs, tmp_path):
+def test_names_with_control_characters_are_escaped(cli, outputs, tmp_path):
     run = make_run(outputs.root, "red", advanced={"\x1b[31m": "\x9b"})
     save_version(run)
     update_state(run, {"advanced": {}})
@@ -191,14 +191,14 @@ def test_names_do_not_steer_the_terminal(cli, outputs, tmp_path):
     assert (code, err.rstrip("\n").isprintable()) == (2, True)
 
 
-def test_queue_and_preflight(cli, tmp_path):
+def test_queue_and_preflight_print_results(cli, tmp_path):
     assert cli("queue")[:2] == (0, "No run is waiting.\n")
     (tmp_path / "s.json").write_text('{"lora_name": "x", "base_model": "flux-dev"}')
     code, out, _ = cli("preflight", "--state", str(tmp_path / "s.json"), "--images", str(tmp_path), "--models", str(tmp_path))
     assert (code, "❌" in out) == (2, True)
 
 
-def test_what_a_model_lacks_is_printed_as_a_list(cli, tmp_path):
+def test_missing_model_files_are_printed_as_list(cli, tmp_path):
     (tmp_path / "s.json").write_text('{"lora_name": "x", "base_model": "flux-dev"}')
     inputs = ("--state", str(tmp_path / "s.json"), "--images", str(tmp_path), "--models", str(tmp_path))
     entry = "   - The VAE (ae): vae/ae.sft, 335 MB, from cocktailpeanut/xulf-dev. https://huggingface.co/cocktailpeanut/xulf-dev\n"
@@ -234,7 +234,7 @@ def test_what_a_model_lacks_is_printed_as_a_list(cli, tmp_path):
     ],
     ids=lambda value: value if isinstance(value, str) else " ".join(value),
 )
-def test_a_mistake_is_one_sentence(words, named, cli):
+def test_user_error_prints_one_error_message(words, named, cli):
     code, _, err = cli(*words)
     assert (code, err.startswith("error: "), named in err, err.count("\n")) == (2, True, True, 1)
 
@@ -245,7 +245,7 @@ def test_a_mistake_is_one_sentence(words, named, cli):
      ("preflight", "--state", "a" * 300, "--images", "."), ("preflight", "--state", "x.json", "--images", "a" * 300),
      ("queue", "move", "my-cat", "--to", "9" * 30)],
 )  # fmt: skip
-def test_a_name_that_nothing_can_have_is_one_sentence(words, cli):
+def test_invalid_name_prints_one_error_message(words, cli):
     code, _, err = cli(*words)
     assert code == 2
     assert err.startswith("error: ")
@@ -253,7 +253,7 @@ def test_a_name_that_nothing_can_have_is_one_sentence(words, cli):
     assert stat.S_ISCHR(Path("/dev/null").stat().st_mode)
 
 
-def test_a_time_beyond_the_calendar_is_shown_as_unknown(outputs, capsys, monkeypatch):
+def test_time_beyond_calendar_is_shown_as_unknown(outputs, capsys, monkeypatch):
     make_run(outputs.root, "old", timestamp=5.0)
     monkeypatch.setattr("fluxgym.sessions.listing.timestamp_of", lambda state: 1e14)  # not every file system can hold such a time
     assert main(["sessions", "--outputs", str(outputs.root)]) == 0

@@ -1,4 +1,4 @@
-"""The terminal commands for runs: the same status as on the page, and one sentence for a mistake, never a traceback."""
+"""The terminal commands for runs: the same status as on the page, and one error message for a user error, never a traceback."""
 
 import argparse
 import json
@@ -25,12 +25,12 @@ from fluxgym.runs.process_identity import identify
 from fluxgym.sessions.control import wait_until_ended
 from tests.support.photos import write_cats
 from tests.support.runs import dead_process, make_run, record_processes, wait_for, write_checkpoint
-from tests.support.small_world import small_world, state
+from tests.support.small_installation import small_installation, state
 
 
 @pytest.fixture(name="run_cli")
 def fixture_run_cli(tmp_path, capsys):
-    world = small_world(tmp_path)
+    world = small_installation(tmp_path)
     write_cats(tmp_path / "images")
     folders = ["--outputs", str(world.outputs), "--models", str(world.models), "--sd-scripts", str(world.sd_scripts)]
 
@@ -48,7 +48,7 @@ def write_state(folder, **changes):
     return ["--state", str(folder / "state.json"), "--images", str(folder / "images")]
 
 
-def test_start_wait_sessions(run_cli):
+def test_start_with_wait_lists_completed_session(run_cli):
     assert run_cli("sessions") == (0, "No active training sessions found\n", "")
     code, out, _ = run_cli("start", *write_state(run_cli.folder), "--wait")
     assert code == 0
@@ -64,7 +64,7 @@ def test_start_wait_sessions(run_cli):
     ]  # fmt: skip
 
 
-def test_queue_prints_what_a_run_waits_for_now_not_what_its_state_says(run_cli):
+def test_queue_prints_current_wait_reason_instead_of_stored_one(run_cli):
     outputs = OutputsPaths(run_cli.outputs)
     me = identify(os.getpid(), "id-cat")
     for name in ("gone", "cat", "dog"):
@@ -79,7 +79,7 @@ def test_queue_prints_what_a_run_waits_for_now_not_what_its_state_says(run_cli):
     assert DispatcherProcess(outputs).problem() == DISPATCHER_ENDED  # a list starts nothing
 
 
-def test_queue_starts_the_dispatcher_with_what_it_changes(run_cli):
+def test_queue_change_starts_dispatcher(run_cli):
     outputs = OutputsPaths(run_cli.outputs)
     lease = acquire_devices(DeviceRequest(kind="cpu"), outputs.root / "other")
     for name in ("cat", "dog"):
@@ -94,7 +94,7 @@ def test_queue_starts_the_dispatcher_with_what_it_changes(run_cli):
     lease.release()
 
 
-def test_a_row_says_what_its_date_is_and_shows_the_words_of_the_page(run_cli):
+def test_row_labels_its_date_and_uses_texts_of_page(run_cli):
     outputs = run_cli.outputs
     make_run(outputs, "copy", status="stopped", parent={"slug": "cat"})
     make_run(outputs, "import", status="stopped", parent={"slug": "cat", "imported_at": 1e9})
@@ -118,7 +118,7 @@ def test_a_row_says_what_its_date_is_and_shows_the_words_of_the_page(run_cli):
     }  # fmt: skip
 
 
-def test_kohyas_folders_are_checked_and_started_with_their_repeats_and_class(run_cli):
+def test_kohya_folders_are_checked_and_started_with_their_repeats_and_class(run_cli):
     write_cats(run_cli.folder / "kohya" / "4_tabby cat", caption="tabby cat")
     (run_cli.folder / "kohya" / "4_tabby cat" / "cat 3.txt").unlink()
     words = write_state(run_cli.folder)
@@ -161,7 +161,7 @@ def test_stop_and_resume_by_either_name(run_cli):
     wait_until_ended(run)
 
 
-def test_resume_names_the_checkpoint_that_it_uses_and_the_damaged_one(run_cli, monkeypatch):
+def test_resume_names_checkpoint_that_it_uses_and_damaged_one(run_cli, monkeypatch):
     run_cli("start", *write_state(run_cli.folder), "--wait")
     run = RunPaths(run_cli.outputs / "my-cat")
     write_checkpoint(run, "my-cat-000001-state", 4)
@@ -202,7 +202,7 @@ def test_resume_asks_before_it_runs_code_that_was_not_started_here(run_cli, monk
         (["start", "--bogus"], "missing: --state, --images; python -m fluxgym start --help"),
     ],
 )
-def test_a_mistake_is_one_sentence(words, named, run_cli):
+def test_user_error_prints_one_error_message(words, named, run_cli):
     make_run(run_cli.outputs, status="stopped")
     code, out, err = run_cli(*words)
     assert (code, out) == (2, "")
@@ -219,7 +219,7 @@ def test_two_runs_of_one_name_are_distinguished(run_cli):
     assert "a, b" in err
 
 
-def test_a_second_run_of_a_name_is_listed_by_its_folder_and_named_by_stop(run_cli):
+def test_second_run_of_name_is_listed_by_its_folder_and_named_by_stop(run_cli):
     make_run(run_cli.outputs, "term-cat", status="completed")
     make_run(run_cli.outputs, "term-cat-2", lora_name="term-cat", status="starting")
     _, out, _ = run_cli("sessions")
@@ -230,14 +230,14 @@ def test_a_second_run_of_a_name_is_listed_by_its_folder_and_named_by_stop(run_cl
     assert "Running or waiting under the same LoRA name: term-cat-2." in err
 
 
-def test_a_failed_training_fails_the_command(run_cli):
+def test_failed_training_fails_command(run_cli):
     (run_cli.folder / "sd-scripts" / "flux_train_network.py").write_text("raise SystemExit(3)")
     code, out, _ = run_cli("start", *write_state(run_cli.folder), "--wait")
     assert code == 1
     assert "❌ my-cat - Failed: The trainer failed with exit code 3" in out
 
 
-def test_names_do_not_steer_the_terminal(run_cli):
+def test_names_with_control_characters_are_escaped(run_cli):
     make_run(run_cli.outputs, lora_name="\x1b[31mred")
     assert "\x1b" not in run_cli("sessions")[1]
 
@@ -253,7 +253,7 @@ def test_every_command_has_help_and_is_light():
         assert "usage: python -m fluxgym" in done.stdout
 
 
-def test_a_state_file_with_a_byte_order_mark_is_read(tmp_path):
+def test_state_file_with_byte_order_mark_is_read(tmp_path):
     (tmp_path / "s.json").write_text('{"lora_name": "é"}', encoding="utf-8-sig")
     assert read_state_file(tmp_path / "s.json") == {"lora_name": "é"}
 
@@ -267,7 +267,7 @@ def parsers(parser):
 
 
 @pytest.mark.parametrize("parser", [build_parser(), app_settings.build_parser()], ids=["commands", "app"])
-def test_every_argument_has_help_and_the_variables_are_listed(parser):
+def test_every_argument_has_help_and_variables_are_listed(parser):
     without = [
         f"{one.prog}: {action.metavar or action.dest}"
         for one in parsers(parser)
@@ -292,7 +292,7 @@ def test_every_argument_has_help_and_the_variables_are_listed(parser):
         (lambda path: path.write_bytes(b"\xff\xfe\x00"), "is not text"),
     ],
 )
-def test_state_file_that_cannot_be_read_is_answered_with_one_sentence(write, sentence, tmp_path):
+def test_unreadable_state_file_prints_one_error_message(write, sentence, tmp_path):
     write(tmp_path / "state.json")
     with pytest.raises(SettingsError, match=sentence):
         read_state_file(tmp_path / "state.json")

@@ -6,7 +6,7 @@ from fluxgym.config.defaults import DEFAULTS, shown_value, when_empty
 from fluxgym.config.settings import OWN_KEYS, SETTINGS
 
 
-def test_defaults_have_the_keys_of_the_table_and_no_name():
+def test_defaults_have_keys_of_table_and_no_name():
     assert DEFAULTS["lora_name"] == ""
     assert {setting.name for setting in OWN_KEYS} <= DEFAULTS.keys()
 
@@ -14,7 +14,7 @@ def test_defaults_have_the_keys_of_the_table_and_no_name():
 @pytest.mark.parametrize(
     ("name", "value"), [("enable_bucket", True), ("network_alpha", 1), ("lr_scheduler", "constant"), ("reg_data_dir", "")]
 )
-def test_an_emptied_advanced_field_means_the_trainers_default(name, value):
+def test_emptied_advanced_field_means_trainers_default(name, value):
     assert when_empty(name) == value
 
 
@@ -23,5 +23,5 @@ def test_an_emptied_advanced_field_means_the_trainers_default(name, value):
     ("enable_checkpointing", "yes", False), ("enable_checkpointing", True, True), ("guidance_scale", 3.5, "3.5"),
     ("guidance_scale", float("inf"), "inf"),
 ])  # fmt: skip
-def test_a_value_is_shown_as_its_field_shows_it(name, value, shown):
+def test_value_is_formatted_as_in_its_field(name, value, shown):
     assert shown_value(SETTINGS[name], value) == shown

@@ -1,4 +1,4 @@
-"""The settings table and TrainConfig agree; FluxGym's defaults, the guide's keys, and one sentence for every value that cannot be used."""
+"""The settings table and TrainConfig agree; FluxGym's defaults, the guide's keys, and one error message for every invalid value."""
 
 from dataclasses import fields
 
@@ -25,7 +25,7 @@ GUIDE = {
 }  # fmt: skip
 
 
-def test_the_guides_state_is_a_config_with_fluxgyms_defaults():
+def test_guide_state_is_config_with_fluxgym_defaults():
     config = TrainConfig.from_state(GUIDE)
     assert (config.resolution, config.learning_rate, config.network_dim, config.seed, config.workers) == (512, "8e-4", 4, 42, 2)
     assert (config.timestep_sampling, config.guidance_scale, config.save_every_n_epochs, config.sample_every_n_steps) == (
@@ -63,7 +63,7 @@ def test_the_guides_state_is_a_config_with_fluxgyms_defaults():
         ({"seed": 2**53}, "seed"),
     ],
 )
-def test_a_value_that_cannot_be_is_named_with_its_field(changes, field):
+def test_invalid_value_is_reported_with_its_field(changes, field):
     with pytest.raises(ConfigError) as caught:
         TrainConfig.from_state({**GUIDE, **changes})
     assert caught.value.field == field
@@ -75,33 +75,33 @@ def test_hand_edited_numbers_may_be_text():
     assert (config.max_train_epochs, config.seed, config.enable_monitoring) == (20, 7, False)
 
 
-def test_the_table_has_exactly_the_fields_of_the_config():
+def test_table_has_exactly_fields_of_config():
     assert len(SETTINGS) == len(ROWS)
     assert {setting.name for setting in OWN_KEYS} == {own.name for own in fields(TrainConfig)} - {"advanced"}
 
 
-def test_each_field_has_the_default_of_its_row():
+def test_each_field_has_default_of_its_row():
     config = TrainConfig(lora_name="x")
     assert all(getattr(config, setting.name) == setting.default for setting in OWN_KEYS if setting.name != "lora_name")
 
 
-def test_every_default_but_the_empty_name_is_within_its_own_limits():
+def test_every_default_but_empty_name_is_within_its_own_limits():
     for setting in OWN_KEYS:
         setting.check(setting.parse(setting.default))
 
 
-def test_advanced_settings_are_flags_of_the_trainer_by_their_own_name():
+def test_advanced_settings_are_flags_of_trainer_by_their_own_name():
     for setting in IN_ADVANCED:
         assert setting.name in all_flags()
         assert setting.flag == f"--{setting.name}"
 
 
-def test_every_flag_on_the_command_line_is_one_of_the_trainers():
+def test_every_emitted_flag_exists_in_trainer():
     emitted = [setting.flag for setting in OWN_KEYS if setting.emit in (Emit.ALWAYS, Emit.IF_TRUE)]
     assert {flag.removeprefix("--") for flag in emitted} <= set(all_flags())
 
 
-def test_no_flag_can_be_set_both_by_a_field_and_as_an_advanced_setting():
+def test_no_flag_can_be_set_both_by_field_and_as_advanced_setting():
     expected = {
         "seed": "seed",
         "max_train_steps": "max_train_epochs",
@@ -112,25 +112,25 @@ def test_no_flag_can_be_set_both_by_a_field_and_as_an_advanced_setting():
     assert not {setting.name for setting in IN_ADVANCED} & set(SET_BY_FORM)
 
 
-def test_every_setting_of_the_dataset_has_a_key_there():
+def test_every_setting_of_dataset_has_key_there():
     in_dataset = [setting for setting in ROWS if setting.emit in (Emit.DATASET, Emit.SUBSET)]
     assert all(setting.dataset_key for setting in in_dataset)
     assert DATASET_KEYS["train_batch_size"] == "batch_size"
 
 
-def test_choices_are_the_trainers():
+def test_choices_equal_trainer_choices():
     values = {name: {choice.value for choice in SETTINGS[name].choices} for name in SETTINGS}
     assert values["vram"] == set(TIERS)
     assert values["timestep_sampling"] == set(all_flags()["timestep_sampling"].choices)
     assert values["lr_scheduler"] - {""} <= set(SCHEDULES)
 
 
-def test_settings_side_by_side_are_in_the_same_group():
+def test_settings_side_by_side_are_in_same_group():
     assert all(SETTINGS[setting.beside].group == setting.group for setting in ROWS if setting.beside)
 
 
 @pytest.mark.parametrize("setting", [setting for setting in OWN_KEYS if setting.name != "lora_name"], ids=lambda setting: setting.name)
-def test_a_message_about_a_setting_begins_with_its_label(setting):
+def test_message_about_setting_begins_with_its_label(setting):
     with pytest.raises(ConfigError) as refused:
         TrainConfig.from_state({"lora_name": "x", setting.name: "\0" * 2})
     assert str(refused.value).startswith(f"{setting.label} ")
@@ -145,7 +145,7 @@ def test_a_message_about_a_setting_begins_with_its_label(setting):
         ({"resolution": "1\u202f024"}, "Write it without separators: 1024."),
     ],
 )  # fmt: skip
-def test_a_number_as_it_is_written_in_other_languages_is_refused_with_the_way_to_write_it(changes, hint):
+def test_localized_number_is_refused_with_valid_notation(changes, hint):
     with pytest.raises(ConfigError) as refused:
         TrainConfig.from_state({"lora_name": "x", **changes})
     assert str(refused.value).endswith(hint)

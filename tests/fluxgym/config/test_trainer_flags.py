@@ -1,4 +1,4 @@
-"""The page's knowledge of the flags equals the trainer's own parser; what cannot be used is refused by name."""
+"""The page's list of flags equals the trainer's parser; unusable flags are refused with their names."""
 
 import json
 from pathlib import Path
@@ -11,13 +11,13 @@ from fluxgym.errors import ConfigError
 from library.cli.flags import build_parser, rows
 
 
-def test_flags_json_is_what_the_trainer_says():
+def test_flags_json_equals_trainer_flags():
     committed = json.loads((Path("fluxgym/config/flags.json")).read_text())
     assert committed == rows(), "run: python sd-scripts/library/cli/flags.py > fluxgym/config/flags.json"
     assert set(all_flags()) == {action.dest for action in build_parser()._actions} - {"help"}
 
 
-def test_every_dataset_key_is_a_flag():
+def test_every_dataset_key_is_flag():
     assert {*DATASET_KEYS, *SUBSET_FLAGS} <= set(all_flags())
 
 
@@ -44,12 +44,12 @@ def test_every_dataset_key_is_a_flag():
         ("optimizer_args", ["weight_decay=1", "-x"], "dash"),
     ],
 )
-def test_what_cannot_be_used_is_refused_by_name(name, value, named):
+def test_unusable_flag_is_refused_with_its_name(name, value, named):
     with pytest.raises(ConfigError, match=named):
         check_advanced(name, value)
 
 
-def test_what_can_be_used_is_accepted():
+def test_usable_flag_is_accepted():
     for name, value in {
         "network_alpha": 16,
         "enable_bucket": False,

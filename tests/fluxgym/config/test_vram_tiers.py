@@ -1,4 +1,4 @@
-"""FluxGym's three tiers are FluxGym's, flag for flag; the others follow kohya's advice; every tier says what it switches."""
+"""FluxGym's three tiers are FluxGym's, flag for flag; the others follow kohya's advice; every tier describes what it changes."""
 
 import pytest
 
@@ -20,12 +20,12 @@ ADAFACTOR = """--optimizer_type adafactor --optimizer_args relative_step=False s
         ("8G", f"{ADAFACTOR} --blocks_to_swap 28"),
     ],
 )
-def test_flags(tier, words):
+def test_tier_flags_equal_documented_ones(tier, words):
     assert list(to_words(TIERS[tier].options)) == words.split()
     assert TIERS[tier].without == ()
 
 
-def test_the_largest_tier_rounds_nothing():
+def test_largest_tier_does_not_quantize():
     assert {name: tier.without for name, tier in TIERS.items() if tier.without} == {"24G": ("--fp8_base",)}
     args = build_parser().parse_args(to_words(TIERS["24G"].options))
     assert not (args.blocks_to_swap or args.split_mode)

@@ -7,7 +7,7 @@ from fluxgym.contract.block_numbers import INDICES, block_numbers, count_blocks
 DOUBLE, SINGLE = INDICES
 
 
-def test_all_none_numbers_and_ranges():
+def test_all_none_numbers_and_ranges_are_parsed():
     assert block_numbers("all", 3) == {0, 1, 2}
     assert block_numbers("none", 3) == block_numbers("", 3) == set()
     assert block_numbers("0, 3-5", 19) == {0, 3, 4, 5}
@@ -16,7 +16,7 @@ def test_all_none_numbers_and_ranges():
 @pytest.mark.parametrize(
     ("text", "remedy"), [("19", "blocks are 0 to 18"), ("3-1", "blocks are 0 to 18"), ("x", "write block numbers"), ("-1", "write")]
 )
-def test_other_texts_are_refused(text, remedy):
+def test_invalid_text_is_refused(text, remedy):
     with pytest.raises(ValueError, match=remedy):
         block_numbers(text, 19)
 

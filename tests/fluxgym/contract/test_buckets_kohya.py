@@ -43,13 +43,13 @@ def digest(fit):
 
 
 @pytest.mark.parametrize("name", RULES)
-def test_buckets_of_random_sizes_equal_kohyas_recorded_ones(name):
+def test_buckets_of_random_sizes_equal_recorded_kohya_buckets(name):
     assert digest(RULES[name].fit) == RECORDED[name]
 
 
 @pytest.mark.skipif("KOHYA" not in os.environ, reason="KOHYA names no checkout of kohya-ss/sd-scripts")
 @pytest.mark.parametrize("name", RULES)
-def test_buckets_of_random_sizes_equal_those_of_a_kohya_checkout(name):
+def test_buckets_of_random_sizes_equal_those_of_kohya_checkout(name):
     theirs = kohya_fit(Path(os.environ["KOHYA"]), RULES[name])
     assert [(size, RULES[name].fit(size)) for size in sizes()] == [(size, theirs(size)) for size in sizes()]
     assert digest(theirs) == RECORDED[name]
@@ -68,14 +68,14 @@ def test_buckets_of_random_sizes_equal_those_of_a_kohya_checkout(name):
         ((512, 512), 512, Fit((512, 512), (512, 512))),
     ],
 )
-def test_buckets_without_upscale_equal_kohyas(image, resolution, fit):
+def test_buckets_without_upscale_equal_kohya(image, resolution, fit):
     rule = BucketRule(resolution=(resolution, resolution), enabled=True, step=64, no_upscale=True)
     assert rule.fit(image) == fit
 
 
 @pytest.mark.parametrize("image", [(20000, 50), (50, 20000), (20000, 10), (1, 60000), (100, 1), (1, 1), (63, 63), (64, 10)])
 @pytest.mark.parametrize("resolution", [64, 512, 1024])
-def test_strips_get_a_bucket_of_at_most_the_resolutions_area(image, resolution):
+def test_strips_get_bucket_of_at_most_resolutions_area(image, resolution):
     fit = BucketRule(resolution=(resolution, resolution), enabled=True, step=64, no_upscale=True).fit(image)
     assert fit.bucket[0] * fit.bucket[1] <= resolution * resolution
     assert min(fit.bucket) == 64

@@ -18,7 +18,7 @@ def fixture_folder(tmp_path):
     return tmp_path
 
 
-def test_manifest_has_the_json_of_earlier_versions():
+def test_manifest_has_json_of_earlier_versions():
     assert json.dumps(MANIFEST.to_json()) == TEXT
     assert Manifest.from_json(json.loads(TEXT)) == MANIFEST
 
@@ -58,7 +58,7 @@ def test_manifest_of_another_value_raises_value_error(value):
 STATE = {"step": 20, "epoch": 2, "batch_in_epoch": 3, "total_steps": 40, "seed": 42, "fixed": {}, "losses": [0.5, 1]}
 
 
-def test_values_that_the_trainer_writes_have_no_fault():
+def test_values_that_trainer_writes_have_no_fault():
     assert find_state_fault(STATE, MANIFEST) == ""
     assert find_state_fault({key: value for key, value in STATE.items() if key != "losses"}, MANIFEST) == ""
 
@@ -79,12 +79,12 @@ def test_values_that_the_trainer_writes_have_no_fault():
         ({"log_folder": 7}, "has a log_folder that is not a text"),
     ],
 )
-def test_each_value_of_another_kind_is_named(change, fault):
+def test_each_value_of_another_kind_is_reported(change, fault):
     assert find_state_fault(STATE | change, MANIFEST) == fault
 
 
 @pytest.mark.parametrize("value", [None, [], "text", 7])
-def test_state_of_another_value_is_named(value):
+def test_state_of_another_value_is_reported(value):
     assert find_state_fault(value, MANIFEST) == "holds no values"
 
 
@@ -92,11 +92,11 @@ def test_digest_is_size_and_sha256(folder):
     assert digest(folder / "model.safetensors") == FileDigest(sha256=SHA, bytes=4)
 
 
-def test_find_fault_of_a_complete_folder_returns_none(folder):
+def test_find_fault_of_complete_folder_returns_none(folder):
     assert find_fault(folder, MANIFEST, verify=True) is None
 
 
-def test_find_fault_names_the_first_damaged_file(folder):
+def test_find_fault_names_first_damaged_file(folder):
     path = folder / "model.safetensors"
     path.write_bytes(b"atad")
     assert find_fault(folder, MANIFEST, verify=False) is None
@@ -107,14 +107,14 @@ def test_find_fault_names_the_first_damaged_file(folder):
     assert find_fault(folder, MANIFEST, verify=False) == ("model.safetensors", FileFault.MISSING)
 
 
-def test_find_fault_looks_only_into_the_folder(tmp_path):
+def test_find_fault_looks_only_into_folder(tmp_path):
     (tmp_path / "outside").write_bytes(b"data")
     (tmp_path / "folder").mkdir()
     manifest = Manifest(files={"../outside": FileDigest(sha256=SHA, bytes=4)}, step=1, epoch=1, total_steps=1)
     assert find_fault(tmp_path / "folder", manifest, verify=True) == ("../outside", FileFault.MISSING)
 
 
-def test_kohya_position_has_the_json_of_earlier_versions():
+def test_kohya_position_has_json_of_earlier_versions():
     position = KohyaPosition(step=10, epoch=1, total_steps=40)
     assert position.to_json() == {"step": 10, "epoch": 1, "total_steps": 40}
     assert KohyaPosition.from_json({"step": 10, "epoch": 1, "total_steps": 40}) == position

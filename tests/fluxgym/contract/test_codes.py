@@ -1,4 +1,4 @@
-"""The codes have the values that are on disks; that the page has words for each is tested in tests/fluxgym/ui/api/test_session_rows.py."""
+"""The codes have the values that are on disks; that the page has a text for each is tested in tests/fluxgym/ui/api/test_session_rows.py."""
 
 import json
 
@@ -16,7 +16,7 @@ def test_values_are_those_of_earlier_versions():
     ]  # fmt: skip
 
 
-def test_the_end_of_a_trainer_is_read_as_in_logs_of_earlier_versions():
+def test_end_of_trainer_is_read_as_in_logs_of_earlier_versions():
     assert (EXIT_STOPPED, ERROR_PREFIX) == (143, "error: ")
 
 

@@ -8,7 +8,7 @@ from fluxgym.contract.control_characters import complaint_about, control_charact
 @pytest.mark.parametrize(
     ("text", "found"), [("a\x07b", "U+0007"), ("\x1b[31mred", "U+001B"), ("a\x7f", "U+007F"), ("\x85", "U+0085"), ("\x0b", "U+000B")]
 )
-def test_a_control_character_is_found(text, found):
+def test_control_character_is_found(text, found):
     assert control_character_in(text) == found
     assert found in complaint_about(text)
 

@@ -1,9 +1,9 @@
-"""Each thing that a user would lose without knowing is one sentence that names the files."""
+"""Each unused or missing file of a dataset gives one message with its name."""
 
 import pytest
 
 from fluxgym.contract.caption_files import Pairing
-from fluxgym.contract.dataset_notes import cut_captions_sentence, no_images_sentence, notes
+from fluxgym.contract.dataset_notes import cut_captions_message, no_images_message, notes
 from fluxgym.contract.folder_summary import FolderSummary
 
 
@@ -17,7 +17,7 @@ def sentences(found, trigger=""):
     return list(notes(found, extension=".txt", trigger=trigger))
 
 
-def test_a_plain_folder_needs_no_words():
+def test_folder_without_problems_gives_no_notes():
     assert sentences(summary({"a.png": "sks cat", "b.png": ""}), trigger="sks cat") == []
 
 
@@ -33,31 +33,31 @@ def test_a_plain_folder_needs_no_words():
         ({"equal": (("a.png", "b.png"),)}, "same content: a.png, b.png"),
     ],
 )  # fmt: skip
-def test_each_loss_is_named(found, words):
+def test_each_unused_file_is_reported(found, words):
     (sentence,) = sentences(summary({"a.png": "cat", "a.jpg": "cat"}, **found))
     assert words in sentence
 
 
-def test_captions_without_the_trigger_word_are_counted_and_named():
+def test_captions_without_trigger_word_are_counted_and_named():
     found = summary({"a.png": "a photo of SKS Cat", "b.png": "a cat", "c.png": ""})
     assert sentences(found, trigger="sks cat") == ["1 caption does not contain the trigger word “sks cat”: b.png."]
 
 
-def test_kohyas_folder_says_how_to_use_it():
-    sentence = no_images_sentence({"10_my cat": 2, "other": 1})
+def test_kohya_subfolder_is_suggested_with_its_settings():
+    sentence = no_images_message({"10_my cat": 2, "other": 1})
     assert "2 images in 10_my cat, 1 image in other" in sentence
     assert "choose 10_my cat with 10 repeats per image and the trigger word “my cat”" in sentence
-    assert "choose 99999_cat with the trigger word “cat”." in no_images_sentence({"99999_cat": 2})
-    assert "choose 0_cat with the trigger word “cat”." in no_images_sentence({"0_cat": 2})
-    assert "choose 1_ with 1 repeat per image." in no_images_sentence({"1_": 2})
-    assert "choose 0_." in no_images_sentence({"0_": 2})
-    assert "but there is 1 image in cats" in no_images_sentence({"cats": 1})
-    assert no_images_sentence({"cats": 3}).endswith("Choose that folder.")
-    assert no_images_sentence({}) == ""
+    assert "choose 99999_cat with the trigger word “cat”." in no_images_message({"99999_cat": 2})
+    assert "choose 0_cat with the trigger word “cat”." in no_images_message({"0_cat": 2})
+    assert "choose 1_ with 1 repeat per image." in no_images_message({"1_": 2})
+    assert "choose 0_." in no_images_message({"0_": 2})
+    assert "but there is 1 image in cats" in no_images_message({"cats": 1})
+    assert no_images_message({"cats": 3}).endswith("Choose that folder.")
+    assert no_images_message({}) == ""
 
 
-def test_cut_captions_are_named_with_the_number_of_tokens():
-    assert cut_captions_sentence({"a.png": 512}, 512) == ""
-    assert cut_captions_sentence({"a.png": 900, "b.png": 12}, 512) == (
+def test_cut_captions_are_reported_with_number_of_tokens():
+    assert cut_captions_message({"a.png": 512}, 512) == ""
+    assert cut_captions_message({"a.png": 900, "b.png": 12}, 512) == (
         "1 caption is longer than the 512 tokens that T5 reads; what is cut off: 388 tokens of a.png."
     )

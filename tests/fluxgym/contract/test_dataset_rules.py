@@ -8,7 +8,7 @@ from fluxgym.contract.dataset_rules import held_out_indices, is_image_name, regu
 @pytest.mark.parametrize(
     "name", ["a.png", "a.JPG", "a.b.jpeg", "a.webp", "a.bmp", "a.gif", "a.tif", "a.tiff", "a.avif", "a.HEIC", "a.heif", "a.jxl", ".a.png"]
 )
-def test_is_image_name_of_an_image_is_true(name):
+def test_is_image_name_of_image_is_true(name):
     assert is_image_name(name)
 
 
@@ -53,5 +53,5 @@ def test_held_out_indices_equal_reference(count, share, seed, indices):
         ([5, 5], 6, [5, 1]),
     ],
 )
-def test_regularization_repeats_sum_to_the_total(own, total, repeats):
+def test_regularization_repeats_sum_to_total(own, total, repeats):
     assert regularization_repeats(own, total) == repeats

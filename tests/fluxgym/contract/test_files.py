@@ -40,7 +40,7 @@ def test_names_are_those_of_earlier_versions():
     }  # fmt: skip
 
 
-def test_saved_files_have_kohyas_names():
+def test_saved_files_have_kohya_names():
     assert lora_name("cat") == "cat.safetensors"
     assert lora_name("cat", epoch_suffix(4)) == "cat-000004.safetensors"
     assert state_name("cat", step_suffix(120)) == "cat-step00000120-state"
@@ -65,7 +65,7 @@ def test_names_of_saves_are_read_as_they_are_written(format_name, parse_name, su
     assert parse_name(format_name(owner, suffix), "dog") is None
 
 
-def test_a_name_that_ends_like_a_save_belongs_to_the_output_name_that_is_known():
+def test_name_that_ends_like_save_belongs_to_output_name_that_is_known():
     assert parse_state_name("cat-000003-state") == SavedName(output_name="cat", epoch=3)
     assert parse_state_name("cat-000003-state", "cat-000003") == SavedName(output_name="cat-000003")
 
@@ -79,7 +79,7 @@ def test_other_names_are_not_those_of_saves(name):
 @pytest.mark.parametrize(("name", "saved"), [
     ("cat-4-state", SavedName(output_name="cat", epoch=4)), ("cat-000004-state", None), ("cat-state", None), ("-4-state", None),
 ])  # fmt: skip
-def test_a_checkpoint_can_be_named_shorter(name, saved):
+def test_checkpoint_can_be_named_shorter(name, saved):
     assert parse_short_state_name(name) == saved
 
 
@@ -96,17 +96,17 @@ def test_names_of_sample_images_are_read_as_they_are_written(owner, label, epoch
     assert parse_sample_name(f"{name}.partial") is None
 
 
-def test_a_lora_gets_another_output_name():
+def test_lora_gets_another_output_name():
     assert with_output_name("cat-000004.safetensors", "cat", "dog") == "dog-000004.safetensors"
     assert with_output_name("bird.safetensors", "cat", "dog") == "bird.safetensors"
 
 
 @pytest.mark.parametrize("slug", OWNERS)
-def test_names_in_the_archive_are_read_as_they_are_written(slug):
+def test_names_in_archive_are_read_as_they_are_written(slug):
     moment = datetime(2026, 11, 30, 1, 2, 3)
     assert parse_archived_name(archived_name(slug, moment, "1f2e")) == (slug, moment)
 
 
-def test_an_impossible_time_in_the_archive_is_unknown():
+def test_impossible_time_in_archive_is_unknown():
     assert parse_archived_name("cat-20261399-000000-1f2e") == ("cat", None)
     assert parse_archived_name("cat-20261130-000000") is None

@@ -6,7 +6,7 @@ from fluxgym.contract.folder_summary import content_digest, equal_files, images_
 
 
 @pytest.mark.parametrize(("prefix", "suffix"), [("a photo of SKS cat, ", ""), ("", ", sks cat")])
-def test_a_trigger_word_that_is_added_to_each_caption_is_required_of_none(prefix, suffix):
+def test_trigger_word_in_prefix_or_suffix_is_not_required_in_captions(prefix, suffix):
     assert required_trigger(" sks cat ", prefix=prefix, suffix=suffix) == ""
     assert required_trigger(" sks cat ", prefix="a photo of ", suffix="") == "sks cat"
 

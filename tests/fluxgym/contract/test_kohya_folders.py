@@ -12,11 +12,11 @@ def test_name_gives_repeats_and_class_tokens():
 
 
 @pytest.mark.parametrize("names", [["10_cat", "cat"], ["10_cat", ""], ["0_cat"], ["10_"], ["2024_holiday"], ["10_cat", "1999_cat"], []])
-def test_folders_are_not_clear_if_one_of_them_is_not(names):
+def test_folders_are_ambiguous_if_one_of_them_is(names):
     assert clear_folders(names) == ()
 
 
-def test_what_all_folders_say_is_common():
+def test_common_settings_are_those_equal_in_all_folders():
     same, different = clear_folders(["10_dog", "10_cat"]), clear_folders(["10_cat", "20_cat"])
     assert [each.name for each in same] == ["10_cat", "10_dog"]
     assert (common_repeats(same), common_class(same)) == (10, "")

@@ -7,7 +7,7 @@ from fluxgym.contract.learning import RATES, learns_little, learns_nothing
 
 @pytest.mark.parametrize("name", RATES)
 @pytest.mark.parametrize("value", [1e-45, 1e-30, 9e-13])
-def test_a_rate_that_leaves_the_weights_as_they_are_is_named(name, value):
+def test_rate_that_leaves_weights_as_they_are_is_reported(name, value):
     assert learns_nothing(name, value) == "is so small that nothing would be learned; it must be at least 1e-12, such as 1e-4"
 
 
@@ -22,7 +22,7 @@ def test_a_rate_that_leaves_the_weights_as_they_are_is_named(name, value):
         ("seed", 1e-45),
     ],
 )
-def test_a_value_that_is_off_or_can_be_used_is_not_named(name, value):
+def test_value_that_is_off_or_can_be_used_is_not_named(name, value):
     assert learns_nothing(name, value) == ""
 
 
@@ -41,7 +41,7 @@ def test_a_value_that_is_off_or_can_be_used_is_not_named(name, value):
         ({"caption_tag_dropout_rate": 1}, ["caption_tag_dropout_rate"]),
     ],
 )
-def test_a_value_that_likely_teaches_nothing_is_named(values, names):
+def test_value_that_likely_teaches_nothing_is_reported(values, names):
     assert [name for name, _, _ in learns_little(values)] == names
 
 

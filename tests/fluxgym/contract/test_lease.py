@@ -1,4 +1,4 @@
-"""The lease on a run's folder: only another holder's name proves that it is lost."""
+"""The lease on a run's folder is lost only if the file names another holder."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""Files of another format and other models are called by their names."""
+"""Files of another format and other models are identified by name."""
 
 import pytest
 
@@ -15,7 +15,7 @@ from fluxgym.contract.model_kinds import kind_of, other_format, other_model, qua
         (b"\n<!DOCTYPE html><html><title>404", "web page"),
     ],
 )
-def test_other_format_names_the_format_and_the_way_out(head, words):
+def test_other_format_names_format_and_remedy(head, words):
     assert words in other_format(head)
 
 
@@ -41,11 +41,11 @@ def test_other_format_of_unknown_bytes_returns_none(head):
         ("something.weight", None),
     ],
 )
-def test_kind_of_is_known_by_one_tensor_name(name, kind):
+def test_kind_of_is_determined_by_one_tensor_name(name, kind):
     assert kind_of(["another.weight", name]) == kind
 
 
-def test_roles_of_a_whole_checkpoint_are_all_parts():
+def test_roles_of_complete_checkpoint_are_all_parts():
     names = [
         "model.diffusion_model.double_blocks.0.img_attn.qkv.weight", "vae.decoder.conv_in.weight",
         "text_encoders.t5xxl.transformer.encoder.block.0.layer.0.SelfAttention.q.weight",
@@ -55,7 +55,7 @@ def test_roles_of_a_whole_checkpoint_are_all_parts():
     assert other_model(names) is None
 
 
-def test_lora_is_named_before_the_model_that_it_changes():
+def test_lora_is_reported_before_model_that_it_changes():
     names = ["double_blocks.0.img_attn.qkv.lora_A.weight", "double_blocks.0.img_attn.qkv.weight"]
     assert other_model(names) == kind_of(names) == "a LoRA"
     assert roles_of(names) == {"transformer"}

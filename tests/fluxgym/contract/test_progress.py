@@ -13,7 +13,7 @@ def test_limit_is_that_of_exact_integers_in_json_and_browsers():
 
 
 @pytest.mark.parametrize("value", [0, -1, 1.5, NUMBER_LIMIT - 1, -(NUMBER_LIMIT - 1), 1e15])
-def test_is_number_of_a_number_is_true(value):
+def test_is_number_of_number_is_true(value):
     assert is_number(value)
 
 
@@ -42,7 +42,7 @@ def test_written_line_is_read_unchanged():
     assert validate_line(json.loads(format_line(line))) == line
 
 
-def test_lines_are_appended_to_a_file_and_never_through_a_link(tmp_path):
+def test_lines_are_appended_to_file_and_never_through_link(tmp_path):
     for number in (1, 2):
         append_lines(tmp_path / "progress.jsonl", format_line({"step": number}))
     assert (tmp_path / "progress.jsonl").read_text() == '{"step": 1}\n{"step": 2}\n'

@@ -26,7 +26,7 @@ USES = {
 
 @pytest.mark.parametrize("use", USES.values(), ids=USES)
 @pytest.mark.parametrize(("make", "named"), KINDS.values(), ids=KINDS)
-def test_anything_but_a_regular_file_is_refused_at_once(make, named, use, tmp_path, monkeypatch):
+def test_anything_but_regular_file_is_refused_at_once(make, named, use, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     path = tmp_path / "x"
     make(path)
@@ -35,7 +35,7 @@ def test_anything_but_a_regular_file_is_refused_at_once(make, named, use, tmp_pa
     assert [found.name for found in tmp_path.iterdir()] == ["x"]
 
 
-def test_devices_are_refused_also_through_a_followed_link(tmp_path):
+def test_devices_are_refused_also_through_followed_link(tmp_path):
     (tmp_path / "zero").symlink_to("/dev/zero")
     with pytest.raises(UnsafeFile, match="device"):
         read_regular(tmp_path / "zero", 100, follow_links=True)
@@ -43,7 +43,7 @@ def test_devices_are_refused_also_through_a_followed_link(tmp_path):
         open_regular("/dev/zero")
 
 
-def test_a_giant_is_not_read_and_a_file_at_the_limit_is(tmp_path):
+def test_giant_is_not_read_and_file_at_limit_is(tmp_path):
     with (tmp_path / "giant").open("wb") as file:
         file.truncate(1 << 40)
     with pytest.raises(UnsafeFile, match="larger than 1 MB"):
@@ -55,7 +55,7 @@ def test_a_giant_is_not_read_and_a_file_at_the_limit_is(tmp_path):
     assert read_regular("/proc/self/status", 1 << 20).startswith(b"Name:")  # its size is 0
 
 
-def test_other_errors_stay_what_they_are(tmp_path):
+def test_other_errors_are_not_changed(tmp_path):
     with pytest.raises(FileNotFoundError):
         read_regular(tmp_path / "none", 100)
     with pytest.raises(NotADirectoryError):
@@ -65,7 +65,7 @@ def test_other_errors_stay_what_they_are(tmp_path):
         copy_regular(tmp_path / "a", tmp_path / "a")
 
 
-def test_a_file_is_appended_to_updated_and_copied(tmp_path):
+def test_file_is_appended_to_updated_and_copied(tmp_path):
     for text in (b"one", b"two"):
         with append_regular(tmp_path / "a") as file:
             file.write(text)
@@ -77,7 +77,7 @@ def test_a_file_is_appended_to_updated_and_copied(tmp_path):
     assert (tmp_path / "b").stat().st_mtime == 2
 
 
-def test_a_folder_on_the_way_may_be_a_link(tmp_path):
+def test_folder_on_way_may_be_link(tmp_path):
     (tmp_path / "real").mkdir()
     (tmp_path / "real" / "a").write_text("x")
     (tmp_path / "linked").symlink_to(tmp_path / "real")

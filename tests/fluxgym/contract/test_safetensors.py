@@ -1,4 +1,4 @@
-"""Headers are read as the safetensors library reads them; damaged ones are refused with their kind of damage."""
+"""Headers are read as the safetensors library reads them; damaged ones are refused with the type of damage."""
 
 import json
 import struct
@@ -21,7 +21,7 @@ def packed(header):
     return struct.pack("<Q", len(head)) + head
 
 
-def test_read_header_of_a_file_of_the_library_equals_what_the_library_reads(path):
+def test_read_header_of_file_of_library_equals_what_library_reads(path):
     save_file({"a": torch.ones(3, 5), "b": torch.ones(7, dtype=torch.bfloat16)}, path, metadata={"ss_seed": "42"})
     header = read_header(path)
     with safe_open(path, "pt") as reference:
@@ -76,7 +76,7 @@ BAD = {
 
 
 @pytest.mark.parametrize("name", BAD)
-def test_read_header_of_a_bad_file_raises_its_kind(path, name):
+def test_read_header_of_bad_file_raises_its_kind(path, name):
     data, kind = BAD[name]
     path.write_bytes(data)
     with pytest.raises(HeaderError, match=kind.value) as caught:
@@ -95,7 +95,7 @@ def test_check_size_of_another_size_raises_its_kind(path, extra, kind):
     assert caught.value.kind is kind
 
 
-def test_is_whole_needs_tensors_and_the_size_of_the_header(path):
+def test_is_complete_needs_tensors_and_size_of_header(path):
     for data, whole in ((bytes(4), True), (bytes(3), False), (bytes(5), False)):
         path.write_bytes(packed({"a": ENTRY}) + data)
         assert is_whole(path) is whole

@@ -7,7 +7,7 @@ import pytest
 from fluxgym.contract.sample_prompts import read_prompt
 
 
-def test_kohyas_flags_are_read():
+def test_kohya_flags_are_read():
     assert read_prompt("a cat --w 512 --h 768 --d 7 --s 20 --g 3.5 --l 2 --n ugly, blurred --ss euler") == (
         "a cat",
         {
@@ -32,6 +32,6 @@ def test_kohyas_flags_are_read():
         ("a cat --w", "--w  is not a whole number."), ("--w 512", "no text before its options"),
     ],
 )  # fmt: skip
-def test_what_the_trainer_cannot_use_is_refused(line, words):
+def test_invalid_prompt_line_is_refused(line, words):
     with pytest.raises(ValueError, match=re.escape(words)):
         read_prompt(line)

@@ -16,7 +16,7 @@ def refuse(number):
 
 
 @pytest.mark.parametrize("number", [errno.EINVAL, errno.ENOTSUP, errno.ENOSYS, errno.EPERM, errno.EACCES])
-def test_hardening_that_a_volume_refuses_is_left_out(number, tmp_path, monkeypatch):
+def test_unsupported_volume_call_is_skipped(number, tmp_path, monkeypatch):
     for name in ("fsync", "chmod"):
         monkeypatch.setattr(os, name, refuse(number))
     sync_folder(tmp_path)
@@ -27,7 +27,7 @@ def test_hardening_that_a_volume_refuses_is_left_out(number, tmp_path, monkeypat
 
 
 @pytest.mark.parametrize("number", [errno.EIO, errno.ENOSPC, errno.EDQUOT])
-def test_a_disk_that_fails_is_reported(number, tmp_path, monkeypatch):
+def test_disk_that_fails_is_reported(number, tmp_path, monkeypatch):
     monkeypatch.setattr(os, "fsync", refuse(number))
     with pytest.raises(OSError, match=os.strerror(number)):
         sync_folder(tmp_path)

@@ -5,7 +5,7 @@ from fluxgym.dataset.caches import DatasetCaches
 from tests.support.photos import write_cats
 
 
-def test_an_image_that_was_added_is_decoded_already(tmp_path, monkeypatch):
+def test_image_that_was_added_is_decoded_already(tmp_path, monkeypatch):
     source = write_cats(tmp_path / "uploaded", count=1) / "cat 0.png"
     caches = DatasetCaches()
     folder = caches.folder(tmp_path / "draft")

@@ -22,7 +22,7 @@ SIDE = st.integers(1, 5000)
 
 
 @given(SIDE, SIDE, st.sampled_from([64, 256, 512, 768, 1024]), st.booleans(), st.sampled_from([None, 40, 64]))
-def test_bucket_rule_equals_the_trainers(width, height, resolution, no_upscale, low):
+def test_bucket_rule_equals_trainers(width, height, resolution, no_upscale, low):
     advanced = {"bucket_no_upscale": True} if no_upscale else {}
     config = TrainConfig(lora_name="x", resolution=resolution, advanced=advanced | ({"min_bucket_reso": low} if low else {}))
     (dataset,) = tomllib.loads(dataset_toml(config, Path("/images")))["datasets"]
@@ -45,7 +45,7 @@ def test_bucket_rule_equals_the_trainers(width, height, resolution, no_upscale, 
     ],
 )
 @pytest.mark.parametrize("num_reg", [0, 2, 40])
-def test_expected_steps_equal_the_trainers(enable_bucket, advanced, num_reg, tmp_path):
+def test_expected_steps_equal_trainers(enable_bucket, advanced, num_reg, tmp_path):
     shapes = [(100, 100), (200, 90), (90, 200), (120, 100), (64, 64)]
     for folder, count in (("train", 5), ("reg", num_reg)):
         (tmp_path / folder).mkdir()
@@ -65,18 +65,18 @@ def test_expected_steps_equal_the_trainers(enable_bucket, advanced, num_reg, tmp
 @pytest.mark.parametrize(
     "setting", [{"bucket_reso_steps": 40}, {"bucket_reso_steps": 2048}, {"min_bucket_reso": 600}, {"max_bucket_reso": 100}]
 )
-def test_bucket_settings_that_the_trainer_refuses_are_refused(setting):
+def test_bucket_settings_that_trainer_refuses_are_refused(setting):
     with pytest.raises(ConfigError, match="resolution 512"):
         expected_steps(TrainConfig(lora_name="x", advanced=setting), [(800, 600)])
 
 
-def test_expected_steps_of_the_default_settings_equal_fluxgyms_figure():
+def test_expected_steps_of_default_settings_equal_fluxgym_figure():
     config = TrainConfig(lora_name="x", advanced={"enable_bucket": False})
     assert expected_steps(config, [(800, 600)] * 6) == 6 * 10 * 16
     assert expected_steps(config, []) == 0
 
 
-def test_dataset_toml_has_kohyas_keys():
+def test_dataset_toml_has_kohya_keys():
     config = TrainConfig(lora_name="x", concept_sentence="sks cat", advanced={"train_batch_size": 2, "flip_aug": True})
     table = tomllib.loads(dataset_toml(config, "/images"))
     assert table["general"] == {"shuffle_caption": False, "caption_extension": ".txt", "keep_tokens": 1, "flip_aug": True}
@@ -85,7 +85,7 @@ def test_dataset_toml_has_kohyas_keys():
     assert dataset["min_bucket_reso"] <= 512 <= dataset["max_bucket_reso"]
 
 
-def test_resolution_off_the_grid_names_the_nearest_two():
+def test_resolution_off_grid_names_nearest_two():
     with pytest.raises(ConfigError, match="496 or 512"):
         dataset_toml(TrainConfig(lora_name="x", resolution=500), "/images")
 
@@ -96,7 +96,7 @@ def test_caption_extension_applies_only_to_regularization_images():
     assert [subset.get("caption_extension") for subset in table["datasets"][0]["subsets"]] == [None, ".caption"]
 
 
-def test_a_validation_split_that_leaves_no_image_is_an_error_of_the_advanced_settings():
+def test_validation_split_that_leaves_no_image_is_error_of_advanced_settings():
     config = TrainConfig(lora_name="x", advanced={"validation_split": 1})
     with pytest.raises(ConfigError, match="validation_split holds every image out") as caught:
         expected_steps(config, [(800, 600)] * 2)

@@ -6,7 +6,7 @@ import pytest
 from PIL import Image
 
 from fluxgym.contract.kohya_folders import clear_folders
-from fluxgym.dataset.flat_folder import flat_folder, repeats_sentence, settings_of, with_settings_of
+from fluxgym.dataset.flat_folder import flat_folder, repeats_message, settings_of, with_settings_of
 from fluxgym.dataset.folder import CaptionRules, copy_for_training
 from fluxgym.dataset.folder_index import FolderIndex
 from fluxgym.errors import DatasetError, StorageError
@@ -23,7 +23,7 @@ def write(folder, **files):
             path.write_text(content)
 
 
-def test_images_of_kohyas_folders_come_in_with_their_captions(tmp_path):
+def test_images_of_kohya_folders_are_imported_with_their_captions(tmp_path):
     write(tmp_path / "in" / "10_cat", a__png="red", a__txt="one cat")
     write(tmp_path / "in" / "10_dog", b__png="blue", b__png__txt="one dog", c__psd="other")
     (tmp_path / "in" / "readme.md").write_text("about")
@@ -53,7 +53,7 @@ def test_equal_names_in_two_folders_keep_both_images_and_their_captions(tmp_path
 @pytest.mark.parametrize(
     "layout", [{"": ["a.png"], "10_cat": ["b.png"]}, {"10_cat": ["a.png"], "more": ["b.png"]}, {"2024_trip": ["a.png"]}, {}]
 )
-def test_any_other_folder_stays_as_it_is(layout, tmp_path):
+def test_other_folder_is_not_flattened(layout, tmp_path):
     for folder, names in layout.items():
         for name in names:
             (tmp_path / folder).mkdir(exist_ok=True)
@@ -70,14 +70,14 @@ def test_any_other_folder_stays_as_it_is(layout, tmp_path):
         (os.mkfifo, "it is a named pipe"),
     ],
 )
-def test_caption_that_is_not_read_is_refused_for_its_own_reason(make, reason, tmp_path):
+def test_unreadable_caption_is_refused_with_its_reason(make, reason, tmp_path):
     write(tmp_path / "10_cat", a__png="red", secret="canary")
     make(tmp_path / "10_cat" / "a.txt")
     with pytest.raises(DatasetError, match=f"10_cat/a.txt is not read: {reason}"), flat_folder(tmp_path):
         pass
 
 
-def test_files_beside_images_neither_collide_nor_come_along(tmp_path):
+def test_companion_files_are_not_imported_and_do_not_collide(tmp_path):
     for name, color in (("10_cat", "red"), ("10_dog", "blue")):
         write(tmp_path / name, **{"__DS_Store": "x", "Thumbs__db": "x", "README": "x", f"{name}__png": color})
     with flat_folder(tmp_path) as flat:
@@ -98,7 +98,7 @@ def test_names_that_are_equal_with_their_folder_in_front_or_too_long_are_changed
 
 
 @pytest.mark.parametrize(("image", "caption"), [("x.png", "x.txt"), ("x_1_2_3_4.png", "x.txt"), ("x.png", "x.png.txt")])
-def test_caption_without_an_image_is_not_used_for_an_image_of_another_folder(image, caption, tmp_path):
+def test_caption_without_image_is_not_used_for_image_of_another_folder(image, caption, tmp_path):
     write(tmp_path / "10_a", **{image.replace(".", "__"): "red"})
     write(tmp_path / "10_b", y__png="blue", **{caption.replace(".", "__"): "another"})
     with flat_folder(tmp_path) as flat:
@@ -113,20 +113,20 @@ def test_caption_of_another_folders_image_is_not_shared(tmp_path):
         assert FolderIndex(flat.path).captions().texts == {"x.png": "another", "x_1_2_3_4.png": ""}
 
 
-def test_images_in_folders_inside_kohyas_folders_are_named_as_left_out(tmp_path):
+def test_images_in_folders_inside_kohya_folders_are_reported_as_left_out(tmp_path):
     write(tmp_path / "10_a", x__png="red")
     write(tmp_path / "10_a" / "more", y__png="blue")
     with flat_folder(tmp_path) as flat:
         assert "1 image in 10_a/more" in flat.notes[0]
 
 
-def test_folder_that_cannot_be_read_is_named(tmp_path, monkeypatch):
+def test_folder_that_cannot_be_read_is_reported(tmp_path, monkeypatch):
     monkeypatch.setattr(os, "scandir", lambda *_: (_ for _ in ()).throw(PermissionError(13, "Permission denied")))
     with pytest.raises(StorageError, match="Permission denied"), flat_folder(tmp_path):
         pass
 
 
-def test_settings_of_the_folders_fill_what_the_state_lacks():
+def test_folder_settings_fill_only_missing_state_values():
     kohya = clear_folders(["10_sks cat"])
     assert with_settings_of(kohya, {"seed": 1}) == {"num_repeats": 10, "concept_sentence": "sks cat", "seed": 1}
     assert with_settings_of(kohya, {"num_repeats": "", "concept_sentence": ""})["concept_sentence"] == "sks cat"
@@ -148,6 +148,6 @@ def test_settings_of_the_folders_fill_what_the_state_lacks():
         (["10_cat", "20_dog"], 7, "“Repeat trains per image” is 7. To keep the difference, train with --train_data_dir of"),
     ],
 )
-def test_sentence_says_what_was_found_and_what_is_used(names, used, sentence):
-    assert sentence in repeats_sentence(clear_folders(names), used)
-    assert bool(sentence) == bool(repeats_sentence(clear_folders(names), used))
+def test_message_reports_found_and_used_settings(names, used, sentence):
+    assert sentence in repeats_message(clear_folders(names), used)
+    assert bool(sentence) == bool(repeats_message(clear_folders(names), used))

@@ -1,4 +1,4 @@
-"""A folder of images and captions: matched by name, every edit on disk at once, odd names and files reported."""
+"""A folder of images and captions: matched by name, every edit on disk at once, invalid names and files reported."""
 
 import contextlib
 import os
@@ -41,7 +41,7 @@ def test_captions_match_image_names_in_any_upload_order(folder, tmp_path):
     assert [item.name for item in folder.items(1, 1)] == ["b.png"]
 
 
-def test_caption_edit_is_written_immediately_and_an_empty_one_removes_the_file(folder, tmp_path):
+def test_caption_edit_is_written_immediately_and_empty_one_removes_file(folder, tmp_path):
     folder.add(*upload(tmp_path, "a.png"))
     folder.set_caption("a.png", "  sks cat ")
     assert (folder.path / "a.txt").read_text() == "sks cat\n"
@@ -88,13 +88,13 @@ def test_images_of_equal_stems_added_concurrently_get_different_names(folder, tm
     ("content", "name", "named"),
     [("hello", "text.png", r"text\.png is not an image"), ("x", "a.exe", r"a\.exe"), (b"\xff\xfea", "a.txt", "UTF-8")],
 )
-def test_add_of_an_unusable_file_names_it(content, name, named, folder, tmp_path):
+def test_add_of_unusable_file_names_it(content, name, named, folder, tmp_path):
     with pytest.raises(DatasetError, match=named):
         folder.add(text(tmp_path, content), name)
     assert folder.count() == 0
 
 
-def test_add_of_a_truncated_image_names_it(folder, tmp_path):
+def test_add_of_truncated_image_names_it(folder, tmp_path):
     path, name = upload(tmp_path, "a.png")
     path.write_bytes(path.read_bytes()[:60])
     with pytest.raises(DatasetError, match=r"a\.png"):
@@ -109,7 +109,7 @@ def test_file_name_is_made_safe(name, safe):
     assert safe_name(name) == safe
 
 
-def test_long_file_name_is_shortened_and_an_empty_one_refused():
+def test_long_file_name_is_shortened_and_empty_one_refused():
     assert len(safe_name("é" * 400 + ".png").encode()) <= 200
     assert safe_name("é" * 400 + ".png").endswith(".png")
     with pytest.raises(DatasetError):
@@ -145,7 +145,7 @@ def test_captions_of_another_extension_are_stored_as_txt(folder, tmp_path):
     assert [item.caption for item in ImageFolder(tmp_path / "run").items()] == ["first", "second", "sks cat"]
 
 
-def test_a_run_gets_captions_as_they_are_trained(folder, tmp_path):
+def test_run_stores_captions_as_trained(folder, tmp_path):
     for name in ("a.png", "b.png"):
         folder.add(*upload(tmp_path, name))
     (folder.path / "a.png.txt").write_text("zqx cat\nsitting")
@@ -158,7 +158,7 @@ def test_a_run_gets_captions_as_they_are_trained(folder, tmp_path):
     assert (tmp_path / "lines" / "a.txt").read_text() == "zqx cat\nsitting\n"
 
 
-def test_a_copy_keeps_a_caption_in_another_encoding_and_training_refuses_it(folder, tmp_path):
+def test_copy_keeps_caption_in_another_encoding_and_training_refuses_it(folder, tmp_path):
     folder.add(*upload(tmp_path, "a.png"))
     (folder.path / "a.txt").write_bytes("Kätzchen".encode("cp1252"))
     copy_into(folder.path, tmp_path / "copy")
@@ -167,7 +167,7 @@ def test_a_copy_keeps_a_caption_in_another_encoding_and_training_refuses_it(fold
         copy_for_training(folder.path, tmp_path / "run", CaptionRules())
 
 
-def test_an_uploaded_caption_gets_its_plain_name_unless_that_is_taken(folder, tmp_path):
+def test_uploaded_caption_gets_its_plain_name_unless_that_is_taken(folder, tmp_path):
     for name, text in (("a.png.txt", "first"), ("b.txt", "plain"), ("b.png.txt", "other")):
         (tmp_path / "upload").write_text(text)
         folder.add(tmp_path / "upload", name)
@@ -176,14 +176,14 @@ def test_an_uploaded_caption_gets_its_plain_name_unless_that_is_taken(folder, tm
 
 
 @pytest.mark.parametrize("name", ["..", ".", "", "../dataset/a.png", "a.txt", "b.png", "a\0.png"])
-def test_image_path_outside_the_folder_is_refused(name, folder, tmp_path):
+def test_image_path_outside_folder_is_refused(name, folder, tmp_path):
     folder.add(*upload(tmp_path, "a.png"))
     assert folder.image_path("a.png") == folder.path / "a.png"
     with pytest.raises(DatasetError, match="no image"):
         folder.image_path(name)
 
 
-def test_named_pipe_as_a_caption_is_empty_and_does_not_block(tmp_path):
+def test_named_pipe_as_caption_is_empty_and_does_not_block(tmp_path):
     folder = ImageFolder(write_cats(tmp_path / "cats", count=1))
     (caption,) = folder.path.glob("*.txt")
     caption.unlink()
@@ -200,7 +200,7 @@ def test_file_name_that_is_not_utf8_is_refused_before_anything_is_copied(tmp_pat
     assert not (tmp_path / "run").exists()
 
 
-def test_removing_an_image_keeps_a_caption_that_another_one_shares(tmp_path):
+def test_removing_image_keeps_caption_that_another_one_shares(tmp_path):
     folder = ImageFolder(write_cats(tmp_path / "cats", count=1))
     (folder.path / "cat 0.jpg").write_bytes((folder.path / "cat 0.png").read_bytes())
     folder.remove("cat 0.png")
@@ -212,7 +212,7 @@ def test_removing_an_image_keeps_a_caption_that_another_one_shares(tmp_path):
 @pytest.mark.parametrize(
     ("first", "second"), [("ab.png", "a\nb.png"), ("ab.png", "a\0b.png"), ("ab.png", "a\x9bb.png"), ("ü.png", "u\u0308.png")]
 )
-def test_image_whose_name_became_equal_by_cleaning_replaces_nothing(first, second, tmp_path):
+def test_image_whose_sanitized_name_exists_gets_new_name(first, second, tmp_path):
     folder = ImageFolder(tmp_path / "in")
     for name, color in ((first, "red"), (second, "blue")):
         Image.new("RGB", (8, 8), color).save(tmp_path / "new.png")

@@ -49,7 +49,7 @@ def settle(index, clock):
         call()
 
 
-def test_a_folder_that_stays_the_same_is_read_once(folder, clock, scans):
+def test_folder_that_stays_same_is_read_once(folder, clock, scans):
     index = FolderIndex(folder.path)
     settle(index, clock)
     scans.clear()
@@ -68,7 +68,7 @@ def test_every_change_through_fluxgym_is_seen_at_once(folder, clock):
     assert (index.count(), list(index.captions().texts), len(index.sizes())) == (2, ["cat 0.png", "cat 2.png"], 2)
 
 
-def test_changes_within_one_tick_of_the_file_system_are_seen(folder, clock):
+def test_changes_within_one_timestamp_tick_are_detected(folder, clock):
     index = FolderIndex(folder.path)
     for number in range(3):
         folder.set_caption("cat 0.png", f"caption {number}")
@@ -81,7 +81,7 @@ def test_changes_within_one_tick_of_the_file_system_are_seen(folder, clock):
 
 
 @pytest.mark.parametrize(("stamp_ns", "waits"), [(7 * 10**9, folder_index.SETTLED_S), (7 * 10**9 + 1, folder_index.SETTLED_TICK_S)])
-def test_a_read_is_kept_when_the_next_change_is_sure_to_have_another_time_stamp(stamp_ns, waits, folder, clock, scans):
+def test_read_is_cached_once_next_change_has_new_timestamp(stamp_ns, waits, folder, clock, scans):
     os.utime(folder.path, ns=(stamp_ns, stamp_ns))
     index = FolderIndex(folder.path)
     index.count()
@@ -105,7 +105,7 @@ def test_added_and_removed_files_are_paired_again(folder, clock):
     assert list(index.captions().texts) == ["cat 1.png", "cat 2.png"]
 
 
-def test_a_caption_that_another_program_writes_in_place_is_seen_soon(folder, clock):
+def test_caption_written_in_place_by_other_program_is_detected(folder, clock):
     index = FolderIndex(folder.path)
     settle(index, clock)
     (folder.path / "cat 0.txt").write_text("by an editor")
@@ -136,7 +136,7 @@ def test_many_requests_at_once_are_answered_by_one_read(folder, monkeypatch):
     assert len(reads) <= 2  # the first, and one for all who came during it
 
 
-def test_captions_beyond_the_limit_are_read_again_and_not_kept(folder, clock, scans, monkeypatch):
+def test_captions_beyond_limit_are_read_again_and_not_kept(folder, clock, scans, monkeypatch):
     monkeypatch.setattr(folder_index, "MAX_KEPT_CHARACTERS", 20)
     index = FolderIndex(folder.path)
     settle(index, clock)
@@ -146,7 +146,7 @@ def test_captions_beyond_the_limit_are_read_again_and_not_kept(folder, clock, sc
     assert scans == ["cats", "cats"]
 
 
-def test_a_folder_that_is_created_later_is_found(tmp_path, clock):
+def test_folder_that_is_created_later_is_found(tmp_path, clock):
     index = FolderIndex(tmp_path / "later")
     settle(index, clock)
     assert index.count() == 0

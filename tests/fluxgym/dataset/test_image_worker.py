@@ -20,7 +20,7 @@ def test_thumbnail_of_every_mode_is_upright(tmp_path):
 
 
 @pytest.mark.parametrize("mode", ["I;16", "RGBA", "CMYK", "P", "1"])
-def test_thumbnail_looks_like_what_is_trained_on(mode, tmp_path):
+def test_thumbnail_equals_trained_image(mode, tmp_path):
     gray = Image.new("L", (40, 20), 128)
     image = {
         "I;16": Image.fromarray(np.full((20, 40), 128 * 257, np.uint16)), "RGBA": Image.new("RGBA", (40, 20), (0, 0, 0, 127)),

@@ -85,14 +85,14 @@ def test_damaged_image_is_read_or_named(name, photo, tmp_path):
             assert name in str(error)
 
 
-def test_image_too_large_to_decode_is_named_by_its_header(tmp_path):
+def test_image_too_large_to_decode_is_reported_by_its_header(tmp_path):
     (tmp_path / "large.png").write_bytes(huge_png(10_400, 10_400))
     for read in (check_image, read_size, lambda path: thumbnail(path, 30)):
         with pytest.raises(BadImage, match=r"^large\.png has 10400x10400 pixels, more than 108 million; make it smaller\.$"):
             read(tmp_path / "large.png")
 
 
-def test_thumbnail_is_made_once_and_again_when_the_file_changes(tmp_path):
+def test_thumbnail_is_made_once_and_again_when_file_changes(tmp_path):
     Image.new("RGB", (60, 40), "red").save(tmp_path / "a.png")
     first = thumbnail(tmp_path / "a.png", 30)
     assert thumbnail(tmp_path / "a.png", 30) is first
@@ -101,7 +101,7 @@ def test_thumbnail_is_made_once_and_again_when_the_file_changes(tmp_path):
         assert small.size == (20, 30)
 
 
-def test_file_that_is_not_an_image_is_named(tmp_path):
+def test_file_that_is_not_image_is_reported(tmp_path):
     (tmp_path / "text.png").write_text("I am not an image")
     with pytest.raises(BadImage, match=r"text\.png is not an image"):
         check_image(tmp_path / "text.png")
@@ -118,7 +118,7 @@ def test_postscript_is_refused_without_starting_ghostscript(name, tmp_path, monk
     assert not started.exists()
 
 
-def test_images_of_every_kind_are_read_as_the_trainer_reads_them(photo, tmp_path):
+def test_images_of_every_mode_are_read_as_in_trainer(photo, tmp_path):
     """What passed before image files were recognized by their content: modes, animations, two-lens photos, strips, and more."""
     gray = np.asarray(photo.convert("L"), np.uint16) * 257
     kinds = {
@@ -145,7 +145,7 @@ def test_images_of_every_kind_are_read_as_the_trainer_reads_them(photo, tmp_path
     assert sizes["phone.heic"] == HEIC_SIZE
 
 
-def test_process_of_the_app_keeps_its_memory_while_many_large_images_arrive(tmp_path):
+def test_process_of_app_keeps_its_memory_while_many_large_images_arrive(tmp_path):
     for index in range(6):
         (tmp_path / f"{index}.png").write_bytes(huge_png(6000, 6000 + index))
     (tmp_path / "10400.png").write_bytes(huge_png(10_400, 10_400))
@@ -155,7 +155,7 @@ def test_process_of_the_app_keeps_its_memory_while_many_large_images_arrive(tmp_
     assert growth_kb < 20_000  # each of the images takes 36 MB decoded
 
 
-def test_image_size_is_read_once_and_again_when_the_file_changes(tmp_path, monkeypatch):
+def test_image_size_is_read_once_and_again_when_file_changes(tmp_path, monkeypatch):
     path = tmp_path / "a.png"
     Image.new("RGB", (8, 6)).save(path)
     assert check_image(path) == read_size(path) == ImageSize(8, 6)

@@ -10,7 +10,7 @@ from fluxgym.dataset.recode import captions_to_utf8
 from tests.support.photos import write_cats
 
 
-def test_numbers_in_names_are_compared_by_value_and_words_without_regard_to_case():
+def test_numbers_in_names_are_compared_by_value_and_texts_without_regard_to_case():
     ordered = ["2.png", "10.png", "Cat-1.png", "cat-2.png", "cat-2b.png", "cat-10.png", "dog.png", "x9.png", "x" + "9" * 200 + ".png"]
     shuffled = random.Random(1).sample(ordered, len(ordered))
     assert sorted(shuffled, key=natural_key) == ordered

@@ -39,7 +39,7 @@ def test_wrong_encoding_that_gives_control_characters_changes_nothing(encoding, 
     assert captions_to_utf8(tmp_path, "utf-16").texts == {"a.txt": "Kätzchen 猫"}
 
 
-def test_nothing_is_kept_if_nothing_is_converted(tmp_path):
+def test_no_backup_is_kept_if_nothing_is_converted(tmp_path):
     (tmp_path / "a.txt").write_text("cat")
     assert captions_to_utf8(tmp_path, "cp1252").kept_in is None
     assert [path.name for path in tmp_path.iterdir()] == ["a.txt"]

@@ -48,37 +48,37 @@ def files_of(folder):
     return {path: path.stat().st_mtime_ns for path in folder.rglob("*")}
 
 
-def test_runs_that_were_never_submitted_are_gone_and_observing_writes_nothing(engine, run, tmp_path):
+def test_runs_that_were_never_submitted_were_removed_and_observing_writes_nothing(engine, run, tmp_path):
     snapshots = [RunSnapshot(run, {}), RunSnapshot(make_run(tmp_path, "dog"), {})]
     before = files_of(tmp_path)
     assert {slug: state.phase for slug, state in engine.observe(snapshots).items()} == {"cat": EnginePhase.GONE, "dog": EnginePhase.GONE}
     assert files_of(tmp_path) == before
 
 
-def test_a_run_without_processes_has_no_orphan(engine, run):
+def test_run_without_processes_has_no_orphan(engine, run):
     assert engine.orphans([run]) == {}
 
 
-def test_a_supervisor_that_cannot_start_is_a_launch_error(engine, run):
+def test_supervisor_that_cannot_start_is_launch_error(engine, run):
     with pytest.raises(LaunchError):  # there is no launch.json
         engine.submit(run, spec_of("cat"))
     assert engine.observe([RunSnapshot(run, {})])["cat"].phase is EnginePhase.GONE
 
 
-def test_nothing_is_canceled_of_a_run_that_has_ended(engine, tmp_path):
+def test_nothing_is_canceled_of_run_that_has_ended(engine, tmp_path):
     run = make_run(tmp_path, "old", status=Status.STOPPED)
     write_launch_spec(run, spec_of("old"))
     assert not engine.cancel(run, grace_s=1.0)
     assert not run.stop.exists()
 
 
-def test_a_run_that_does_not_wait_has_no_position(engine, run):
+def test_run_that_does_not_wait_has_no_position(engine, run):
     assert (engine.queue.slugs(), engine.queue.waiting_since(run), engine.queue.reconcile()) == ((), None, ())
     with pytest.raises(SessionError):
         engine.queue.move(run, 1)
 
 
-def test_a_free_device_is_acquired_at_once(engine, run):
+def test_free_device_is_acquired_at_once(engine, run):
     reasons = []
     lease = engine.queue.acquire(run, engine.devices.assign(spec_of("cat"), None), is_canceled=lambda: False, waiting=reasons.append)
     assert lease is not None
@@ -86,13 +86,13 @@ def test_a_free_device_is_acquired_at_once(engine, run):
     lease.release()
 
 
-def test_a_canceled_run_acquires_nothing(engine, run):
+def test_canceled_run_acquires_nothing(engine, run):
     spec = spec_of("cat", devices=DeviceRequest(kind="cpu"))
     assert engine.queue.acquire(run, spec, is_canceled=lambda: True, waiting=lambda reason: None) is None
     assert engine.queue.slugs() == ()
 
 
-def test_a_run_is_left_waiting_for_a_device_in_use_until_it_is_canceled(engine, run, tmp_path):
+def test_run_is_left_waiting_for_device_in_use_until_it_is_canceled(engine, run, tmp_path):
     other, reasons = make_run(tmp_path, "dog"), []
     lease = engine.queue.acquire(run, engine.devices.assign(spec_of("cat"), "1"), is_canceled=lambda: False, waiting=reasons.append)
     spec = engine.devices.assign(spec_of("dog"), "1")
@@ -108,7 +108,7 @@ def test_a_run_is_left_waiting_for_a_device_in_use_until_it_is_canceled(engine, 
     assert (engine.queue.slugs(), engine.queue.waiting_since(other)) == ((), None)
 
 
-def test_a_run_without_a_choice_may_take_any_device(engine):
+def test_run_without_choice_may_take_any_device(engine):
     spec = engine.devices.assign(spec_of("cat"), None)
     assert spec.devices.any_free
     assert spec.devices.names == engine.devices.names()
@@ -116,7 +116,7 @@ def test_a_run_without_a_choice_may_take_any_device(engine):
 
 
 @pytest.mark.parametrize(("gpus", "chosen"), [("1", "1"), ("0,1", "0,1"), ("7", None)])
-def test_the_gpus_that_a_user_named_are_known_while_the_engine_has_them(engine, gpus, chosen):
+def test_gpus_that_user_named_are_known_while_engine_has_them(engine, gpus, chosen):
     spec = engine.devices.assign(spec_of("cat"), gpus)
     assert not spec.devices.any_free
     assert engine.devices.chosen_gpus(spec) == chosen

@@ -56,13 +56,13 @@ def fixture_machine(tmp_path, monkeypatch):
         (3, "0", "1", ["gpu-1"]),
     ],
 )
-def test_the_devices_of_a_run(machine, count, visible, gpus, expected):
+def test_devices_of_run(machine, count, visible, gpus, expected):
     machine(count, visible)
     assert devices_of(gpus) == expected
     assert num_gpus() == count
 
 
-def test_a_card_that_the_driver_does_not_count_is_one_gpu(machine, monkeypatch, tmp_path):
+def test_unlisted_card_counts_as_one_gpu(machine, monkeypatch, tmp_path):
     machine(0)
     (tmp_path / "dxg").touch()
     monkeypatch.setattr(devices, "GPU_SIGNS", (tmp_path / "none", tmp_path / "dxg"))
@@ -76,7 +76,7 @@ def test_missing_gpus_are_detected(machine, gpus, there):
     assert are_there(gpus) is there
 
 
-def test_any_one_takes_the_first_that_is_free():
+def test_request_for_any_device_takes_first_free_one():
     both = DeviceRequest(kind="gpu", ids=("0", "1"))
     first = acquire_devices(both, OUTPUTS / "ann")
     second = acquire_devices(both, OUTPUTS / "ben")
@@ -91,7 +91,7 @@ def test_any_one_takes_the_first_that_is_free():
         held.release()
 
 
-def test_all_are_taken_or_none():
+def test_several_devices_are_acquired_atomically():
     one = acquire_devices(DeviceRequest(kind="gpu", ids=("1",), any_free=False), OUTPUTS / "ann")
     assert acquire_devices(DeviceRequest(kind="gpu", ids=("0", "1"), count=2, any_free=False), OUTPUTS / "ben") is None
     assert acquire_devices(DeviceRequest(kind="gpu", ids=("0",), any_free=False), OUTPUTS / "cat", reserved_by_earlier={"gpu-0"}) is None
@@ -102,22 +102,22 @@ def test_all_are_taken_or_none():
 
 
 @pytest.mark.parametrize(("ids", "env"), [((), {}), (("2",), {"CUDA_VISIBLE_DEVICES": "2"})])
-def test_the_only_device_is_shown_whatever_its_supervisor_sees(ids, env):
+def test_only_device_is_shown_whatever_its_supervisor_sees(ids, env):
     held = acquire_devices(DeviceRequest(kind="gpu" if ids else "cpu", ids=ids), OUTPUTS / "ann")
     assert held.env == env
     held.release()
 
 
-def test_a_request_without_devices_is_granted_at_once():
+def test_request_without_devices_is_granted_at_once():
     assert acquire_devices(DeviceRequest(), OUTPUTS / "ann").locks == ()
 
 
-def test_names_for_people():
+def test_device_names_are_readable():
     assert [title(device) for device in ("cpu", "gpu-3")] == ["the CPU", "GPU 3"]
     assert current_user("gpu-7") is None
 
 
-def test_the_user_of_a_device_is_known_while_it_holds_the_lock_and_a_probe_does_not_change_it():
+def test_user_of_device_is_known_while_it_holds_lock_and_probe_does_not_change_it():
     cpu = DeviceRequest(kind="cpu")
     held = acquire_devices(cpu, OUTPUTS / "ann")
     assert not are_free(cpu)
@@ -130,7 +130,7 @@ def test_the_user_of_a_device_is_known_while_it_holds_the_lock_and_a_probe_does_
     assert (local_locks() / "device-cpu.lock").read_bytes() == written
 
 
-def test_a_full_folder_of_locks_is_one_sentence_that_names_it_and_leaves_the_device_free(monkeypatch):
+def test_full_lock_folder_is_reported_and_device_stays_free(monkeypatch):
     def write(handle, data):
         raise OSError(errno.ENOSPC, "No space left on device")
 
@@ -140,7 +140,7 @@ def test_a_full_folder_of_locks_is_one_sentence_that_names_it_and_leaves_the_dev
     assert are_free(DeviceRequest(kind="cpu"))
 
 
-def test_a_lock_file_that_a_cleaner_removes_is_locked_again(monkeypatch):
+def test_removed_lock_file_is_locked_again(monkeypatch):
     cpu, path = DeviceRequest(kind="cpu"), local_locks() / "device-cpu.lock"
     held = acquire_devices(cpu, OUTPUTS / "ann")
     os.utime(path, (1000.0, 1000.0))
@@ -156,7 +156,7 @@ def test_a_lock_file_that_a_cleaner_removes_is_locked_again(monkeypatch):
     assert are_free(cpu)
 
 
-def test_an_assigned_run_keeps_the_devices_that_its_starter_sees(monkeypatch):
+def test_assigned_run_keeps_devices_that_its_starter_sees(monkeypatch):
     spec = LaunchSpec(run_id="id-cat", attempt=1, trainer_dir="/")
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     assert LocalDevices().assign(spec, None).env == {}

@@ -23,7 +23,7 @@ from fluxgym.runs.process_identity import identify, is_frozen, local_process
 from tests.support.runs import make_run, state_of, wait_for
 
 
-def test_a_run_that_is_called_dispatcher_has_a_ticket_like_any_other(process, outputs):
+def test_run_that_is_called_dispatcher_has_ticket_like_any_other(process, outputs):
     run = make_run(outputs.root, "dispatcher")
     Tickets(outputs).join(run, "id-dispatcher", ["cpu"])
     process.record()
@@ -31,7 +31,7 @@ def test_a_run_that_is_called_dispatcher_has_a_ticket_like_any_other(process, ou
     assert process.problem() == ""
 
 
-def test_a_ticket_that_is_written_when_the_queue_has_been_found_empty_is_served(process, outputs, monkeypatch):
+def test_ticket_that_is_written_when_queue_has_been_found_empty_is_served(process, outputs, monkeypatch):
     """Its writer sees that the dispatcher has its lock, and starts no other one."""
     tickets, run, locks = Tickets(outputs), make_run(outputs.root), []
     tickets.join(run, "id-cat", ["cpu"])
@@ -53,7 +53,7 @@ def fixture_served(outputs, process):
     return Dispatcher(outputs, process)
 
 
-def test_no_error_ends_the_dispatcher_while_runs_wait(served, monkeypatch, caplog):
+def test_dispatcher_survives_errors_while_runs_wait(served, monkeypatch, caplog):
     monkeypatch.setattr(dispatcher, "QUEUE_POLL_S", 0.0)
     results = iter([TypeError("odd"), NotReadableNow("no memory"), False])
 
@@ -67,7 +67,7 @@ def test_no_error_ends_the_dispatcher_while_runs_wait(served, monkeypatch, caplo
     assert [record.getMessage() for record in caplog.records] == ["the queue: TypeError: odd", "the queue: no memory"]
 
 
-def test_an_error_at_one_run_does_not_keep_the_dispatcher_from_the_others(served, outputs, monkeypatch, caplog):
+def test_error_at_one_run_does_not_block_other_runs(served, outputs, monkeypatch, caplog):
     for name in ("odd", "cat"):
         Tickets(outputs).join(make_run(outputs.root, name), f"id-{name}", ["cpu"])
 
@@ -122,7 +122,7 @@ def fixture_clock(monkeypatch):
     return now
 
 
-def test_supervisors_that_end_while_the_run_waits_and_its_device_is_free_are_started_less_and_less_often(served, waits, programs, clock):
+def test_supervisor_that_ends_early_is_restarted_with_exponential_backoff(served, waits, programs, clock):
     starts = []
     for _ in range(200):
         served.serve_all()
@@ -138,7 +138,7 @@ def test_supervisors_that_end_while_the_run_waits_and_its_device_is_free_are_sta
     assert len(programs) == 10  # at once: it was the other run that kept it waiting
 
 
-def test_a_problem_that_the_run_s_own_disk_cannot_hold_is_shown_all_the_same(served, process, waits, programs, clock, monkeypatch):
+def test_problem_of_run_on_full_disk_is_still_shown(served, process, waits, programs, clock, monkeypatch):
     def update(run, changes, *, expected):
         raise StorageError("The disk is full: ui_state.json could not be written.")
 
@@ -156,7 +156,7 @@ def test_a_problem_that_the_run_s_own_disk_cannot_hold_is_shown_all_the_same(ser
     lease.release()
 
 
-def test_a_frozen_supervisor_of_the_next_run_is_ended_so_that_the_queue_goes_on(served, waits, programs, clock):
+def test_frozen_supervisor_of_next_run_is_killed_and_queue_continues(served, waits, programs, clock):
     programs.code, programs.ends = "import time; time.sleep(60)", False
     served.serve_all()
     (started,) = programs
@@ -173,7 +173,7 @@ def test_a_frozen_supervisor_of_the_next_run_is_ended_so_that_the_queue_goes_on(
     assert f"its supervisor (PID {started.process.pid}) was frozen for 30 seconds" in end["reason"]
 
 
-def test_a_full_folder_of_locks_ends_neither_the_start_nor_the_work(process, outputs, served, waits, monkeypatch, caplog):
+def test_full_lock_folder_stops_neither_start_nor_dispatcher(process, outputs, served, waits, monkeypatch, caplog):
     def record(self, problems=None):
         raise StorageError("The disk is full: locks/dispatcher.json could not be written.")
 

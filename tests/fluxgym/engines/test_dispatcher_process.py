@@ -18,20 +18,20 @@ from fluxgym.runs.process_identity import identify, is_frozen
 from tests.support.runs import wait_for
 
 
-def test_an_unknown_dispatcher_has_ended_and_this_process_is_recorded(process):
+def test_unknown_dispatcher_has_ended_and_this_process_is_recorded(process):
     assert process.problem() == DISPATCHER_ENDED
     process.record()
     assert process.problem() == ""
 
 
-def test_a_removed_identity_is_written_again(process):
+def test_removed_identity_is_written_again(process):
     process.record()
     process.lock.with_suffix(".json").unlink()
     process.renew()
     assert process.problem() == ""
 
 
-def test_each_outputs_folder_has_its_own_dispatcher_by_whatever_path_it_is_named(process, outputs, tmp_path):
+def test_outputs_folder_has_one_dispatcher_for_all_its_paths(process, outputs, tmp_path):
     (tmp_path / "link").symlink_to(outputs.root)
     assert DispatcherProcess(OutputsPaths(tmp_path / "link")).lock == process.lock
     other = DispatcherProcess(OutputsPaths(tmp_path / "other"))
@@ -41,7 +41,7 @@ def test_each_outputs_folder_has_its_own_dispatcher_by_whatever_path_it_is_named
     assert (process.other_queues(), other.other_queues()) == (True, False)
 
 
-def test_a_frozen_dispatcher_is_named_and_resumed(process):
+def test_frozen_dispatcher_is_reported_and_resumed(process):
     child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
     lock = try_lock(process.lock)
     try:
@@ -58,19 +58,19 @@ def test_a_frozen_dispatcher_is_named_and_resumed(process):
         child.wait()
 
 
-def test_a_dispatcher_without_tickets_ends_at_once(process, outputs):
+def test_dispatcher_without_tickets_ends_at_once(process, outputs):
     process.ensure()
     assert process.problem() == DISPATCHER_ENDED
     assert dispatcher.main([str(outputs.root)]) == 0
 
 
-def test_a_dispatcher_that_cannot_start_is_an_error_with_the_end_of_its_log(process, outputs, monkeypatch):
+def test_dispatcher_that_cannot_start_is_error_with_end_of_its_log(process, outputs, monkeypatch):
     monkeypatch.setattr(dispatcher_process, "MODULE", "fluxgym.no_such_module")
     with pytest.raises(LaunchError, match=r"could not be started: .*no_such_module"):
         process.ensure()
 
 
-def test_a_log_that_is_a_link_is_not_followed(process, outputs, tmp_path):
+def test_log_that_is_link_is_not_followed(process, outputs, tmp_path):
     (outputs.queue / "dispatcher.log").symlink_to(tmp_path / "precious")
     with pytest.raises(StorageError, match=r"dispatcher\.log cannot be used: it is a link"):
         process.ensure()
@@ -107,7 +107,7 @@ def fixture_newborn(process):
         child.wait()
 
 
-def test_a_dispatcher_that_was_frozen_before_it_recorded_itself_is_named_and_resumed(process, outputs, newborn):
+def test_dispatcher_that_was_frozen_before_it_recorded_itself_is_reported_and_resumed(process, outputs, newborn):
     child = newborn(
         "import time; from fluxgym.engines.dispatcher_process import DispatcherProcess; from fluxgym.runs.paths import OutputsPaths\n"
         f"DispatcherProcess(OutputsPaths(Path({str(outputs.root)!r}))).record(); time.sleep(60)"
@@ -117,7 +117,7 @@ def test_a_dispatcher_that_was_frozen_before_it_recorded_itself_is_named_and_res
     assert process.problem() == ""
 
 
-def test_a_dispatcher_that_does_not_answer_when_it_is_resumed_is_replaced(process, outputs, newborn, monkeypatch):
+def test_unresponsive_dispatcher_is_replaced(process, outputs, newborn, monkeypatch):
     child = newborn("import time; time.sleep(60)")
     monkeypatch.setattr(dispatcher_process, "START_TIMEOUT_S", 2.0)
     process.ensure()
@@ -125,14 +125,14 @@ def test_a_dispatcher_that_does_not_answer_when_it_is_resumed_is_replaced(proces
     assert process.problem() == DISPATCHER_ENDED  # nothing waits
 
 
-def test_a_dispatcher_whose_identity_was_removed_is_found_by_its_lock(process, newborn):
+def test_dispatcher_whose_identity_was_removed_is_found_by_its_lock(process, newborn):
     newborn("import time; time.sleep(60)").send_signal(signal.SIGCONT)
     wait_for(lambda: process.problem() == "")
     os.utime(process.lock)  # as it does regularly
     process.ensure()
 
 
-def test_a_dispatcher_that_is_frozen_at_its_start_is_killed_when_its_time_is_over(process, outputs, monkeypatch, tmp_path):
+def test_dispatcher_frozen_at_start_is_killed_after_timeout(process, outputs, monkeypatch, tmp_path):
     monkeypatch.setattr(dispatcher_process, "START_TIMEOUT_S", 1.0)
     monkeypatch.setattr(dispatcher_process, "MODULE", "frozen_at_birth")
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
@@ -144,7 +144,7 @@ def test_a_dispatcher_that_is_frozen_at_its_start_is_killed_when_its_time_is_ove
     wait_for(lambda: (lock := try_lock(process.lock)) is not None and lock.close() is None)
 
 
-def test_a_lock_whose_holder_cannot_be_seen_is_named(process, monkeypatch):
+def test_lock_with_unknown_holder_is_reported(process, monkeypatch):
     monkeypatch.setattr(dispatcher_process, "START_TIMEOUT_S", 0.2)
     with try_lock(process.lock), pytest.raises(LaunchError, match=r"cannot be seen from here holds .*\.lock"):
         process.ensure()

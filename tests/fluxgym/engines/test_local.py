@@ -59,7 +59,7 @@ QUEUED = [  # stored status, run id of the ticket, supervisor
 
 
 @pytest.mark.parametrize(("status", "run_id", "supervisor", "phase"), QUEUED)
-def test_a_run_with_a_ticket_of_its_start_and_without_a_process_waits(engine, tmp_path, status, run_id, supervisor, phase):
+def test_run_with_ticket_and_without_process_is_waiting(engine, tmp_path, status, run_id, supervisor, phase):
     run = make_run(tmp_path, status=status, reason="Waiting for the CPU.")
     record_processes(run, "id-cat", 1, identity(supervisor), None)
     Tickets(OutputsPaths(tmp_path)).join(run, run_id, ["cpu"])
@@ -71,7 +71,7 @@ def test_a_run_with_a_ticket_of_its_start_and_without_a_process_waits(engine, tm
         assert status_of(run, read_state(run)).reason == "Waiting for the CPU."
 
 
-def test_a_live_run_of_another_host_that_waits_is_out_of_reach(engine, tmp_path):
+def test_waiting_run_of_another_host_is_unreachable(engine, tmp_path):
     run = make_run(tmp_path, status="queued")
     record_processes(run, "id-cat", 1, identity(OTHER_HOST), None)
     Tickets(OutputsPaths(tmp_path)).join(run, "id-cat", ["cpu"])
@@ -82,14 +82,14 @@ def test_a_live_run_of_another_host_that_waits_is_out_of_reach(engine, tmp_path)
     assert status_of(run, read_state(run)).reason == DISPATCHER_ENDED
 
 
-def test_one_call_observes_many_runs(engine, run, tmp_path):
+def test_observe_returns_states_of_many_runs(engine, run, tmp_path):
     other = make_run(tmp_path, "dog")
     record_processes(run, "id-cat", 1, identity(OWN), identity(OWN))
     found = engine.observe([RunSnapshot(run, {}), RunSnapshot(other, {})])
     assert {slug: state.phase for slug, state in found.items()} == {"cat": EnginePhase.ACTIVE, "dog": EnginePhase.GONE}
 
 
-def test_a_frozen_supervisor_after_the_trainers_end_is_explained(engine, run, sleeper):
+def test_frozen_supervisor_after_trainers_end_is_explained(engine, run, sleeper):
     supervisor = wait_for(lambda: identify(sleeper.pid, "id-cat"))
     record_processes(run, "id-cat", 1, supervisor, identity(DEAD))
     assert observed(engine, run).reason == ""
@@ -110,7 +110,7 @@ def test_orphans_are_found_by_their_command_line(engine, run, tmp_path, program)
     assert engine.orphans([run, other]) == {}
 
 
-def test_another_program_with_the_folder_in_its_command_line_is_not_an_orphan(engine, run):
+def test_another_program_with_folder_in_its_command_line_is_not_orphan(engine, run):
     process = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)", "tail", str(run.folder)])
     try:
         assert engine.orphans([run]) == {}
@@ -119,20 +119,20 @@ def test_another_program_with_the_folder_in_its_command_line_is_not_an_orphan(en
         process.wait()
 
 
-def test_an_attempt_with_a_live_supervisor_is_not_submitted_again(engine, run):
+def test_attempt_with_live_supervisor_is_not_submitted_again(engine, run):
     spec = LaunchSpec(run_id="id-cat", attempt=2, trainer_dir="/")
     record_processes(run, "id-cat", 2, identity(OWN), None)
     engine.submit(run, spec)
     assert not run.monitor_log.exists()
 
 
-def test_a_supervisor_that_cannot_start_is_reported_with_the_end_of_its_log(engine, run):
+def test_supervisor_that_cannot_start_is_reported_with_end_of_its_log(engine, run):
     with pytest.raises(LaunchError, match=r"launch\.json is missing"):  # nothing was written for it
         engine.submit(run, LaunchSpec(run_id="id-cat", attempt=1, trainer_dir="/"))
 
 
 @pytest.mark.parametrize("make", [lambda path, other: path.symlink_to(other), lambda path, _: os.mkfifo(path)])
-def test_a_log_that_is_a_link_or_a_pipe_is_neither_followed_nor_waited_for(make, engine, run, tmp_path):
+def test_log_that_is_link_or_pipe_is_not_opened(make, engine, run, tmp_path):
     (tmp_path / "precious").write_text("mine")
     make(run.monitor_log, tmp_path / "precious")
     with pytest.raises(StorageError, match=r"monitor\.log cannot be used: it is a (link|named pipe)"):
@@ -140,7 +140,7 @@ def test_a_log_that_is_a_link_or_a_pipe_is_neither_followed_nor_waited_for(make,
     assert (tmp_path / "precious").read_text() == "mine"
 
 
-def test_a_stop_request_reaches_a_run_on_another_host(engine, run):
+def test_stop_request_reaches_run_on_another_host(engine, run):
     write_launch_spec(run, LaunchSpec(run_id="id-cat", attempt=3, trainer_dir="/"))
     record_processes(run, "id-cat", 3, identity(OTHER_HOST), identity(OTHER_HOST))
     run.progress.touch()
@@ -148,7 +148,7 @@ def test_a_stop_request_reaches_a_run_on_another_host(engine, run):
     assert read_stop_request(run, "id-cat", 3).grace_s == 7.0
 
 
-def test_a_frozen_supervisor_before_the_trainers_start_is_explained(engine, tmp_path, sleeper):
+def test_frozen_supervisor_before_trainers_start_is_explained(engine, tmp_path, sleeper):
     run = make_run(tmp_path, status="queued", reason="Waiting for the CPU; it is next.")
     supervisor = wait_for(lambda: identify(sleeper.pid, "id-cat"))
     record_processes(run, "id-cat", 1, supervisor, None)

@@ -41,7 +41,7 @@ def test_reconcile_removes_tickets_of_runs_that_do_not_wait(engine, run):
     assert engine.queue.slugs() == ()
 
 
-def test_reconcile_keeps_the_ticket_of_a_run_whose_state_cannot_be_read(engine, run):
+def test_reconcile_keeps_ticket_of_run_whose_state_cannot_be_read(engine, run):
     write_launch_spec(run, LaunchSpec(run_id="id-cat", attempt=1, trainer_dir="/"))
     Tickets(OutputsPaths(run.folder.parent)).join(run, "id-cat", ["cpu"])
     run.ui_state.write_text("{")
@@ -51,7 +51,7 @@ def test_reconcile_keeps_the_ticket_of_a_run_whose_state_cannot_be_read(engine, 
 
 
 @pytest.mark.parametrize("damage", ["", "{", None], ids=["empty", "torn", "missing"])
-def test_reconcile_ends_a_waiting_run_whose_launch_spec_is_damaged(engine, tmp_path, caplog, damage):
+def test_reconcile_ends_waiting_run_whose_launch_spec_is_damaged(engine, tmp_path, caplog, damage):
     run = make_run(tmp_path, status="queued", reason="Waiting for the CPU; it is next.")
     record_processes(run, "id-cat", 1, dead_process("id-cat"), None)
     Tickets(OutputsPaths(tmp_path)).join(run, "id-cat", ["cpu"])
@@ -66,7 +66,7 @@ def test_reconcile_ends_a_waiting_run_whose_launch_spec_is_damaged(engine, tmp_p
     assert [(record.levelname, "launch.json" in record.getMessage()) for record in caplog.records] == [("WARNING", True)]
 
 
-def test_reconcile_leaves_another_start_alone_when_it_removes_a_ticket(engine, tmp_path):
+def test_reconcile_does_not_remove_ticket_of_another_start(engine, tmp_path):
     run = make_run(tmp_path, status="queued", run_id="of another start")
     Tickets(OutputsPaths(tmp_path)).join(run, "id-cat", ["cpu"])
     run.launch.write_text("{")
@@ -75,7 +75,7 @@ def test_reconcile_leaves_another_start_alone_when_it_removes_a_ticket(engine, t
     assert read_state(run)["status"] == "queued"
 
 
-def test_reconcile_goes_on_after_an_error_at_one_run(engine, tmp_path, monkeypatch, caplog):
+def test_reconcile_continues_after_error_at_one_run(engine, tmp_path, monkeypatch, caplog):
     for name in ("odd", "cat"):
         Tickets(OutputsPaths(tmp_path)).join(make_run(tmp_path, name), f"id-{name}", ["cpu"])
 
@@ -107,7 +107,7 @@ def fixture_ensured(monkeypatch):
 
 
 @pytest.mark.parametrize("damage", [None, "{", '{"slug": "cat", "run_id": "id-cat"}'])
-def test_a_run_that_has_lost_its_ticket_says_so_and_joins_the_queue_again(engine, tmp_path, ensured, damage):
+def test_run_without_ticket_is_reported_and_rejoins_queue(engine, tmp_path, ensured, damage):
     run, other = queue_without_ticket(tmp_path), make_run(tmp_path, "dog", status="queued")
     write_launch_spec(other, LaunchSpec(run_id="id-dog", attempt=1, trainer_dir="/", devices=CPU))
     Tickets(OutputsPaths(tmp_path)).join(other, "id-dog", ["cpu"])
@@ -144,7 +144,7 @@ def unsigned(run):
 
 
 @pytest.mark.parametrize("change", [moved, copied, trained, unsigned])
-def test_only_a_run_that_waited_here_as_it_is_joins_the_queue_again(engine, tmp_path, ensured, change):
+def test_only_unchanged_run_that_waited_here_rejoins_queue(engine, tmp_path, ensured, change):
     run = change(queue_without_ticket(tmp_path))
     assert run.slug not in engine.queue.reconcile()
     assert not run.ticket.exists()
@@ -154,7 +154,7 @@ def test_only_a_run_that_waited_here_as_it_is_joins_the_queue_again(engine, tmp_
 
 
 @pytest.mark.parametrize("damage", [None, "{"])
-def test_a_run_that_has_lost_its_ticket_is_canceled(tmp_path, damage):
+def test_run_that_has_lost_its_ticket_is_canceled(tmp_path, damage):
     run = queue_without_ticket(tmp_path)
     if damage is not None:
         run.ticket.parent.mkdir(parents=True)
@@ -163,7 +163,7 @@ def test_a_run_that_has_lost_its_ticket_is_canceled(tmp_path, damage):
     assert (status_of(run, read_state(run)).reason_code, run.ticket.exists()) == ("user", False)
 
 
-def test_a_run_that_the_dispatcher_of_another_installation_leaves_alone_is_not_called_the_next(engine, tmp_path):
+def test_run_of_another_installation_is_not_reported_as_next(engine, tmp_path):
     run = queue_without_ticket(tmp_path)
     Tickets(OutputsPaths(tmp_path)).join(run, "id-cat", ["cpu"])
     DispatcherProcess(OutputsPaths(tmp_path)).record()

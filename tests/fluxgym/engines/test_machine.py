@@ -5,7 +5,7 @@ import re
 from fluxgym.engines.machine import describe
 
 
-def test_the_line_names_processor_memory_and_disk(tmp_path):
+def test_line_names_processor_memory_and_disk(tmp_path):
     processor, memory, disk = describe(tmp_path / "not" / "there" / "yet")
     assert processor
     assert re.fullmatch(r"RAM \d+ / \d+ GiB", memory)

@@ -30,19 +30,19 @@ def state_of(supervisor, trainer):
     return state_of_record(ProcessRecord(run_id="id-cat", attempt=1, started_at=0.0, supervisor=supervisor, trainer=trainer), time.time())
 
 
-def test_a_run_that_recorded_no_process_is_gone():
+def test_run_that_recorded_no_process_was_removed():
     assert state_of_record(None, 7.0) == EngineState(phase=EnginePhase.GONE, observed_at=7.0)
 
 
 @pytest.mark.parametrize(("supervisor", "trainer", "phase", "is_supervised"), OBSERVED)
-def test_phase_follows_from_the_recorded_processes(supervisor, trainer, phase, is_supervised):
+def test_phase_follows_from_recorded_processes(supervisor, trainer, phase, is_supervised):
     state = state_of(identity(supervisor), identity(trainer))
     assert (state.phase, state.is_supervised) == (phase, is_supervised)
     assert state.node == ("pod" if phase is EnginePhase.UNREACHABLE else "")
     assert ("restarted" in state.reason) == (supervisor == REBOOTED)
 
 
-def test_a_restarted_container_says_when_it_was_started_itself():
+def test_restarted_container_reports_its_start_time():
     before = identity({"init_ticks": 7})
     started = datetime.fromtimestamp(init_started_at())
     assert state_of(before, before).reason == f"The container restarted at {started:%Y-%m-%d %H:%M}."

@@ -10,13 +10,13 @@ from tests.support.runs import make_run
 
 
 @pytest.mark.parametrize("mode", Mode)
-def test_a_supervisor_without_a_launch_spec_says_so_in_monitor_log(mode, tmp_path):
+def test_supervisor_without_launch_spec_is_reported_in_monitor_log(mode, tmp_path):
     run = make_run(tmp_path)
     assert start_supervisor(run, mode).process.wait(30) == 1
     assert "launch.json is missing" in run.monitor_log.read_text()
 
 
-def test_the_error_of_a_start_is_of_this_start(tmp_path):
+def test_error_of_start_is_of_this_start(tmp_path):
     run = make_run(tmp_path)
     run.monitor_log.write_text("an old line\n")
     started = start_supervisor(run, Mode.TRAIN)

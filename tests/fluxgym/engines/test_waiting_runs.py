@@ -79,7 +79,7 @@ CASES = {
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_who_starts_a_waiting_run_follows_from_its_files(case, runs, tmp_path):
+def test_starter_of_waiting_run_is_derived_from_its_files(case, runs, tmp_path):
     run = wait(tmp_path, "cat")
     runs.all()  # so that what is known is read again
     change, starter = CASES[case]
@@ -91,7 +91,7 @@ def test_who_starts_a_waiting_run_follows_from_its_files(case, runs, tmp_path):
     assert len(runs.all()) == (starter not in (Starter.ENDED, Starter.NOTHING))
 
 
-def test_a_run_whose_files_cause_an_error_of_the_program_does_not_stop_the_others(runs, tmp_path, monkeypatch, caplog):
+def test_unexpected_error_at_one_run_does_not_stop_others(runs, tmp_path, monkeypatch, caplog):
     wait(tmp_path, "odd"), wait(tmp_path, "cat")
 
     def read(run, ticket, read=waiting_runs.read_waiting_run):
@@ -105,7 +105,7 @@ def test_a_run_whose_files_cause_an_error_of_the_program_does_not_stop_the_other
     ]
 
 
-def test_a_run_of_another_host_is_its_own_while_that_shows_signs_of_life(runs, tmp_path):
+def test_run_of_another_host_belongs_to_it_while_lease_is_renewed(runs, tmp_path):
     run = wait(tmp_path, "cat")
     record_processes(run, "id-cat", 1, elsewhere("cat"), None)
     (waiting,) = runs.all()
@@ -128,7 +128,7 @@ def test_files_are_read_again_only_when_they_have_changed(runs, tmp_path):
     assert (before.stop_requested, after.stop_requested) == (False, True)
 
 
-def test_a_run_that_was_started_meanwhile_is_not_ended(runs, tmp_path):
+def test_run_that_was_started_concurrently_is_not_ended(runs, tmp_path):
     run = wait(tmp_path, "cat")
     (waiting,) = runs.all()
     set_status(run, "running")
@@ -136,7 +136,7 @@ def test_a_run_that_was_started_meanwhile_is_not_ended(runs, tmp_path):
     assert state_of(run)["status"] == "running"
 
 
-def test_the_end_of_a_wait_is_recorded_although_the_dispatcher_described_the_run_meanwhile(runs, tmp_path):
+def test_end_of_wait_is_recorded_although_dispatcher_described_run_concurrently(runs, tmp_path):
     run = wait(tmp_path, "cat", status="starting")
     (waiting,) = runs.all()
     set_status(run, "queued")
@@ -144,7 +144,7 @@ def test_the_end_of_a_wait_is_recorded_although_the_dispatcher_described_the_run
     assert (state_of(run)["status"], run.ticket.exists()) == ("stopped", False)
 
 
-def test_the_end_of_a_wait_is_recorded(runs, tmp_path):
+def test_end_of_wait_is_recorded(runs, tmp_path):
     run = wait(tmp_path, "cat")
     run.stop_reserve.touch()
     (waiting,) = runs.all()
@@ -160,7 +160,7 @@ def ahead(runs):
     return {waiting.run.slug: [other.name for other in others] for waiting, others in with_those_ahead(runs.all())}
 
 
-def test_runs_ahead_want_the_same_device_and_are_started_on_this_host(runs, tmp_path):
+def test_runs_ahead_want_same_device_and_are_started_on_this_host(runs, tmp_path):
     wait(tmp_path, "a", devices=["gpu-0"])
     for name in ("b", "c"):
         wait(tmp_path, name, devices=["gpu-0", "gpu-1"])
@@ -174,7 +174,7 @@ def reason(run, request, others=(), *, others_wait=False):
     return WaitingReasons(others_wait=others_wait).reason(run, request, others)
 
 
-def test_the_reason_names_devices_users_and_the_next_run_as_the_page_does(runs, tmp_path):
+def test_wait_reason_equals_text_of_page(runs, tmp_path):
     run = wait(tmp_path, "a", lora_name="My Cat")
     for name in ("b", "c"):
         wait(tmp_path, name)
@@ -191,7 +191,7 @@ def test_the_reason_names_devices_users_and_the_next_run_as_the_page_does(runs, 
     lease.release()
 
 
-def test_a_run_of_the_same_name_in_another_folder_is_named_as_the_user(tmp_path):
+def test_run_of_same_name_in_another_folder_is_reported_as_user(tmp_path):
     run = wait(tmp_path, "cat")
     make_run(tmp_path / "other", "cat", lora_name="Other Cat")
     lease = acquire_devices(CPU, tmp_path / "other" / "cat")
@@ -201,7 +201,7 @@ def test_a_run_of_the_same_name_in_another_folder_is_named_as_the_user(tmp_path)
     assert reason(run, CPU) == "Waiting for the CPU; it is next."
 
 
-def test_the_user_that_an_earlier_version_recorded_has_no_folder(tmp_path):
+def test_user_that_earlier_version_recorded_has_no_folder(tmp_path):
     run = wait(tmp_path, "cat")
     lease = acquire_devices(CPU, run.folder)
     (lock,) = (tmp_path / "locks").glob("device-*")

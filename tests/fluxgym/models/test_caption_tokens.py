@@ -23,25 +23,25 @@ def fixture_files():
     return FoundFiles(**paths)
 
 
-def test_the_limit_is_the_trainers_for_the_pocket_model(files):
+def test_limit_is_trainers_for_pocket_model(files):
     assert token_limit(files, {}) == load_tokenizers(str(files.clip_l), str(files.t5xxl), None, T5_LENGTHS["dev"]).t5_length
     assert token_limit(files, {CAPTION_LENGTH: 20}) == 20
 
 
-def test_tokens_are_counted_as_the_trainer_counts_them(files):
+def test_tokens_are_counted_as_trainer_counts_them(files):
     text = "a photo of a cat, sitting on a chair, " * 6
     tokenizer = load_tokenizers(str(files.clip_l), str(files.t5xxl), None, T5_LENGTHS["dev"]).t5_tokenizer
     assert too_long({"a.png": text, "b.png": "a cat"}, files, 48) == {"a.png": len(tokenizer(text)["input_ids"])}
 
 
-def test_without_a_tokenizer_the_words_are_counted(files, tmp_path):
+def test_without_tokenizer_texts_are_counted(files, tmp_path):
     other = FoundFiles(transformer=files.transformer, clip_l=files.clip_l, t5xxl=tmp_path / "t5.safetensors", ae=files.ae)
     assert too_long({"a.png": "cat " * 900, "b.png": "cat " * 400}, other, 512) == {"a.png": 901}
     assert token_limit(other, {}) == T5_LENGTHS["dev"]
     assert Path(other.t5xxl).parent == tmp_path
 
 
-def test_a_tokenizer_that_was_replaced_counts_again(files, tmp_path):
+def test_tokenizer_that_was_replaced_counts_again(files, tmp_path):
     folder = tmp_path / caption_tokenizer(files).name
     folder.mkdir()
     other = FoundFiles(transformer=files.transformer, clip_l=files.clip_l, t5xxl=tmp_path / "t5.safetensors", ae=files.ae)

@@ -1,4 +1,4 @@
-"""Models: where they are looked for, what is wrong with a file, what fills untouched fields."""
+"""Models: search paths, errors of files, and defaults of unchanged fields."""
 
 import struct
 
@@ -8,15 +8,15 @@ import yaml
 from fluxgym.config.settings import TrainConfig
 from fluxgym.errors import ModelError
 from fluxgym.models.catalog import apply_defaults, default_model, find_files, list_models, regularization_folder
-from tests.support.small_world import small_world, write_one_tensor, write_safetensors
+from tests.support.small_installation import small_installation, write_one_tensor, write_safetensors
 
 
 @pytest.fixture(name="models")
 def fixture_models(tmp_path):
-    return small_world(tmp_path).models
+    return small_installation(tmp_path).models
 
 
-def test_default_model_is_the_pocket_until_flux_dev_is_complete(models):
+def test_default_model_is_pocket_until_flux_dev_is_complete(models):
     assert default_model(models) == "pocket"
     for path in ("unet/flux1-dev.sft", "vae/ae.sft", "clip/clip_l.safetensors", "clip/t5xxl_fp16.safetensors"):
         write_safetensors(models / path)
@@ -29,7 +29,7 @@ def test_default_model_is_the_pocket_until_flux_dev_is_complete(models):
 
 
 @pytest.mark.parametrize(("data", "named"), [(b"", "damaged"), (b"PK\x03\x04" * 10, "pickled"), (None, "cut short")])
-def test_find_files_names_a_damaged_file(data, named, models):
+def test_find_files_names_damaged_file(data, named, models):
     path = models / "pocket" / "ae.safetensors"
     path.write_bytes(path.read_bytes()[:-1] if data is None else data)
     with pytest.raises(ModelError, match=named) as caught:
@@ -37,7 +37,7 @@ def test_find_files_names_a_damaged_file(data, named, models):
     assert "ae.safetensors" in str(caught.value)
 
 
-def test_models_yaml_of_the_user_adds_models_with_defaults(models):
+def test_models_yaml_of_user_adds_models_with_defaults(models):
     own = {
         "mine": {
             "title": "Mine",
@@ -61,7 +61,7 @@ FILES = "files: {transformer: a, ae: a, clip_l: a, t5xxl: a}"
     [f"mine: {{{FILES}, defaults: [1]}}", f"mine: {{{FILES}, defaults: {{advanced: 5}}}}", "- a", "5", "mine: 5", "mine: {files: 5}", "[" * 9999],
     ids=range(7),
 )  # fmt: skip
-def test_invalid_models_yaml_is_named(text, models):
+def test_invalid_models_yaml_is_reported(text, models):
     (models / "models.yaml").write_text(text)
     with pytest.raises(ModelError, match=r"models\.yaml cannot be read"):
         apply_defaults({"base_model": "mine"}, models)
@@ -70,7 +70,7 @@ def test_invalid_models_yaml_is_named(text, models):
 @pytest.mark.parametrize(
     "header", ["[" * 100_000, '{"x": {"data_offsets": []}}', '{"x": 5}', "[]", '{"x": {"data_offsets": ["a", "b"]}}'], ids=range(5)
 )
-def test_find_files_with_an_invalid_header_says_damaged(header, models):
+def test_find_files_with_invalid_header_reports_damaged(header, models):
     path = models / "pocket" / "ae.safetensors"
     path.write_bytes(struct.pack("<Q", len(header)) + header.encode())
     with pytest.raises(ModelError, match="damaged"):
@@ -98,7 +98,7 @@ def test_regularization_folder_is_relative_to_models_and_must_exist(models):
         regularization_folder(TrainConfig(lora_name="x", advanced={"reg_data_dir": "nowhere"}), models)
 
 
-def test_find_files_with_a_file_of_another_kind_names_its_kind(models):
+def test_find_files_with_file_of_another_kind_names_its_kind(models):
     path = models / "pocket" / "clip_l.safetensors"
     write_one_tensor(path, "encoder.block.0.layer.0.SelfAttention.q.weight")
     with pytest.raises(ModelError, match=r"clip_l\.safetensors is a T5 text encoder; put the right file there"):

@@ -1,4 +1,4 @@
-"""Files are what their headers say."""
+"""Model files are identified by their headers."""
 
 import json
 import struct
@@ -48,14 +48,14 @@ def write(path, tensors, *, lost=0):
         ({"x": "U8"}, "an unknown model", set()),
     ],
 )
-def test_identify_names_the_model_and_its_roles(tensors, words, roles, tmp_path):
+def test_identify_names_model_and_its_roles(tensors, words, roles, tmp_path):
     identity = identify(write(tmp_path / "m.safetensors", tensors))
     assert (identity.words, identity.roles, identity.problem) == (words, roles, None)
     assert identity.version == next((version for version in ("dev", "schnell") if version in words), "")
-    assert identity.sentence == f"This is {words}."
+    assert identity.message == f"This is {words}."
 
 
-def test_the_pocket_model_is_called_a_miniature():
+def test_pocket_model_is_called_miniature():
     words = identify(Path("models/pocket/flux.safetensors")).words
     assert words == "a miniature of 192 instead of 3072 channels with the layers of FLUX.1 dev in bf16"
 
@@ -83,22 +83,22 @@ def test_identify_names_models_of_other_families(name, tmp_path):
         (struct.pack("<Q", 5) + b"[1,2]", "damaged or not a .safetensors file"),
     ],
 )
-def test_identify_file_that_is_not_a_model_names_what_it_is(data, words, tmp_path):
+def test_identify_file_that_is_not_model_names_what_it_is(data, words, tmp_path):
     (tmp_path / "m.safetensors").write_bytes(data)
-    assert words in identify(tmp_path / "m.safetensors").sentence
+    assert words in identify(tmp_path / "m.safetensors").message
 
 
 def test_identify_truncated_file_gives_its_size(tmp_path):
     path = write(tmp_path / "m.safetensors", DEV, lost=3)
-    assert f"cut short: it has {path.stat().st_size} of {path.stat().st_size + 3} bytes" in identify(path).sentence
-    assert "cannot be read" in identify(tmp_path / "nowhere.safetensors").sentence
+    assert f"cut short: it has {path.stat().st_size} of {path.stat().st_size + 3} bytes" in identify(path).message
+    assert "cannot be read" in identify(tmp_path / "nowhere.safetensors").message
 
 
-def test_identify_longer_file_says_it_is_damaged(tmp_path):
+def test_identify_longer_file_reports_it_is_damaged(tmp_path):
     path = write(tmp_path / "m.safetensors", DEV)
     size = path.stat().st_size
     path.write_bytes(path.read_bytes() + b"12")
-    assert f"damaged: it has {size + 2} bytes, but its header says {size}" in identify(path).sentence
+    assert f"damaged: it has {size + 2} bytes, but its header says {size}" in identify(path).message
 
 
 def test_identify_diffusers_folder_names_its_model(tmp_path):
@@ -111,26 +111,26 @@ def test_identify_diffusers_folder_names_its_model(tmp_path):
     assert (whole.words, whole.roles) == ("a diffusers folder of FLUX.1 schnell in bf16, diffusers' names", {"transformer", "ae"})
     assert identify(tmp_path / "transformer").roles == {"transformer"}
     (tmp_path / "transformer" / "a-00002-of-00002.safetensors").unlink()
-    assert "lacks the shard a-00002-of-00002.safetensors" in identify(tmp_path).sentence
+    assert "lacks the shard a-00002-of-00002.safetensors" in identify(tmp_path).message
     (tmp_path / "empty").mkdir()
-    assert "has no .safetensors file" in identify(tmp_path / "empty").sentence
+    assert "has no .safetensors file" in identify(tmp_path / "empty").message
 
 
-def test_an_index_with_a_byte_order_mark_is_read(tmp_path):
+def test_index_with_byte_order_mark_is_read(tmp_path):
     write(tmp_path / "a-00001-of-00001.safetensors", {"double_blocks.0.img_attn.qkv.weight": "BF16"})
     weight_map = {"double_blocks.0.img_attn.qkv.weight": "a-00001-of-00001.safetensors"}
     (tmp_path / "a.safetensors.index.json").write_text(json.dumps({"weight_map": weight_map}), encoding="utf-8-sig")
     assert identify(tmp_path).roles == {"transformer"}
 
 
-def test_identify_4_bit_weights_says_what_to_choose(tmp_path):
+def test_identify_4_bit_weights_reports_what_to_choose(tmp_path):
     name = "double_blocks.0.img_attn.qkv.weight"
     tensors = {name: "U8", f"{name}.absmax": "F32", f"{name}.quant_state.bitsandbytes__nf4": "U8"}
-    sentence = identify(write(tmp_path / "nf4.safetensors", tensors)).sentence
+    sentence = identify(write(tmp_path / "nf4.safetensors", tensors)).message
     assert sentence == "This file has 4-bit weights (bitsandbytes NF4); choose the model in bf16, fp16 or fp8."
 
 
 @pytest.mark.parametrize("wrap", ["_orig_mod.{}", "module.{}", "model.{}", "module._orig_mod.{}"])
-def test_identify_a_model_that_was_saved_wrapped_names_it(wrap, tmp_path):
+def test_identify_model_that_was_saved_wrapped_names_it(wrap, tmp_path):
     tensors = {wrap.format(name): dtype for name, dtype in DEV.items()}
     assert identify(write(tmp_path / "flux.safetensors", tensors)).words == "FLUX.1 dev in bf16"

@@ -1,11 +1,11 @@
-"""What a model lacks is a list: each part with its path, its size, and where it is published."""
+"""Missing model files are listed with path, size and source."""
 
 import pytest
 
 from fluxgym.errors import ModelError
 from fluxgym.models.catalog import find_files, list_models
 from fluxgym.models.missing_files import published_files, size_words, tokenizers
-from tests.support.small_world import write_safetensors
+from tests.support.small_installation import write_safetensors
 
 
 def lacks(model, models):
@@ -15,7 +15,7 @@ def lacks(model, models):
     return caught.value
 
 
-def test_an_empty_folder_lists_every_file_and_tokenizer_with_size_and_source(tmp_path):
+def test_empty_folder_lists_every_file_and_tokenizer_with_size_and_source(tmp_path):
     error = lacks("flux-dev", tmp_path)
     assert str(error).startswith("FLUX.1 dev lacks the FLUX transformer, the VAE (ae), the CLIP-L text encoder, ")
     assert str(error).endswith(f" and the T5 tokenizer (34.2 GB). Put them into {tmp_path}, or set --models to a folder that has them.")
@@ -41,12 +41,12 @@ def test_only_what_is_missing_is_listed(tmp_path):
     assert "clip/tokenizer_clip/" in detail.text
 
 
-def test_a_file_that_asks_for_an_account_says_so(tmp_path):
+def test_gated_download_is_reported(tmp_path):
     transformer = lacks("flux-schnell", tmp_path).details[0]
     assert transformer.text.endswith("from black-forest-labs/FLUX.1-schnell. Log in there and accept its terms first.")
 
 
-def test_a_file_of_the_users_own_model_has_no_known_size_and_source(tmp_path):
+def test_file_of_users_own_model_has_no_known_size_and_source(tmp_path):
     (tmp_path / "models.yaml").write_text(
         "mine: {title: Mine, files: {transformer: a/b.sft, ae: vae/ae.sft, clip_l: clip/clip_l.safetensors, t5xxl: /elsewhere/t5.sft}}"
     )
@@ -57,12 +57,12 @@ def test_a_file_of_the_users_own_model_has_no_known_size_and_source(tmp_path):
     assert " in /elsewhere/tokenizer_t5/" in error.details[-1].text
 
 
-def test_every_built_in_model_that_is_published_is_in_the_table(tmp_path):
+def test_every_built_in_model_that_is_published_is_in_table(tmp_path):
     expected = {paths[0] for model in list_models(tmp_path) if model.id != "pocket" for paths in model.files.values()}
     assert set(published_files()) == expected
     assert set(tokenizers()) == {"clip_l", "t5xxl"}
 
 
 @pytest.mark.parametrize(("megabytes", "words"), [(23_800, "23.8 GB"), (335, "335 MB"), (0.8, "0.8 MB"), (999.4, "999 MB"), (1000, "1 GB")])
-def test_size_words_have_three_digits(megabytes, words):
+def test_size_texts_have_three_digits(megabytes, words):
     assert size_words(megabytes) == words

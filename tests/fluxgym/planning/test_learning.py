@@ -4,12 +4,12 @@ import pytest
 
 from fluxgym.planning.plan import plan_unchecked
 from tests.support.photos import write_cats
-from tests.support.small_world import small_world, state
+from tests.support.small_installation import small_installation, state
 
 
 @pytest.fixture(name="problems")
 def fixture_problems(tmp_path):
-    world, images = small_world(tmp_path), write_cats(tmp_path / "images")
+    world, images = small_installation(tmp_path), write_cats(tmp_path / "images")
 
     def problems(level, **changes):
         planned = plan_unchecked(state(**changes), images, world)
@@ -29,7 +29,7 @@ def fixture_problems(tmp_path):
         ({"advanced": {"text_encoder_lr": [0, 1e-9]}}, "advanced", "text_encoder_lr 1e-09 is so small"),
     ],
 )
-def test_what_likely_teaches_nothing_is_a_warning_beside_its_field(problems, changes, field, words):
+def test_what_likely_teaches_nothing_is_warning_beside_its_field(problems, changes, field, words):
     found = [message for where, message in problems("warning", **changes) if where == field]
     assert any(message.startswith(words) for message in found), found
     assert not problems("error", **changes)
@@ -45,7 +45,7 @@ def test_what_likely_teaches_nothing_is_a_warning_beside_its_field(problems, cha
         ({"advanced": {"max_grad_norm": 1e-30}}, "advanced", "The advanced setting “max_grad_norm” 1e-30 is so small"),
     ],
 )
-def test_what_teaches_nothing_is_an_error_beside_its_field(problems, changes, field, words):
+def test_what_teaches_nothing_is_error_beside_its_field(problems, changes, field, words):
     assert [message for where, message in problems("error", **changes) if where == field and message.startswith(words)]
 
 
@@ -62,7 +62,7 @@ def test_usual_settings_give_no_warning(problems):
         ("sample_every_n_steps", "Sample image every N steps"),
     ],
 )
-def test_a_huge_number_is_refused_by_its_label(problems, name, label, number):
+def test_huge_number_is_refused_by_its_label(problems, name, label, number):
     changes = {name: number} if name == "sample_every_n_steps" else {"advanced": {name: number}}
     ((field, message),) = problems("error", **changes)
     assert (field, message.startswith(f"{label} must be ")) == (name, True)

@@ -14,13 +14,13 @@ from fluxgym.runs.launch_spec import to_words
 from fluxgym.runs.paths import OutputsPaths
 from tests.compatibility.record_plans import load
 from tests.support.photos import write_cats
-from tests.support.small_world import small_world, state
+from tests.support.small_installation import small_installation, state
 from tests.support.source_tree import ROOT
 
 
 @pytest.fixture(name="world")
 def fixture_world(tmp_path):
-    return small_world(tmp_path)
+    return small_installation(tmp_path)
 
 
 @pytest.fixture(name="images")
@@ -28,7 +28,7 @@ def fixture_images(tmp_path):
     return write_cats(tmp_path / "images")
 
 
-def test_a_plan_holds_what_start_writes_and_launches(world, images):
+def test_plan_contains_files_and_command_of_start(world, images):
     planned = plan(state(), images, world)
     assert planned.can_start
     assert (planned.run.slug, planned.steps, planned.images.count, len(planned.images.sizes)) == ("my-cat", 8, 4, 4)
@@ -39,7 +39,7 @@ def test_a_plan_holds_what_start_writes_and_launches(world, images):
 
 
 @pytest.mark.parametrize("kind", ["png", "jpeg"])
-def test_image_whose_pixels_are_cut_off_prevents_start(kind, world, images):
+def test_image_whose_pixels_are_truncated_prevents_start(kind, world, images):
     with Image.open(images / "cat 0.png") as image:
         image.convert("RGB").save(images / "cut.png", format=kind)
     content = (images / "cut.png").read_bytes()
@@ -48,7 +48,7 @@ def test_image_whose_pixels_are_cut_off_prevents_start(kind, world, images):
 
 
 @pytest.mark.parametrize("name", ["a\x1b[31m.png", "a\nb.png", "a\tb.png", "a\x9bb.png", ".hidden.png", "a\\b.png", "a\u2028b.png"])
-def test_image_name_that_an_export_could_not_hold_prevents_start(name, world, images):
+def test_image_name_that_export_could_not_hold_prevents_start(name, world, images):
     (images / "cat 0.png").rename(images / name)
     (error,) = plan(state(), images, world).errors
     assert (error.field, "rename or remove it" in error.message, error.message.isprintable()) == ("images", True, True)
@@ -64,7 +64,7 @@ def test_image_name_that_an_export_could_not_hold_prevents_start(name, world, im
         lambda path: path.symlink_to("/dev/zero"),
     ],
 )
-def test_entry_with_an_images_name_that_is_not_a_file_is_named(make, world, images, tmp_path):
+def test_entry_with_images_name_that_is_not_file_is_reported(make, world, images, tmp_path):
     make(images / "odd.png")
     found = [each.message for each in plan(state(), images, world).problems if "odd.png" in each.message]
     assert len(found) == 1 and found[0].startswith("1 entry with an image's name is left out")
@@ -74,11 +74,11 @@ def test_entry_with_an_images_name_that_is_not_a_file_is_named(make, world, imag
 
 
 @pytest.mark.parametrize("value", [0, [], {}])
-def test_base_model_that_is_not_a_name_is_not_taken_for_a_missing_one(value, world, images):
+def test_base_model_that_is_not_name_is_not_mistaken_for_missing_one(value, world, images):
     assert "base_model" in {each.field for each in plan(state(base_model=value), images, world).errors}
 
 
-def test_long_value_of_an_advanced_setting_is_shown_cut(world, images):
+def test_long_value_of_advanced_setting_is_shown_cut(world, images):
     found = plan(state(advanced={"max_grad_norm": "9" * 400}), images, world).errors
     assert found and all(len(each.message) < 200 for each in found)
 
@@ -90,7 +90,7 @@ def test_damaged_regularization_image_is_beside_its_field(world, images, tmp_pat
     assert [each.field for each in planned.errors] == ["reg_data_dir"]
 
 
-def test_a_relocated_plan_differs_only_in_the_paths_of_its_run(world, images):
+def test_relocated_plan_differs_only_in_paths_of_its_run(world, images):
     planned = plan(state(), images, world)
     other = planned.relocated(OutputsPaths(world.outputs).run("my-cat-2"))
     assert other == plan(state(), images, world, run=other.run)
@@ -99,21 +99,21 @@ def test_a_relocated_plan_differs_only_in_the_paths_of_its_run(world, images):
     assert other.options["--output_dir"] == (str(world.outputs / "my-cat-2"),)
 
 
-def test_a_resuming_plan_adds_only_its_checkpoint(world, images, tmp_path):
+def test_resuming_plan_adds_only_its_checkpoint(world, images, tmp_path):
     planned = plan(state(), images, world)
     other = planned.resuming(tmp_path / "x-state")
     assert dict(other.options) == {**planned.options, "--resume": (str(tmp_path / "x-state"),)}
     assert replace(other, options=planned.options, resume_from=None) == planned
 
 
-def test_a_plan_with_wrong_settings_names_each_and_computes_nothing_from_defaults(world, images):
+def test_plan_with_wrong_settings_names_each_and_computes_nothing_from_defaults(world, images):
     planned = plan(state(seed="x", learning_rate="0", lora_name="../"), images, world)
     assert {problem.field for problem in planned.errors} == {"seed", "learning_rate", "lora_name"}
     assert (planned.steps, planned.dataset_toml, planned.options) == (None, "", {})
     assert planned.config.seed == SETTINGS["seed"].default
 
 
-def test_raise_error_raises_the_first_error_of_its_own_class(world, tmp_path):
+def test_raise_error_raises_first_error_separate_class(world, tmp_path):
     (world.models / "pocket" / "ae.safetensors").unlink()
     planned = plan(state(), tmp_path / "none", world)
     with pytest.raises(ModelError, match=r"lacks the VAE"):
@@ -122,12 +122,12 @@ def test_raise_error_raises_the_first_error_of_its_own_class(world, tmp_path):
         planned.raise_error(DatasetError)
 
 
-def test_a_missing_trainer_is_an_error_of_the_plan(world, images, tmp_path):
+def test_missing_trainer_is_error_of_plan(world, images, tmp_path):
     planned = plan(state(), images, replace(world, sd_scripts=tmp_path / "nowhere"))
     assert any("--sd-scripts" in problem.message for problem in planned.errors)
 
 
-def test_every_recorded_state_is_planned_with_the_error_that_it_had(world, images):
+def test_recorded_state_gives_recorded_plan_error(world, images):
     for entry in load()["states"]:
         planned = plan(entry["state"], images, world)
         recorded = [part["error"] for part in (entry["plan"]["config"], entry["filled"]) if "error" in part]
@@ -141,7 +141,7 @@ def test_every_recorded_state_is_planned_with_the_error_that_it_had(world, image
 
 
 @pytest.mark.slow
-def test_an_initial_epoch_beyond_the_end_is_an_error_of_the_advanced_settings(world, images):
+def test_initial_epoch_beyond_end_is_error_of_advanced_settings(world, images):
     settings = replace(world, sd_scripts=ROOT / "sd-scripts")
     planned = plan(state(max_train_epochs=2, advanced={"initial_epoch": 3}), images, settings)
     steps = planned.steps

@@ -1,4 +1,4 @@
-"""Sample prompts: what kohya would choose itself is written out."""
+"""Sample prompts: values with other kohya defaults are written explicitly."""
 
 from fluxgym.config.settings import TrainConfig
 from fluxgym.planning.sample_prompts import check_sample_prompts, sample_prompts
@@ -13,7 +13,7 @@ def test_sample_prompts_get_size_and_seed():
     assert sample_prompts(TrainConfig(lora_name="x", concept_sentence="sks cat")) == "sks cat --w 512 --h 512 --d 42\n"
 
 
-def test_a_prompt_that_the_trainer_refuses_is_named_by_its_number():
+def test_prompt_that_trainer_refuses_is_reported_by_its_number():
     assert list(check_sample_prompts("a cat --w 64\n# --zz\n\na cat --w 9999\na dog --g 3,5")) == [
         "Sample prompt 2: --w 9999 must be between 1 and 8192.",
         "Sample prompt 3: --g 3,5 is not a number; use a point: 3.5.",

@@ -9,7 +9,7 @@ from fluxgym.planning.plan import plan
 from fluxgym.planning.sample_times import SampleInterval, report_sample_times
 from fluxgym.planning.start_checks import Findings
 from tests.support.photos import write_cats
-from tests.support.small_world import small_world, state
+from tests.support.small_installation import small_installation, state
 
 
 def warnings(steps, *, advanced=None, defaults=DEFAULTS, **changes):
@@ -21,7 +21,7 @@ def warnings(steps, *, advanced=None, defaults=DEFAULTS, **changes):
     return [(problem.field, problem.message) for problem in findings.problems]
 
 
-def test_prompts_without_an_interval_draw_nothing():
+def test_prompts_without_interval_generate_no_samples():
     ((field, message),) = warnings(320, sample_prompts="a cat")
     assert (field, message) == (
         "sample_every_n_steps", "No sample image is drawn from your prompts: “Sample image every N steps” is 0. Enter a number of steps.",
@@ -31,14 +31,14 @@ def test_prompts_without_an_interval_draw_nothing():
 
 
 @pytest.mark.parametrize("advanced", [{}, {"sample_at_first": True}])
-def test_an_interval_longer_than_the_training_draws_nothing_during_it(advanced):
+def test_interval_longer_than_training_generates_no_samples(advanced):
     ((field, message),) = warnings(1200, sample_every_n_steps=1300, advanced=advanced)
     assert (field, message) == (
         "sample_every_n_steps", "No sample image is drawn during the training, which has 1,200 steps. Enter a number from 1 to 1,200.",
     )  # fmt: skip
 
 
-def test_more_epochs_than_the_training_has_draw_nothing():
+def test_epoch_interval_longer_than_training_generates_no_samples():
     ((field, message),) = warnings(320, advanced={"sample_every_n_epochs": 20})
     assert field == "advanced"
     assert message.startswith(
@@ -62,7 +62,7 @@ def test_more_epochs_than_the_training_has_draw_nothing():
         (100, {"advanced": {"save_every_n_steps": 50}}, None, None),
     ],
 )
-def test_samples_that_show_no_saved_lora_are_named_with_a_number_that_fits(every, changes, saved, fitting):
+def test_sample_interval_that_misses_saved_loras_is_reported_with_matching_interval(every, changes, saved, fitting):
     found = warnings(320, sample_every_n_steps=every, **changes)
     assert bool(found) is (saved is not None)
     if saved is not None:
@@ -73,24 +73,24 @@ def test_samples_that_show_no_saved_lora_are_named_with_a_number_that_fits(every
         assert found == [("sample_every_n_steps", message)]
 
 
-def test_the_models_defaults_give_no_warning_about_themselves():
+def test_model_defaults_give_no_warning():
     defaults = DEFAULTS | {"sample_every_n_steps": 80, "save_every_n_epochs": 8}
     assert warnings(208, defaults=defaults, sample_every_n_steps=80, save_every_n_epochs=8) == []
     assert len(warnings(208, defaults=defaults, sample_every_n_steps=70, save_every_n_epochs=8)) == 1
     assert len(warnings(208, defaults=defaults, sample_every_n_steps=80, save_every_n_epochs=7)) == 1
 
 
-def test_nothing_is_said_while_the_steps_are_not_known():
+def test_unknown_number_of_steps_gives_no_warning():
     assert warnings(None, sample_every_n_steps=10**6) == []
 
 
-def test_epochs_take_precedence_as_in_the_trainer_and_odd_values_count_as_never():
+def test_epoch_interval_has_precedence_and_invalid_values_are_ignored():
     assert SampleInterval.of({"sample_every_n_steps": 5, "advanced": {"sample_every_n_epochs": 2}}) == SampleInterval(steps=0, epochs=2)
     for advanced in (None, [], {"sample_every_n_epochs": "x"}):
         assert SampleInterval.of({"sample_every_n_steps": "5", "advanced": advanced}) == SampleInterval(steps=5, epochs=0)
 
 
-def test_the_plan_has_the_warning_and_can_start(tmp_path):
-    planned = plan(state(sample_every_n_steps=9), write_cats(tmp_path / "images"), small_world(tmp_path))
+def test_plan_with_warning_can_start(tmp_path):
+    planned = plan(state(sample_every_n_steps=9), write_cats(tmp_path / "images"), small_installation(tmp_path))
     assert planned.can_start
     assert ("sample_every_n_steps", Level.WARNING) in {(problem.field, problem.level) for problem in planned.problems}

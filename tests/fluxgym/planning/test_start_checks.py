@@ -11,7 +11,7 @@ from fluxgym.app_settings import Settings
 from fluxgym.config.vram_tiers import TIERS
 from fluxgym.errors import DatasetError, Level, StorageError
 from fluxgym.planning import start_checks
-from fluxgym.planning.plan import plan
+from fluxgym.planning.plan import Planner, plan
 from fluxgym.runs import disk_space
 from fluxgym.sessions.start import StartRequest, start
 from fluxgym.ui.api.images import ImageRoutes, Selection
@@ -22,16 +22,17 @@ from tests.support.fake_kohya import write_checkout
 from tests.support.image_files import ENDLESS_POSTSCRIPT, HEIC, huge_png, png_chunk, png_with
 from tests.support.photos import write_cats
 from tests.support.runs import make_run
-from tests.support.small_world import small_world, state, write_one_tensor
+from tests.support.small_installation import small_installation, state, write_one_tensor
 
 
 @pytest.fixture(name="look")
 def fixture_look(tmp_path):
-    world, images = small_world(tmp_path), write_cats(tmp_path / "images")
-    return lambda folder=images, **changes: plan(state(**changes), folder, world)
+    world, images = small_installation(tmp_path), write_cats(tmp_path / "images")
+    planner = Planner(world)
+    return lambda folder=images, **changes: planner.plan(state(**changes), folder)
 
 
-def test_all_green(look):
+def test_valid_plan_passes_all_checks(look):
     found = look()
     assert found.can_start
     assert found.steps == 8
@@ -41,18 +42,18 @@ def test_all_green(look):
     ("changes", "field"),
     [({"lora_name": ""}, "lora_name"), ({"base_model": "flux-dev"}, "base_model"), ({"resolution": 100}, "resolution")],
 )
-def test_a_problem_that_prevents_start_is_reported_at_its_field(changes, field, look):
+def test_problem_that_prevents_start_is_reported_at_its_field(changes, field, look):
     found = look(**changes)
     assert not found.can_start
     assert field in [line.field for line in found.problems if line.level == "error"]
 
 
-def test_images_are_not_compared_with_a_resolution_that_was_not_chosen(look):
+def test_images_are_not_compared_with_resolution_that_was_not_chosen(look):
     assert any("smaller than 512" in problem.message for problem in look(resolution=512).problems)
     assert not any("smaller than" in problem.message for problem in look(resolution=20).problems)
 
 
-def test_no_images_yet(look, tmp_path):
+def test_missing_images_are_reported(look, tmp_path):
     found = look(tmp_path / "none")
     assert [line.message for line in found.problems if line.level == "error"] == ["Add at least one image."]
     assert found.steps is None
@@ -82,7 +83,7 @@ def tier_line(found):
         ("a.HEIC", b"<!doctype html>", "a.HEIC is a web page, not an image; save it as .png or .jpg."),
     ],
 )
-def test_a_file_that_the_trainer_refuses_is_refused_with_the_same_words(name, content, words, look, tmp_path):
+def test_file_refused_by_trainer_is_refused_with_same_message(name, content, words, look, tmp_path):
     write_cats(tmp_path / "odd", count=1)
     (tmp_path / "odd" / name).write_bytes(content)
     assert words in [problem.message for problem in look(tmp_path / "odd").errors]
@@ -101,10 +102,10 @@ def test_png_with_long_texts_and_heic_are_counted_as_images(look, tmp_path):
     assert found.images.count == 3
 
 
-def test_images_that_a_kohya_checkout_leaves_out_prevent_start(tmp_path):
+def test_images_that_kohya_checkout_leaves_out_prevent_start(tmp_path):
     images = write_cats(tmp_path / "images")
     (images / "x.heic").write_bytes(HEIC)
-    world = replace(small_world(tmp_path), sd_scripts=write_checkout(tmp_path / "kohya"))
+    world = replace(small_installation(tmp_path), sd_scripts=write_checkout(tmp_path / "kohya"))
     (message,) = [problem.message for problem in plan(state(), images, world).errors if problem.field == "images"]
     assert (
         message == "x.heic: a kohya checkout, set by --sd-scripts, does not read this format; save as .png, or train without --sd-scripts."
@@ -112,13 +113,13 @@ def test_images_that_a_kohya_checkout_leaves_out_prevent_start(tmp_path):
 
 
 @pytest.mark.parametrize("tier", TIERS)
-def test_the_options_of_a_tier_are_reported(tier, look, gpu):
+def test_tier_options_are_reported(tier, look, gpu):
     gpu(48.0)
     assert tier_line(look(vram=tier)) == ("ok", f"GPU memory {tier}: {TIERS[tier].description}.")
 
 
 @pytest.mark.parametrize(("tier", "memory", "better"), [("24G", 23.99, "20G"), ("20G", 15.99, "16G"), ("8G", 6.0, "no choice")])
-def test_a_tier_above_the_cards_memory_is_a_warning_with_the_one_that_fits(tier, memory, better, look, gpu):
+def test_tier_above_gpu_memory_gives_warning_with_fitting_tier(tier, memory, better, look, gpu):
     gpu(memory)
     level, message = tier_line(look(vram=tier))
     assert level == "warning"
@@ -127,7 +128,7 @@ def test_a_tier_above_the_cards_memory_is_a_warning_with_the_one_that_fits(tier,
 
 
 @pytest.mark.parametrize(("num_bytes", "level"), [(16, "ok"), (start_checks.LARGE_MODEL_BYTES + 1, "warning")])
-def test_without_a_gpu_the_checks_say_so(num_bytes, level, look, gpu, monkeypatch):
+def test_missing_gpu_is_reported(num_bytes, level, look, gpu, monkeypatch):
     gpu(None)
     monkeypatch.setattr(start_checks, "_size", lambda path: num_bytes)
     found, message = tier_line(look())
@@ -135,13 +136,13 @@ def test_without_a_gpu_the_checks_say_so(num_bytes, level, look, gpu, monkeypatc
     assert message.startswith("No GPU was found: this training runs on the CPU.")
 
 
-def test_the_kind_of_the_transformer_file_is_reported(look, tmp_path):
+def test_kind_of_transformer_file_is_reported(look, tmp_path):
     write_one_tensor(tmp_path / "models" / "pocket" / "flux.safetensors", "double_blocks.0.img_attn.qkv.weight")
     (line,) = [line for line in look().problems if line.field == "base_model"]
     assert "the transformer is FLUX.1 schnell in" in line.message
 
 
-def test_a_caption_without_words_counts_as_missing_in_the_checks_and_in_the_gallery(look, tmp_path):
+def test_caption_without_texts_counts_as_missing_in_checks_and_in_gallery(look, tmp_path):
     folder = write_cats(tmp_path / "outputs" / "cat" / "dataset", count=3)
     (folder / "cat 0.txt").write_text(" \n")
     (folder / "cat 1.txt").write_bytes(b"\xef\xbb\xbf\n")
@@ -163,7 +164,7 @@ def warnings(found):
     return [line.message for line in found.problems if line.level == "warning"]
 
 
-def test_what_would_be_lost_of_the_images_is_reported(look, tmp_path):
+def test_unused_images_and_captions_are_reported(look, tmp_path):
     folder = write_cats(tmp_path / "cats", count=3)
     (folder / "cat 0.txt").rename(folder / "cat 0.png.txt")
     (folder / "cat 1.txt").write_text("a dog")
@@ -185,7 +186,7 @@ def test_what_would_be_lost_of_the_images_is_reported(look, tmp_path):
 
 
 @pytest.mark.parametrize("where", ["images", "regularization"])
-def test_a_caption_that_start_refuses_is_refused_by_the_checks_with_the_same_words(look, tmp_path, where):
+def test_caption_refused_by_start_is_refused_by_checks_with_same_message(look, tmp_path, where):
     folder = tmp_path / "images" if where == "images" else write_cats(tmp_path / "models" / "reg")
     (folder / "cat 0.txt").write_bytes("Kätzchen".encode("cp1252"))
     changes = {"advanced": {"reg_data_dir": "" if where == "images" else "reg"}}
@@ -198,24 +199,24 @@ def test_a_caption_that_start_refuses_is_refused_by_the_checks_with_the_same_wor
 
 
 @pytest.mark.parametrize("extension", ["", "txt", "../x", ".png", "./x"])
-def test_a_caption_extension_that_no_file_can_have_is_refused_before_start(look, extension):
+def test_caption_extension_that_no_file_can_have_is_refused_before_start(look, extension):
     (problem,) = look(advanced={"caption_extension": extension, "reg_data_dir": ""}).errors
     assert "caption_extension is a dot and letters" in problem.message
 
 
-def test_a_name_that_start_refuses_is_refused_by_the_checks(look, tmp_path):
+def test_name_that_start_refuses_is_refused_by_checks(look, tmp_path):
     (tmp_path / "images" / "cat 0.png").rename(tmp_path / "images" / os.fsdecode(b"p\xff.png"))
     assert any("is not UTF-8; rename it" in problem.message for problem in look().errors)
 
 
-def test_an_empty_folder_with_kohyas_subfolder_says_what_is_there(look, tmp_path):
+def test_empty_folder_with_kohya_subfolder_is_reported_with_its_content(look, tmp_path):
     write_cats(tmp_path / "all" / "10_mycat", count=2)
     (problem,) = look(tmp_path / "all").errors
     assert "2 images in 10_mycat" in problem.message
     assert "10 repeats per image and the trigger word “mycat”" in problem.message
 
 
-def test_the_answer_to_a_key_opens_no_caption_a_second_time(look, tmp_path, monkeypatch):
+def test_edit_event_reads_each_caption_once(look, tmp_path, monkeypatch):
     folder = write_cats(tmp_path / "many", count=5)
     look(folder)
     opened, real = [], os.open
@@ -227,7 +228,7 @@ def test_the_answer_to_a_key_opens_no_caption_a_second_time(look, tmp_path, monk
 
 
 @pytest.mark.parametrize("broken", ["names", "disk", "models"])
-def test_whatever_the_disk_does_it_raises_nothing(look, tmp_path, monkeypatch, broken):
+def test_storage_errors_do_not_raise(look, tmp_path, monkeypatch, broken):
     def refuse(*how, **more):
         raise PermissionError(13, "Permission denied", str(tmp_path / "x"))
 
@@ -239,10 +240,10 @@ def test_whatever_the_disk_does_it_raises_nothing(look, tmp_path, monkeypatch, b
     assert len(found.problems) == len({line.message for line in found.problems})
 
 
-def test_the_page_demands_the_room_that_start_demands(look, tmp_path, monkeypatch):
+def test_checks_require_same_disk_space_as_start(look, tmp_path, monkeypatch):
     usage = shutil.disk_usage(tmp_path)
     monkeypatch.setattr(shutil, "disk_usage", lambda path: usage._replace(free=disk_space.MIN_FREE_BYTES - 1))
     (line,) = [line.message for line in look().problems if line.level == "error"]
     with pytest.raises(StorageError) as refused:
-        start(StartRequest(state=state(), images=tmp_path / "images"), small_world(tmp_path / "again"))
+        start(StartRequest(state=state(), images=tmp_path / "images"), small_installation(tmp_path / "again"))
     assert str(refused.value).replace("again/", "") == line

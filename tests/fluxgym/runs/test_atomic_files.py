@@ -1,4 +1,4 @@
-"""Files are whole or as they were before; a disk error is reported in a sentence."""
+"""Writes are atomic; disk errors are reported with a message."""
 
 import os
 import resource
@@ -9,7 +9,7 @@ from fluxgym.errors import StorageError
 from fluxgym.runs.atomic_files import read_json, write_json, write_text
 
 
-def test_a_full_disk_leaves_the_old_file_and_nothing_else(tmp_path):
+def test_write_on_full_disk_keeps_old_file_and_removes_temporary_file(tmp_path):
     write_text(tmp_path / "a", "old")
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (1000, limits[1]))
@@ -22,7 +22,7 @@ def test_a_full_disk_leaves_the_old_file_and_nothing_else(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["a"]
 
 
-def test_json_round_trip_and_damage(tmp_path):
+def test_read_json_returns_written_value_and_reports_damage(tmp_path):
     write_json(tmp_path / "a.json", {"name": "猫"})
     assert read_json(tmp_path / "a.json") == {"name": "猫"}
     (tmp_path / "a.json").write_text("{")
@@ -30,12 +30,12 @@ def test_json_round_trip_and_damage(tmp_path):
     assert read_json(tmp_path / "none") is None
 
 
-def test_a_pipe_is_not_waited_for(tmp_path):
+def test_pipe_is_not_waited_for(tmp_path):
     os.mkfifo(tmp_path / "pipe")
     assert read_json(tmp_path / "pipe") is None
 
 
-def test_half_a_letter_and_a_name_too_long(tmp_path):
+def test_lone_surrogate_and_too_long_name_are_refused(tmp_path):
     write_json(tmp_path / "a.json", {"name": "\ud800 猫"})
     assert read_json(tmp_path / "a.json") == {"name": "? 猫"}  # half a letter cannot be shown to anyone
     with pytest.raises(StorageError, match=r"(?i)name too long"):

@@ -1,4 +1,4 @@
-"""Only complete checkpoints are offered, the furthest first; people may use the guide's short names."""
+"""Only complete checkpoints are offered, the latest first; the guide's short names are accepted."""
 
 import hashlib
 import json
@@ -24,12 +24,12 @@ def fixture_run(tmp_path):
     return run
 
 
-def test_the_furthest_comes_first(run):
+def test_checkpoints_are_sorted_by_step_descending(run):
     assert [found.step for found in list_complete(run, BUILTIN)] == [55, 40]
     assert choose_checkpoint(run, BUILTIN).step == 55
 
 
-def test_a_cut_one_is_not_offered_and_a_changed_one_not_chosen(run):
+def test_truncated_checkpoint_is_not_offered_and_changed_one_not_chosen(run):
     (run.folder / "my-cat-lora-step00000055-state" / "model.safetensors").write_bytes(b"WEIGHTS")
     assert choose_checkpoint(run, BUILTIN).step == 40
     (run.folder / "my-cat-lora-step00000055-state" / "model.safetensors").write_bytes(b"wei")
@@ -42,7 +42,7 @@ def test_incomplete_folders_and_folders_of_other_programs_are_not_offered(run):
     assert [found.step for found in list_complete(run, BUILTIN)] == [55, 40]
 
 
-def test_the_guides_short_name(run):
+def test_short_checkpoint_name_of_guide_is_accepted(run):
     assert choose_checkpoint(run, BUILTIN, "my-cat-lora-4-state").step == 40
     assert choose_checkpoint(run, BUILTIN, "my-cat-lora-000004-state").step == 40
     with pytest.raises(NothingToResume, match="my-cat-lora-step00000055-state"):
@@ -51,18 +51,18 @@ def test_the_guides_short_name(run):
         choose_checkpoint(run, BUILTIN, "../../elsewhere-state")
 
 
-def test_the_last_checkpoint_of_a_second_version_is_not_taken_for_an_epoch_of_the_first(tmp_path):
+def test_last_checkpoint_of_second_version_is_not_mistaken_for_epoch_of_first(tmp_path):
     run = make_run(tmp_path, "cat-2")
     write_checkpoint(run, "cat-2-state", 90)
     assert choose_checkpoint(run, BUILTIN, "cat-2-state").step == 90
 
 
-def test_without_any_the_way_out_is_named(tmp_path):
+def test_missing_checkpoint_is_reported_with_remedy(tmp_path):
     with pytest.raises(NothingToResume, match="in the terminal, start it again with start --if-exists new --state"):
         choose_checkpoint(make_run(tmp_path), BUILTIN)
 
 
-def test_a_damaged_one_is_not_offered_again_until_it_is_written_again(run):
+def test_damaged_checkpoint_is_not_offered_until_rewritten(run):
     folder = run.folder / "my-cat-lora-step00000055-state"
     (folder / "model.safetensors").write_bytes(b"WEIGHTS")
     assert [found.step for found in list_complete(run, BUILTIN)] == [55, 40]  # sizes do not show it
@@ -75,7 +75,7 @@ def test_a_damaged_one_is_not_offered_again_until_it_is_written_again(run):
 
 
 @pytest.mark.parametrize("change", [{"step": 9}, {"batch_in_epoch": -1}, {"losses": "x"}, None])
-def test_one_whose_values_the_trainer_would_refuse_is_not_offered(run, change):
+def test_checkpoint_with_invalid_values_is_not_offered(run, change):
     folder = run.folder / "my-cat-lora-step00000055-state"
     state = {"step": 55, "epoch": 1, "batch_in_epoch": 3, "total_steps": 90, "seed": 42, "fixed": {}}
     text = json.dumps(state | change if change else [])
@@ -87,6 +87,6 @@ def test_one_whose_values_the_trainer_would_refuse_is_not_offered(run, change):
 
 
 @pytest.mark.parametrize("text", ["[]", "{", '{"my-cat-lora-step00000055-state": "x"}', '{"a": 1e999}'])
-def test_a_damaged_list_of_refused_ones_hides_nothing(run, text):
+def test_damaged_list_of_refused_checkpoints_is_ignored(run, text):
     run.refused_checkpoints.write_text(text)
     assert [found.step for found in list_complete(run, BUILTIN)] == [55, 40]

@@ -1,4 +1,4 @@
-"""exit.json: it is written even when the disk has filled up meanwhile."""
+"""exit.json: it is written even on a full disk."""
 
 import os
 from pathlib import Path
@@ -33,7 +33,7 @@ def end(**changes: object) -> ExitRecord:
     return ExitRecord(**{"run_id": "id-cat", "attempt": 1, "status": "failed", "reason_code": "disk_full", "reason": "Full.", **changes})
 
 
-def test_an_end_is_read_back_and_the_room_for_it_given_free(run):
+def test_exit_record_is_read_back_and_reserved_space_freed(run):
     reserve_exit_record(run)
     assert run.exit_reserve.stat().st_size == RESERVED_BYTES
     assert read_exit(run) is None
@@ -42,7 +42,7 @@ def test_an_end_is_read_back_and_the_room_for_it_given_free(run):
     assert not run.exit_reserve.exists()
 
 
-def test_on_a_full_disk_the_reserved_room_holds_the_end(run, full_disk):
+def test_exit_record_on_full_disk_uses_reserved_space(run, full_disk):
     run.exit.write_text('{"run_id": "id-cat", "attempt": 0, "status": "stopped", "reason_code": "", "reason": "An earlier attempt."}')
     assert read_exit(run).reason == "An earlier attempt."
     reserve_exit_record(run)
@@ -51,19 +51,19 @@ def test_on_a_full_disk_the_reserved_room_holds_the_end(run, full_disk):
     assert os.path.getsize(run.exit_reserve) == RESERVED_BYTES  # noqa: PTH202
 
 
-def test_a_full_disk_without_reserved_space_is_reported(run, full_disk):
+def test_full_disk_without_reserved_space_is_reported(run, full_disk):
     with pytest.raises(StorageError, match=r"exit"):
         write_exit_record(run, end())
 
 
 @pytest.mark.parametrize("status", ["stopped", "failed", "completed"])
-def test_only_a_completed_run_has_a_time_of_completion(status):
+def test_completion_time_is_set_only_for_completed_run(status):
     assert end_changes(end(status=status, ended_at=7.0, reason="", exit_code=3)) == {
         "status": status, "reason_code": "disk_full", "reason": None, "exit_code": 3, "completed_at": 7.0 if status == "completed" else None,
     }  # fmt: skip
 
 
-def test_the_end_of_a_run_without_a_supervisor_is_recorded_in_both_files(tmp_path):
+def test_outcome_without_supervisor_is_recorded_in_both_files(tmp_path):
     run = make_run(tmp_path, status="queued", completed_at=1.0)
     record_end(run, end(ended_at=7.0), expected={"status": "queued"})
     assert read_exit(run) == end(ended_at=7.0)
@@ -71,7 +71,7 @@ def test_the_end_of_a_run_without_a_supervisor_is_recorded_in_both_files(tmp_pat
     assert (state["status"], state["reason"], "completed_at" in state) == ("failed", "Full.", False)
 
 
-def test_a_run_that_was_started_meanwhile_gets_no_end(tmp_path):
+def test_run_restarted_concurrently_gets_no_exit_record(tmp_path):
     run = make_run(tmp_path, status="running")
     record_end(run, end(ended_at=7.0), expected={"status": "queued"})
     assert read_exit(run) is None

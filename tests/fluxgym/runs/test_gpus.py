@@ -18,7 +18,7 @@ def fixture_tool(tmp_path, monkeypatch):
     return write
 
 
-def test_the_smallest_visible_gpu_counts(tool, monkeypatch):
+def test_smallest_visible_gpu_counts(tool, monkeypatch):
     tool("24564\n16376\n8192")
     assert gpus.smallest_memory_gib() == 8.0
     monkeypatch.setenv(gpus.VISIBLE, "0,1")
@@ -26,12 +26,12 @@ def test_the_smallest_visible_gpu_counts(tool, monkeypatch):
 
 
 @pytest.mark.parametrize("text", ["", "[N/A]", "No devices were found"])
-def test_unknown_memory_gives_none(tool, text):
+def test_unknown_gpu_memory_returns_none(tool, text):
     tool(text)
     assert gpus.smallest_memory_gib() is None
 
 
-def test_a_hidden_gpu_does_not_count(monkeypatch, tmp_path):
+def test_hidden_gpu_does_not_count(monkeypatch, tmp_path):
     monkeypatch.setattr(gpus, "GPU_SIGNS", (tmp_path,))
     monkeypatch.delenv(gpus.VISIBLE, raising=False)
     assert gpus.has_gpu()

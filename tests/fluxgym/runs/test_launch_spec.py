@@ -24,7 +24,7 @@ from tests.support.runs import make_run
 SPEC = LaunchSpec(run_id="x", attempt=1, trainer_dir="/nowhere", options={"--seed": ("1",)}, argv=("train", "--seed", "1"))
 
 
-def test_next_attempt_keeps_the_checkpoint_unless_there_is_a_newer_one():
+def test_next_attempt_keeps_checkpoint_unless_there_is_newer_one():
     first = replace(SPEC, resume_from="/runs/cat-000001-state")
     second = first.next_attempt(None)
     assert (second.attempt, second.resume_from, second.argv) == (2, "/runs/cat-000001-state", ())
@@ -44,7 +44,7 @@ def test_next_attempt_keeps_the_checkpoint_unless_there_is_a_newer_one():
         ),
     ],
 )  # fmt: skip
-def test_launch_json_read_again_gives_the_same_spec(tmp_path, spec):
+def test_launch_json_read_again_gives_same_spec(tmp_path, spec):
     run = make_run(tmp_path)
     write_launch_spec(run, spec)
     assert read_launch_spec(run) == spec
@@ -57,7 +57,7 @@ OLD_KEYS = {
 }  # fmt: skip
 
 
-def test_launch_json_of_an_earlier_version_is_read(tmp_path):
+def test_launch_json_of_earlier_version_is_read(tmp_path):
     run = make_run(tmp_path)
     run.launch.write_text(json.dumps(OLD_KEYS | {"foreign": True}))
     spec = read_launch_spec(run)
@@ -71,7 +71,7 @@ def test_launch_json_of_an_earlier_version_is_read(tmp_path):
     assert read_launch_spec(run).backend == "builtin"
 
 
-def test_launch_json_keeps_the_keys_of_earlier_versions(tmp_path):
+def test_launch_json_keeps_keys_of_earlier_versions(tmp_path):
     run = make_run(tmp_path)
     run.launch.write_text(json.dumps(OLD_KEYS | {"foreign": True}))
     write_launch_spec(run, read_launch_spec(run))
@@ -82,19 +82,19 @@ def test_launch_json_keeps_the_keys_of_earlier_versions(tmp_path):
 @pytest.mark.parametrize(
     "damage", [{"argv": "x"}, {"argv": [1]}, {"attempt": "1"}, {"run_id": None}, {"env": {"a": 1}}, {"devices": "cpu"}, {"options": [1]}]
 )
-def test_a_damaged_launch_json_is_not_read(tmp_path, damage):
+def test_damaged_launch_json_is_not_read(tmp_path, damage):
     run = make_run(tmp_path)
     run.launch.write_text(json.dumps(OLD_KEYS | damage))
     assert read_launch_spec(run) is None
 
 
 @pytest.mark.parametrize("names", [(), ("cpu",), ("gpu-0",), ("gpu-0", "gpu-1")])
-def test_device_names_survive_a_request(names):
+def test_device_names_survive_request(names):
     assert DeviceRequest.from_names(names, any_free=True).names == names
 
 
 @pytest.mark.parametrize("odd", [{"attempt": "1"}, {"attempt": None}, {"grace_s": "soon"}, {"grace_s": None}, {"more": 1}])
-def test_a_damaged_stop_request_is_ignored(tmp_path, odd):
+def test_damaged_stop_request_is_ignored(tmp_path, odd):
     run = make_run(tmp_path)
     write_stop_request(run, "x", 1, 30.0)
     assert read_stop_request(run, "x", 1).grace_s == 30
@@ -110,7 +110,7 @@ def fixture_full_disk(monkeypatch):
     return lambda: monkeypatch.setattr(launch_spec, "write_json", refuse)
 
 
-def test_on_a_full_disk_a_stop_request_is_written_into_the_reserved_space(tmp_path, full_disk):
+def test_on_full_disk_stop_request_is_written_into_reserved_space(tmp_path, full_disk):
     run = make_run(tmp_path)
     reserve_stop_request(run)
     assert read_stop_request(run, "x", 1) is None
@@ -121,7 +121,7 @@ def test_on_a_full_disk_a_stop_request_is_written_into_the_reserved_space(tmp_pa
     assert run.stop_reserve.stat().st_size == RESERVED_BYTES
 
 
-def test_a_stop_request_that_could_be_written_replaces_the_one_in_the_reserved_space(tmp_path, full_disk, monkeypatch):
+def test_stop_request_that_could_be_written_replaces_one_in_reserved_space(tmp_path, full_disk, monkeypatch):
     run = make_run(tmp_path)
     reserve_stop_request(run)
     with monkeypatch.context() as full:
@@ -131,7 +131,7 @@ def test_a_stop_request_that_could_be_written_replaces_the_one_in_the_reserved_s
     assert read_stop_request(run, "x", 1).grace_s == 0
 
 
-def test_a_new_start_forgets_every_wish_to_stop(tmp_path, full_disk):
+def test_new_start_removes_stop_requests(tmp_path, full_disk):
     run = make_run(tmp_path)
     write_stop_request(run, "x", 1, 60.0)
     reserve_stop_request(run)
@@ -140,7 +140,7 @@ def test_a_new_start_forgets_every_wish_to_stop(tmp_path, full_disk):
     assert not run.stop_reserve.exists()
 
 
-def test_a_full_disk_without_reserved_space_is_reported(tmp_path, full_disk):
+def test_full_disk_without_reserved_space_is_reported(tmp_path, full_disk):
     run = make_run(tmp_path)
     full_disk()
     with pytest.raises(StorageError, match="stop"):
@@ -161,7 +161,7 @@ HELD = {  # launch.json, ui_state.json (None: missing), whether the folder holds
 
 
 @pytest.mark.parametrize("name", HELD)
-def test_folder_holds_a_start_unless_it_is_gone_or_names_another(name, tmp_path):
+def test_folder_holds_start_unless_it_was_removed_or_names_another(name, tmp_path):
     launched, stored, is_held = HELD[name]
     run = make_run(tmp_path, run_id=stored)
     write_launch_spec(run, replace(SPEC, run_id=launched or ""))

@@ -11,7 +11,7 @@ from fluxgym.runs.paths import RunPaths
 from fluxgym.runs.state import update_state
 
 
-def test_one_holder_at_a_time(tmp_path):
+def test_lock_has_one_holder_at_time(tmp_path):
     path = tmp_path / "a" / "lock"
     with file_lock(path, timeout_s=0, busy="busy"):
         assert try_lock(path) is None
@@ -22,7 +22,7 @@ def test_one_holder_at_a_time(tmp_path):
     held.close()
 
 
-def test_a_link_at_the_path_of_a_lock_is_not_followed(tmp_path):
+def test_link_at_path_of_lock_is_not_followed(tmp_path):
     (tmp_path / "mine").write_text("precious")
     (tmp_path / "lock").symlink_to(tmp_path / "mine")
     with pytest.raises(StorageError):
@@ -30,7 +30,7 @@ def test_a_link_at_the_path_of_a_lock_is_not_followed(tmp_path):
     assert (tmp_path / "mine").read_text() == "precious"
 
 
-def test_the_folder_of_this_machines_locks_is_ours_alone(tmp_path, monkeypatch):
+def test_lock_folder_of_this_machine_is_private(tmp_path, monkeypatch):
     try_lock(local_locks() / "device-cpu.lock").close()
     assert local_locks().stat().st_mode & 0o777 == 0o700
     monkeypatch.setattr(os, "getuid", lambda: local_locks().stat().st_uid + 1)
@@ -39,7 +39,7 @@ def test_the_folder_of_this_machines_locks_is_ours_alone(tmp_path, monkeypatch):
         try_lock(local_locks() / "device-cpu.lock")
 
 
-def test_no_lock_of_a_run_creates_the_folder_of_the_run(tmp_path):
+def test_no_lock_of_run_creates_folder_of_run(tmp_path):
     run = RunPaths(tmp_path / "cat")
     for path in (run.lock, run.supervisor_lock):
         with pytest.raises(StorageError):
@@ -51,7 +51,7 @@ def test_no_lock_of_a_run_creates_the_folder_of_the_run(tmp_path):
     assert not update_state(run, {"status": "queued"})
 
 
-def test_a_lock_on_a_file_that_was_removed_meanwhile_is_not_one(tmp_path, monkeypatch):
+def test_lock_on_removed_file_is_not_acquired(tmp_path, monkeypatch):
     path, flock, calls = tmp_path / "lock", locks.fcntl.flock, []
 
     def lock(file, flags):

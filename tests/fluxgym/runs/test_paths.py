@@ -19,12 +19,12 @@ from fluxgym.runs.paths import OutputsPaths, RunPaths
         ("cat", "../../elsewhere/cat-4-state", "cat-000004-state"),
     ],
 )
-def test_the_checkpoint_that_a_person_names(slug, named, folder, tmp_path):
+def test_checkpoint_named_by_user_is_found(slug, named, folder, tmp_path):
     run = RunPaths(tmp_path / slug)
     assert run.checkpoint(named) == run.folder / folder
 
 
-def test_a_folder_of_the_very_name_wins(tmp_path):
+def test_folder_with_exact_name_has_precedence(tmp_path):
     run = RunPaths(tmp_path / "cat")
     (run.folder / "cat-4-state").mkdir(parents=True)
     assert run.checkpoint("cat-4-state").name == "cat-4-state"
@@ -39,7 +39,7 @@ def test_checkpoint_folders_are_known_by_their_names(tmp_path):
     assert {path.name for path in run.checkpoint_folders()} == names
 
 
-def test_the_trained_model_comes_last(tmp_path):
+def test_trained_model_is_sorted_last(tmp_path):
     run = RunPaths(tmp_path / "cat")
     run.folder.mkdir()
     for name in ("cat.safetensors", "cat-000004.safetensors", "other.safetensors"):
@@ -48,12 +48,12 @@ def test_the_trained_model_comes_last(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["", ".", "..", ".fluxgym", "a/b", "a\\b", "a\0b", "x" * 256, "\udcff"])
-def test_a_name_that_is_not_a_plain_folder_name_is_not_found(name, tmp_path):
+def test_name_that_is_not_plain_folder_name_is_not_found(name, tmp_path):
     with pytest.raises(SessionNotFound):
         OutputsPaths(tmp_path).run(name)
 
 
-def test_runs_are_folders_with_a_state(tmp_path):
+def test_folder_with_state_file_is_run(tmp_path):
     for name in ("cat", ".fluxgym", "lost+found"):
         (tmp_path / name).mkdir()
         (tmp_path / name / "ui_state.json").touch()

@@ -33,7 +33,7 @@ def sleeper(**options):
     return subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"], **options)
 
 
-def test_a_live_process_is_alive_and_a_dead_one_is_not():
+def test_live_process_is_alive_and_dead_one_is_not():
     process = sleeper()
     identity = identify(process.pid, "run")
     assert is_alive(identity)
@@ -43,7 +43,7 @@ def test_a_live_process_is_alive_and_a_dead_one_is_not():
     assert identify(process.pid, "run") is None
 
 
-def test_a_zombie_is_dead():
+def test_zombie_is_dead():
     process = sleeper()
     identity = identify(process.pid, "run")
     process.kill()
@@ -53,12 +53,12 @@ def test_a_zombie_is_dead():
     process.wait()
 
 
-def test_a_reused_pid_is_another_process():
+def test_reused_pid_is_another_process():
     own = identify(os.getpid(), "run")
     assert not is_alive(replace(own, start_ticks=own.start_ticks - 1))
 
 
-def test_another_boot_here_and_another_host():
+def test_process_of_another_boot_or_host_is_recognized():
     own = identify(os.getpid(), "run")
     assert liveness_of(replace(own, boot_id="another")) is Liveness.REBOOTED
     assert liveness_of(replace(own, init_ticks=own.init_ticks + 1)) is Liveness.REBOOTED
@@ -76,7 +76,7 @@ def test_identities_survive_json_and_other_values_return_none():
         assert ProcessIdentity.from_json(nonsense) is None
 
 
-def test_a_groups_members():
+def test_group_members_are_listed():
     process = sleeper(start_new_session=True)
     assert group_members(process.pid) == [process.pid]
     process.kill()
@@ -84,7 +84,7 @@ def test_a_groups_members():
     assert group_members(process.pid) == []
 
 
-def test_another_machine_of_the_same_host_name_is_not_a_reboot_of_this_one(tmp_path, monkeypatch):
+def test_another_machine_of_same_host_name_is_not_reboot_of_this_one(tmp_path, monkeypatch):
     monkeypatch.setattr(identity_module, "MACHINE_ID", tmp_path / "machine-id")
     (tmp_path / "machine-id").write_text("this\n")
     own = identify(os.getpid(), "x")
@@ -97,7 +97,7 @@ def test_another_machine_of_the_same_host_name_is_not_a_reboot_of_this_one(tmp_p
     assert ProcessIdentity.from_json(before) == replace(own, machine_id="")
 
 
-def test_signal_reaches_only_the_very_process():
+def test_signal_is_sent_only_to_identified_process():
     child = subprocess.Popen(["sleep", "60"])
     process = local_process(child.pid)
     assert not signal_process(replace(process, start_ticks=process.start_ticks - 1), signal.SIGKILL)
@@ -110,7 +110,7 @@ def test_signal_reaches_only_the_very_process():
 
 
 @pytest.mark.parametrize("number", [errno.ENOSYS, errno.EPERM])
-def test_kernel_or_container_without_pidfds_has_the_check_all_the_same(monkeypatch, number):
+def test_identity_is_checked_without_pidfd_support(monkeypatch, number):
     def refuse(pid):
         raise OSError(number, "pidfd_open")
 
@@ -122,13 +122,13 @@ def test_kernel_or_container_without_pidfds_has_the_check_all_the_same(monkeypat
     assert child.wait(30) == -signal.SIGTERM
 
 
-def test_start_of_pid_1_is_that_of_the_container_or_machine():
+def test_start_of_pid_1_is_that_of_container_or_machine():
     import psutil
 
     assert abs(init_started_at() - psutil.Process(1).create_time()) < 60
 
 
-def test_the_holder_of_a_lock_is_known_by_its_program(tmp_path):
+def test_holder_of_lock_is_known_by_its_program(tmp_path):
     program = Path("/proc/self/cmdline").read_bytes().split(b"\0")[0].decode()
     with try_lock(tmp_path / "lock"):
         assert lock_holder(tmp_path / "lock", program) == identify(os.getpid(), "")

@@ -24,20 +24,20 @@ def fixture_run(tmp_path):
     return run
 
 
-def test_a_record_comes_back_as_it_was_written(run):
+def test_record_is_restored_as_it_was_written(run):
     record = read_record(run)
     assert (record.run_id, record.attempt, record.started_at, record.trainer.pid) == ("id-cat", 1, 5.0, os.getpid())
     assert is_executing(run)
 
 
-def test_a_copy_of_a_live_runs_folder_is_not_live(run, tmp_path):
+def test_copy_of_live_runs_folder_is_not_live(run, tmp_path):
     copy = RunPaths(shutil.copytree(run.folder, tmp_path / "copy"))
     assert read_record(copy) is None
     assert not is_executing(copy)
     assert is_executing(run)
 
 
-def test_a_moved_folder_keeps_its_processes_and_so_does_one_seen_through_a_link(run, tmp_path):
+def test_moved_folder_keeps_its_processes_and_so_does_one_seen_through_link(run, tmp_path):
     (tmp_path / "link").symlink_to(run.folder)
     assert is_executing(RunPaths(tmp_path / "link"))
     assert is_executing(RunPaths(run.folder.rename(tmp_path / "moved")))
@@ -46,7 +46,7 @@ def test_a_moved_folder_keeps_its_processes_and_so_does_one_seen_through_a_link(
 @pytest.mark.parametrize(
     "text", ["", "{", "[]", '{"run_id": 1}', '{"run_id": "a", "attempt": "x", "started_at": 1}', '{"folder": "\\u0000"}']
 )
-def test_a_damaged_record_returns_none(run, text):
+def test_damaged_record_returns_none(run, text):
     run.process.write_text(text)
     assert read_record(run) is None
 
@@ -67,7 +67,7 @@ BROKEN_TRAINER = '{"run_id": "id-cat", "attempt": 2, "started_at": 5, "superviso
 
 
 @pytest.mark.parametrize("text", ["{", "[]", BROKEN_TRAINER])
-def test_trainer_of_a_damaged_record_is_found_by_its_pid_file(run, trainer, text):
+def test_trainer_of_damaged_record_is_found_by_its_pid_file(run, trainer, text):
     run.process.write_text(text)
     record = read_record(run)
     assert (record.run_id, record.attempt, record.supervisor, record.trainer.pid) == ("id-cat", 2, None, trainer.pid)

@@ -1,4 +1,4 @@
-"""Signatures of launch.json: only this installation can make them, and each change is seen."""
+"""Signatures of launch.json: only this installation can make them, and each change is detected."""
 
 import json
 import os
@@ -13,7 +13,7 @@ from tests.support.runs import make_run
 VALUE = {"argv": ["train", "--seed", "1"], "attempt": 1, "text": "日本\udc80"}
 
 
-def test_signed_object_is_recognized_after_a_round_trip_through_json():
+def test_signed_object_is_recognized_after_round_trip_through_json():
     assert is_signed(json.loads(json.dumps(signed(VALUE))) | {"text": "日本?"})  # as parse_json reads a lone surrogate
 
 
@@ -48,7 +48,7 @@ def test_key_that_another_could_have_written_is_not_used(damage, tmp_path):
     assert not is_signed(value)
 
 
-def test_key_is_kept_beside_the_locks_if_the_configuration_folder_cannot_be_made(monkeypatch, tmp_path):
+def test_key_is_kept_beside_locks_if_configuration_folder_cannot_be_made(monkeypatch, tmp_path):
     (tmp_path / "file").touch()
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "file"))
     assert is_signed(signed(VALUE))
@@ -57,7 +57,7 @@ def test_key_is_kept_beside_the_locks_if_the_configuration_folder_cannot_be_made
         signed(VALUE)
 
 
-def test_launch_spec_of_another_installation_is_read_but_is_not_ours(tmp_path, monkeypatch):
+def test_launch_spec_of_another_installation_is_read_as_not_trusted(tmp_path, monkeypatch):
     run = make_run(tmp_path)
     spec = LaunchSpec(run_id="id-cat", attempt=1, trainer_dir="/")
     write_launch_spec(run, spec)

@@ -1,4 +1,4 @@
-"""LoRA names in any script become folder names, or are refused in one sentence."""
+"""LoRA names in any script become folder names, or are refused with one error message."""
 
 import pytest
 from hypothesis import given
@@ -9,12 +9,12 @@ from fluxgym.runs.state import MAX_SLUG_LENGTH, next_version, shown_name, slug_o
 
 
 @pytest.mark.parametrize(("name", "slug"), [("My Cat LoRA", "my-cat-lora"), ("Кошка", "koshka"), ("猫", "mao"), ("a_b.c", "a-b-c")])
-def test_names_in_any_script(name, slug):
+def test_names_in_any_script_give_slug(name, slug):
     assert slug_of(name) == slug
 
 
 @pytest.mark.parametrize("name", ["", "   ", "!!!", "../../x", "a\\b", "🐱", "x" * 300, "a\0b", "..", "/", "my\ncat", "cat\u202e"])
-def test_a_name_that_gives_nothing_is_refused_in_one_sentence(name):
+def test_name_without_usable_characters_is_refused(name):
     with pytest.raises(BadName) as caught:
         slug_of(name)
     assert caught.value.field == "lora_name"
@@ -22,7 +22,7 @@ def test_a_name_that_gives_nothing_is_refused_in_one_sentence(name):
 
 
 @given(st.text(max_size=250))
-def test_every_result_is_a_plain_folder_name(name):
+def test_every_result_is_plain_folder_name(name):
     try:
         slug = slug_of(name)
     except BadName:
@@ -50,5 +50,5 @@ def test_versions_stay_short():
         ("cat", None, "cat"),
     ],
 )
-def test_a_run_is_shown_by_its_loras_name_unless_another_run_had_it_before(slug, name, shown):
+def test_run_is_shown_by_its_loras_name_unless_another_run_had_it_before(slug, name, shown):
     assert shown_name(slug, {} if name is None else {"lora_name": name}) == shown

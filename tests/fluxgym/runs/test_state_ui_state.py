@@ -1,4 +1,4 @@
-"""ui_state.json: read tolerantly, written whole, unknown keys kept, deleted ones left deleted."""
+"""ui_state.json: tolerant reading, atomic writes, unknown keys kept, deleted files not written again."""
 
 import json
 import threading
@@ -20,14 +20,14 @@ DAMAGES = {
 
 
 @pytest.mark.parametrize(("damage", "named"), DAMAGES.values(), ids=DAMAGES)
-def test_damage_is_reported_in_one_sentence(damage, named, tmp_path):
+def test_damaged_state_is_reported_with_one_message(damage, named, tmp_path):
     run = make_run(tmp_path)
     run.ui_state.write_bytes(damage)
     with pytest.raises(UnreadableState, match=named):
         read_state(run)
 
 
-def test_unknown_keys_survive_and_none_removes(tmp_path):
+def test_unknown_keys_are_kept_and_none_removes_key(tmp_path):
     run = make_run(tmp_path, mine={"a": 1}, reason="old")
     update_state(run, {"status": "failed", "reason": None})
     assert state_of(run)["mine"] == {"a": 1}
@@ -35,7 +35,7 @@ def test_unknown_keys_survive_and_none_removes(tmp_path):
     assert "reason" not in state_of(run)
 
 
-def test_many_writers_lose_nothing(tmp_path):
+def test_concurrent_writers_lose_no_update(tmp_path):
     run = make_run(tmp_path)
     writers = [threading.Thread(target=update_state, args=(run, {f"key{number}": number})) for number in range(12)]
     for writer in writers:
@@ -46,7 +46,7 @@ def test_many_writers_lose_nothing(tmp_path):
 
 
 @pytest.mark.parametrize("damage", [None, b"{half"])
-def test_a_deleted_or_damaged_state_is_left_alone(damage, tmp_path):
+def test_deleted_or_damaged_state_is_not_changed(damage, tmp_path):
     run = make_run(tmp_path)
     run.ui_state.unlink()
     if damage:
@@ -55,13 +55,13 @@ def test_a_deleted_or_damaged_state_is_left_alone(damage, tmp_path):
     assert (run.ui_state.read_bytes() if run.ui_state.exists() else None) == damage
 
 
-def test_it_is_small_and_for_jq(tmp_path):
+def test_state_file_is_small_and_readable_by_jq(tmp_path):
     run = make_run(tmp_path)
     assert run.ui_state.stat().st_size < 1024
     assert json.loads(run.ui_state.read_text())["lora_name"] == "cat"
 
 
-def test_odd_timestamps_count_as_none():
+def test_invalid_timestamps_are_read_as_none():
     assert timestamp_of({"timestamp": 1706140800.0}) == 1706140800.0
     for odd in (None, "yesterday", True, -5, 1e300, float("nan"), [1]):
         assert timestamp_of({"timestamp": odd}) == 0.0

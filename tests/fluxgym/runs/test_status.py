@@ -1,4 +1,4 @@
-"""What is shown is derived: a stored `running` without its process is stopped, with the reason."""
+"""The shown status is derived: a stored `running` without its process is stopped, with the reason."""
 
 import os
 import time
@@ -31,12 +31,12 @@ def shown(run):
     return status_of(run, state_of(run))
 
 
-def test_every_status_has_a_symbol():
+def test_every_status_has_symbol():
     assert set(SYMBOLS) == set(Status)
     assert {SYMBOLS[status] for status in LIVE} == {"🟡", "🟢"}
 
 
-def test_running_is_the_very_process(tmp_path):
+def test_running_requires_recorded_trainer_process(tmp_path):
     run = make_run(tmp_path, status="running")
     record(run)
     assert shown(run).status is Status.RUNNING
@@ -46,7 +46,7 @@ def test_running_is_the_very_process(tmp_path):
     ("changes", "words"),
     [({"start_ticks": 1}, "without an error message"), ({"boot_id": "x"}, "restarted"), ({"boot_id": "x", "host": "pod"}, "pod")],
 )
-def test_what_is_not_that_process_is_stopped_with_the_reason(changes, words, tmp_path):
+def test_run_without_recorded_process_is_stopped_with_reason(changes, words, tmp_path):
     run = make_run(tmp_path, status="running")
     record(run, **changes)
     assert (shown(run).status, shown(run).reason_code) == (Status.STOPPED, "interrupted")
@@ -62,7 +62,7 @@ def test_another_host_that_still_writes_is_running(tmp_path):
     assert shown(run).status is Status.STOPPED
 
 
-def test_a_run_that_waits_on_another_host_is_queued_there(tmp_path):
+def test_run_that_waits_on_another_host_is_queued_there(tmp_path):
     run = make_run(tmp_path, status="queued")
     record(run, boot_id="x", host="pod")
     write_ticket(run)
@@ -72,7 +72,7 @@ def test_a_run_that_waits_on_another_host_is_queued_there(tmp_path):
     assert "the process that starts waiting runs has ended" in shown(run).reason
 
 
-def test_the_guides_remedy_of_removing_training_pid(tmp_path):
+def test_removed_training_pid_shows_run_as_stopped(tmp_path):
     run = make_run(tmp_path, status="running")
     record(run)
     run.training_pid.unlink()
@@ -80,18 +80,18 @@ def test_the_guides_remedy_of_removing_training_pid(tmp_path):
     assert "still alive" in shown(run).reason
 
 
-def test_a_start_without_a_supervisor_is_shown_as_stopped_after_a_while(tmp_path):
+def test_start_without_supervisor_is_shown_as_stopped_after_while(tmp_path):
     assert shown(make_run(tmp_path, "new")).status is Status.STARTING
     assert shown(make_run(tmp_path, "old", timestamp=1234567890.1)).status is Status.STOPPED
 
 
-def test_three_keys_are_a_stopped_session(tmp_path):
+def test_state_of_three_keys_is_stopped_session(tmp_path):
     run = make_run(tmp_path, "cat", status=None, run_id=None)
     run.ui_state.write_text('{"lora_name": "fluffy-cats", "max_train_epochs": 16, "timestamp": 1706140800.0}')
     assert (shown(run).status, shown(run).reason) == (Status.STOPPED, "")
 
 
-def test_exit_json_speaks_when_the_state_could_not_be_written(tmp_path):
+def test_exit_json_is_used_if_state_was_not_written(tmp_path):
     run = make_run(tmp_path, status="running")
     write_exit_record(run, ExitRecord(run_id="id-cat", attempt=1, status="failed", reason_code="nan", reason="The loss became nan."))
     assert (shown(run).status, shown(run).reason_code) == (Status.FAILED, "nan")
@@ -104,7 +104,7 @@ def stopped_before(run, attempt=1):
     write_exit_record(run, ExitRecord(run_id="id-cat", attempt=attempt, status="stopped", reason_code="user", reason="Stopped by you."))
 
 
-def test_a_resumed_run_is_starting_until_its_supervisor_has_recorded_itself(tmp_path):
+def test_resumed_run_is_starting_until_its_supervisor_has_recorded_itself(tmp_path):
     run = make_run(tmp_path, timestamp=1.0)  # long ago it was started first
     stopped_before(run)
     write_launch_spec(run, LaunchSpec(run_id="id-cat", attempt=1, trainer_dir="/"))
@@ -119,18 +119,18 @@ def test_a_resumed_run_is_starting_until_its_supervisor_has_recorded_itself(tmp_
 
 
 @pytest.mark.parametrize("damaged", ["{", "[]", '{"attempt": "2"}', '{"attempt": null}'])
-def test_a_damaged_order_leaves_the_end_as_it_was_written(tmp_path, damaged):
+def test_damaged_launch_json_keeps_recorded_outcome(tmp_path, damaged):
     run = make_run(tmp_path, timestamp=1.0)
     stopped_before(run)
     run.launch.write_text(damaged)
     assert (shown(run).status, shown(run).reason_code) == (Status.STOPPED, "user")
 
 
-def test_an_unknown_status_is_stopped(tmp_path):
+def test_unknown_status_is_stopped(tmp_path):
     assert shown(make_run(tmp_path, status="splendid")).status is Status.STOPPED
 
 
-def test_monitoring_needs_the_very_process_of_monitor_pid(tmp_path):
+def test_monitoring_requires_recorded_process_of_monitor_pid(tmp_path):
     run = make_run(tmp_path)
     me = identify(os.getpid(), "id-cat")
     record_processes(run, "id-cat", 1, me, None)
@@ -141,7 +141,7 @@ def test_monitoring_needs_the_very_process_of_monitor_pid(tmp_path):
     assert not is_supervised(run)
 
 
-def test_a_time_in_the_future_is_not_a_sign_of_life(tmp_path):
+def test_future_timestamp_is_not_heartbeat(tmp_path):
     run = make_run(tmp_path, status="running", timestamp=time.time() + 86_400)
     assert status_of(run, read_state(run)).status is Status.STOPPED
     elsewhere = replace(identify(os.getpid(), "id-cat"), boot_id="another", host="another")
@@ -152,7 +152,7 @@ def test_a_time_in_the_future_is_not_a_sign_of_life(tmp_path):
     assert status_of(run, read_state(run)).status is Status.STOPPED
 
 
-def test_done_counts_only_if_this_attempt_reported_it(tmp_path):
+def test_done_phase_counts_only_for_current_attempt(tmp_path):
     run = make_run(tmp_path, status="running", timestamp=1.0)
     dead = replace(identify(os.getpid(), "id-cat"), start_ticks=1)
     run.progress.write_text('{"phase": "done", "step": 4, "attempt": 1}\n')
@@ -164,7 +164,7 @@ def test_done_counts_only_if_this_attempt_reported_it(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["ui_state.json", "training.pid", "monitor.pid", "progress.jsonl", "training.log", "monitor.log"])
-def test_a_pipe_at_the_path_of_a_file_blocks_no_reader(name, tmp_path):
+def test_pipe_at_path_of_file_blocks_no_reader(name, tmp_path):
     run = make_run(tmp_path, status="stopped")
     (run.folder / name).unlink(missing_ok=True)
     os.mkfifo(run.folder / name)
@@ -200,16 +200,16 @@ def derived(tmp_path, phase, *, stored="running", reason="", node="", prepare=la
         (EnginePhase.UNREACHABLE, "completed", Status.COMPLETED),
     ],
 )
-def test_status_follows_from_the_engines_phase_and_the_stored_status(tmp_path, phase, stored, status):
+def test_status_follows_from_engines_phase_and_stored_status(tmp_path, phase, stored, status):
     assert derived(tmp_path, phase, stored=stored).status is status
 
 
-def test_a_frozen_supervisor_makes_a_finishing_run_stopped(tmp_path):
+def test_frozen_supervisor_makes_finishing_run_stopped(tmp_path):
     found = derived(tmp_path, EnginePhase.FINISHING, reason="Its supervisor is frozen.")
     assert found == SessionStatus(Status.STOPPED, "unknown", "Its supervisor is frozen.")
 
 
-def test_the_reason_of_the_engine_is_shown_for_a_run_that_is_gone(tmp_path):
+def test_reason_of_engine_is_shown_for_run_that_was_removed(tmp_path):
     record = replace(identify(os.getpid(), "id-cat"), start_ticks=1)
     found = derived(
         tmp_path, EnginePhase.GONE, reason="The machine restarted.", prepare=lambda run: record_processes(run, "id-cat", 1, record, record)
@@ -220,7 +220,7 @@ def test_the_reason_of_the_engine_is_shown_for_a_run_that_is_gone(tmp_path):
 @pytest.mark.parametrize(
     ("age_s", "status"), [(0, Status.RUNNING), (119, Status.RUNNING), (121, Status.STOPPED), (-86_400, Status.STOPPED)]
 )
-def test_a_run_on_another_host_is_running_while_it_writes(tmp_path, age_s, status):
+def test_run_on_another_host_is_running_while_it_writes(tmp_path, age_s, status):
     record = replace(identify(os.getpid(), "id-cat"), boot_id="x", host="pod")
 
     def prepare(run):
@@ -234,7 +234,7 @@ def test_a_run_on_another_host_is_running_while_it_writes(tmp_path, age_s, statu
 
 
 @pytest.mark.parametrize("stored", ["queued", "starting"])
-def test_a_run_with_a_ticket_is_queued_without_a_process(tmp_path, stored):
+def test_run_with_ticket_is_queued_without_process(tmp_path, stored):
     found = derived(tmp_path, EnginePhase.WAITING, stored=stored, reason="Nothing starts it.", prepare=write_ticket)
     assert found == SessionStatus(Status.QUEUED, "", "Nothing starts it.")
 
@@ -242,6 +242,6 @@ def test_a_run_with_a_ticket_is_queued_without_a_process(tmp_path, stored):
 @pytest.mark.parametrize(
     ("ticket", "stored"), [({"run_id": "of another start"}, "queued"), ([], "queued"), ({"run_id": "id-cat"}, "running")]
 )
-def test_a_ticket_of_another_start_or_a_damaged_one_does_not_count(tmp_path, ticket, stored):
+def test_ticket_of_another_start_or_damaged_one_does_not_count(tmp_path, ticket, stored):
     found = derived(tmp_path, EnginePhase.GONE, stored=stored, prepare=lambda run: write_json(run.ticket, ticket))
     assert found.status is Status.STOPPED

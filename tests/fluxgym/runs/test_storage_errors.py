@@ -1,4 +1,4 @@
-"""Errors of the operating system become sentences that say what to do, and reason codes."""
+"""Errors of the operating system become error messages with a remedy, and reason codes."""
 
 import errno
 import os
@@ -21,7 +21,7 @@ def os_error(number):
     (errno.ENOSPC, ReasonCode.DISK_FULL, "The disk is full"), (errno.EDQUOT, ReasonCode.DISK_FULL, "The disk is full"),
     (errno.EROFS, ReasonCode.STORAGE, "check the folder's permissions"), (errno.EIO, ReasonCode.STORAGE, "Input/output error"),
 ])  # fmt: skip
-def test_a_failed_write_names_the_file_and_the_cause(number, code, sentence):
+def test_failed_write_names_file_and_cause(number, code, sentence):
     with pytest.raises(StorageError, match=sentence) as caught:
         raise storage_error(os_error(number), PATH) from os_error(number)
     assert str(PATH) in str(caught.value)
@@ -29,12 +29,12 @@ def test_a_failed_write_names_the_file_and_the_cause(number, code, sentence):
 
 
 @pytest.mark.parametrize("number", [errno.EMFILE, errno.ENFILE, errno.ENOMEM])
-def test_a_shortage_of_this_machine_says_nothing_about_the_file(number):
+def test_shortage_of_this_machine_reports_nothing_about_file(number):
     assert isinstance(storage_error(os_error(number), PATH), NotReadableNow)
     with pytest.raises(NotReadableNow, match="Nothing was changed"):
         raise_if_exhausted(os_error(number), PATH)
 
 
-def test_other_errors_are_left_to_the_caller():
+def test_other_errors_are_left_to_caller():
     for error in (os_error(errno.ENOENT), ValueError("not JSON")):
         raise_if_exhausted(error, PATH)

@@ -22,7 +22,7 @@ def is_seen(run):
 
 
 @pytest.mark.parametrize("damage", DAMAGED, ids=[f"{damage!s:.25}" for damage in DAMAGED])
-def test_a_damaged_ticket_is_ignored_by_every_reader(tmp_path, damage):
+def test_damaged_ticket_is_ignored_by_every_reader(tmp_path, damage):
     run = make_run(tmp_path, status="queued")
     write_ticket(run)
     assert is_seen(run) == (True, True, True)

@@ -4,12 +4,12 @@ import pytest
 
 from tests.support.photos import write_cats
 from tests.support.runs import make_run
-from tests.support.small_world import small_world
+from tests.support.small_installation import small_installation
 
 
 @pytest.fixture(name="world")
 def fixture_world(tmp_path):
-    return small_world(tmp_path)
+    return small_installation(tmp_path)
 
 
 @pytest.fixture(name="images")

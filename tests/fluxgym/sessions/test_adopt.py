@@ -70,7 +70,7 @@ def everything(folder):
     return sorted((str(path), path.stat().st_mtime_ns, path.stat().st_size) for path in folder.rglob("*"))
 
 
-def test_adopt_copies_what_the_files_record(theirs, tmp_path):
+def test_adopt_copies_recorded_settings(theirs, tmp_path):
     before = everything(theirs)
     outputs = OutputsPaths(tmp_path / "outputs")
     assert [run.slug for run in adopt(theirs, outputs)] == ["cut", "hardened", "my-cat"]
@@ -135,7 +135,7 @@ def test_base_model_tier_and_other_flags_are_kept(tmp_path, tier, path, base_mod
     assert state["advanced"] == expected
 
 
-def test_a_lora_that_does_not_say_how_far_it_was_trained_is_not_completed(tmp_path):
+def test_lora_without_step_count_is_not_completed(tmp_path):
     for name, metadata in {"unknown": {}, "short": {"ss_steps": "60", "ss_max_train_steps": "120"}, "full": ALL_STEPS}.items():
         (tmp_path / "theirs" / name).mkdir(parents=True)
         model(tmp_path / "theirs" / name / f"{name}.safetensors", metadata=metadata)
@@ -148,7 +148,7 @@ def test_a_lora_that_does_not_say_how_far_it_was_trained_is_not_completed(tmp_pa
     }
 
 
-def test_our_own_bare_folders_get_a_state(theirs):
+def test_own_folder_without_state_gets_state(theirs):
     outputs = OutputsPaths(theirs / "outputs")
     hardened = (theirs / "outputs" / "hardened" / "ui_state.json").read_bytes()
     assert [run.slug for run in adopt(theirs, outputs)] == ["cut", "my-cat"]
@@ -164,7 +164,7 @@ def test_our_own_bare_folders_get_a_state(theirs):
     ],
     ids=["empty", "byte", "long", "list", "metadata", "offsets", "nested"],
 )  # fmt: skip
-def test_a_damaged_model_is_not_a_completed_training(content, tmp_path):
+def test_damaged_model_is_not_completed_training(content, tmp_path):
     run = RunPaths(tmp_path / "outputs" / "cat")
     run.folder.mkdir(parents=True)
     run.lora.write_bytes(content)
@@ -172,7 +172,7 @@ def test_a_damaged_model_is_not_a_completed_training(content, tmp_path):
     assert read_state(adopted)["status"] == "stopped"
 
 
-def test_a_run_of_ours_keeps_its_end_and_its_images(tmp_path):
+def test_own_run_keeps_outcome_and_images(tmp_path):
     run = make_run(tmp_path / "outputs", status="failed", max_train_epochs=7)
     model(run.lora)
     write_cats(run.dataset, count=2, size=64)
@@ -188,7 +188,7 @@ def test_a_run_of_ours_keeps_its_end_and_its_images(tmp_path):
     assert (row.status, row.reason) == ("failed", "The loss became NaN.")
 
 
-def test_a_living_run_whose_state_was_removed_is_left_alone(tmp_path):
+def test_live_run_whose_state_was_removed_is_not_changed(tmp_path):
     run = make_run(tmp_path)
     run.ui_state.unlink()
     run.train_sh.write_text(TRAIN_SH)
@@ -199,7 +199,7 @@ def test_a_living_run_whose_state_was_removed_is_left_alone(tmp_path):
     assert not run.ui_state.exists()
 
 
-def test_a_caption_in_another_encoding_is_copied_as_it_is(theirs, tmp_path):
+def test_caption_in_another_encoding_is_copied_as_it_is(theirs, tmp_path):
     (theirs / "datasets" / "my-cat" / "cat 1.txt").write_bytes(b"caf\xe9")
     adopt(theirs, OutputsPaths(tmp_path / "outputs"))
     assert (OutputsPaths(tmp_path / "outputs").run("my-cat").dataset / "cat 1.txt").read_bytes() == b"caf\xe9"
@@ -215,7 +215,7 @@ def test_images_that_cannot_be_copied_are_reported(theirs, tmp_path):
     assert not run.dataset.exists()
 
 
-def test_a_folder_that_cannot_be_read_is_reported(tmp_path, monkeypatch):
+def test_folder_that_cannot_be_read_is_reported(tmp_path, monkeypatch):
     monkeypatch.setattr(Path, "iterdir", refuse)
     with pytest.raises(SessionNotFound, match="Permission denied"):
         adopt(tmp_path, OutputsPaths(tmp_path / "outputs"))
@@ -225,7 +225,7 @@ def refuse(self):
     raise PermissionError(13, "Permission denied")
 
 
-def test_a_folder_that_leaves_too_little_room_for_trainings_is_not_copied(theirs, tmp_path, monkeypatch):
+def test_folder_that_leaves_too_little_disk_space_is_not_copied(theirs, tmp_path, monkeypatch):
     usage = shutil.disk_usage(tmp_path)
     monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=MIN_FREE_BYTES + 10))
     with pytest.raises(StorageError, match="reserved for trainings"):

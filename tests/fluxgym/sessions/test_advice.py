@@ -11,7 +11,7 @@ def test_every_reason_code_has_advice():
 
 
 @pytest.mark.parametrize("code", ReasonCode)
-def test_advice_is_sentences_under_a_short_title(code):
+def test_advice_is_messages_under_short_title(code):
     found = advice_for(code)
     assert 0 < len(found.title) <= 60
     assert not found.title.endswith(".")
@@ -21,7 +21,7 @@ def test_advice_is_sentences_under_a_short_title(code):
 
 
 @pytest.mark.parametrize("code", ["", "of_a_later_version"])
-def test_unknown_code_gets_the_advice_for_an_unknown_cause(code):
+def test_unknown_code_gets_advice_for_unknown_cause(code):
     assert advice_for(code) is TABLE[ReasonCode.UNKNOWN]
 
 
@@ -40,7 +40,7 @@ def test_unknown_code_gets_the_advice_for_an_unknown_cause(code):
         ("ram_oom", {"workers": 0}, ""),
     ],
 )
-def test_advice_against_lack_of_memory_names_only_what_the_settings_allow(code, state, advised):
+def test_advice_against_lack_of_memory_names_only_what_settings_allow(code, state, advised):
     found = advice_for(code)
     more = found.lines_for(state)[len(found.lines) :]
     assert more == ((f"Choose “Edit as new training”, and choose {advised}.",) if advised else ())

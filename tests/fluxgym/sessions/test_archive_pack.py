@@ -6,7 +6,7 @@ import zipfile
 from fluxgym.sessions.archive import CHUNK, pack
 
 
-def test_it_is_an_archive_of_what_went_in(tmp_path):
+def test_packed_archive_contains_all_entries(tmp_path):
     content = {"a.txt": b"words " * 1000, "b.png": bytes(3 * CHUNK + 7), "ünï.safetensors": b"x", "empty.txt": b""}
     for name, data in content.items():
         (tmp_path / name).write_bytes(data)
@@ -19,7 +19,7 @@ def test_it_is_an_archive_of_what_went_in(tmp_path):
         assert archive.getinfo("run/a.txt").compress_size < 1000
 
 
-def test_nothing_is_gathered_before_it_is_sent(tmp_path):
+def test_archive_is_streamed_without_buffering(tmp_path):
     (tmp_path / "large.safetensors").write_bytes(bytes(8 * CHUNK))
     files = iter([(tmp_path / "large.safetensors", "a"), (tmp_path / "gone.safetensors", "b")])
     pieces = pack(files)
@@ -28,7 +28,7 @@ def test_nothing_is_gathered_before_it_is_sent(tmp_path):
     assert next(files)[1] == "b"  # the second file has not been requested yet
 
 
-def test_a_link_is_left_out_wherever_it_leads(tmp_path):
+def test_links_are_skipped(tmp_path):
     (tmp_path / "secret").write_text("canary")
     (tmp_path / "a.png").symlink_to(tmp_path / "secret")
     assert b"canary" not in b"".join(pack([(tmp_path / "a.png", "a.png")]))

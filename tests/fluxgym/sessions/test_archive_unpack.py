@@ -1,4 +1,4 @@
-"""Unpacking: whatever an archive's headers claim, only a run is extracted, and little is held in memory."""
+"""Unpacking: independent of the archive's headers, only a run is extracted, with little memory."""
 
 import json
 import re
@@ -45,11 +45,11 @@ def patch(path: Path, *changes: tuple[bytes, int, bytes]) -> Path:
     return path
 
 
-def test_a_plain_archive(archive):
+def test_valid_archive_is_unpacked(archive):
     assert unpacked(archive) == ["cat"]
 
 
-def test_every_single_damaged_byte_is_refused_or_harmless(archive, tmp_path):
+def test_archive_with_damaged_byte_is_refused_or_equal(archive, tmp_path):
     data = archive.read_bytes()
     for index in range(len(data)):
         hurt = tmp_path / "hurt.zip"
@@ -64,7 +64,7 @@ def test_every_single_damaged_byte_is_refused_or_harmless(archive, tmp_path):
 
 
 @pytest.mark.parametrize("cut", [0, 2, 30, -1, -22])
-def test_a_cut_archive_is_refused(cut, archive):
+def test_truncated_archive_is_refused(cut, archive):
     archive.write_bytes(archive.read_bytes()[:cut])
     with pytest.raises(ImportRefused, match="export it again"):
         unpacked(archive)
@@ -82,7 +82,7 @@ def test_a_cut_archive_is_refused(cut, archive):
     ],
     ids=["encrypted", "lzma", "size", "directory", "number", "offset"],
 )
-def test_the_sizes_and_counts_in_an_archives_headers_are_not_trusted(changes, message, archive):
+def test_sizes_and_counts_in_archives_headers_are_not_trusted(changes, message, archive):
     patch(archive, *changes)
     try:
         assert unpacked(archive) == ["cat"]
@@ -93,7 +93,7 @@ def test_the_sizes_and_counts_in_an_archives_headers_are_not_trusted(changes, me
 @pytest.mark.parametrize(
     "name", ["", ".", "/", "cat", "cat/dataset/" + "a" * 300 + ".png", "cat/dataset/a\nb.png", "cat/dataset/.png", "cat/\x1b[31m.txt"]
 )
-def test_odd_names_are_refused_and_shown_plainly(name, tmp_path):
+def test_invalid_entry_names_are_refused_and_escaped(name, tmp_path):
     with zipfile.ZipFile(tmp_path / "x.zip", "w") as archive:
         archive.writestr("cat/ui_state.json", STATE)
         archive.writestr(zipfile.ZipInfo(name), b"x")
@@ -104,7 +104,7 @@ def test_odd_names_are_refused_and_shown_plainly(name, tmp_path):
         assert str(error).isprintable()
 
 
-def test_an_entry_twice_and_no_entry(tmp_path):
+def test_duplicate_entry_and_empty_archive_are_refused(tmp_path):
     with zipfile.ZipFile(tmp_path / "x.zip", "w") as archive:
         archive.writestr("cat/ui_state.json", STATE)
         archive.writestr("./cat/ui_state.json", STATE)
@@ -122,7 +122,7 @@ def limit_room(monkeypatch, *free: int) -> None:
     monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=left.pop(0) if len(left) > 1 else left[0]))
 
 
-def test_an_archive_that_leaves_too_little_room_for_trainings_is_refused_before_anything_is_written(archive, tmp_path, monkeypatch):
+def test_archive_that_leaves_too_little_disk_space_is_refused_before_writing(archive, tmp_path, monkeypatch):
     with zipfile.ZipFile(archive, "a") as more:
         more.writestr("cat/cat.safetensors", bytes(5_000_000))
     limit_room(monkeypatch, MIN_FREE_BYTES + 5_000_000)
@@ -133,7 +133,7 @@ def test_an_archive_that_leaves_too_little_room_for_trainings_is_refused_before_
     assert unpacked(archive) == ["cat"]
 
 
-def test_room_that_shrinks_while_an_archive_is_unpacked_ends_it(archive, monkeypatch):
+def test_disk_space_that_shrinks_while_unpacking_aborts_it(archive, monkeypatch):
     with zipfile.ZipFile(archive, "a") as more:
         more.writestr("cat/cat.safetensors", bytes(20 << 20))
     limit_room(monkeypatch, 1 << 40, MIN_FREE_BYTES)
@@ -149,7 +149,7 @@ def png_header(side: int) -> bytes:
     )
 
 
-def test_a_long_table_of_contents_is_not_even_read(tmp_path, monkeypatch):
+def test_long_table_of_contents_is_not_even_read(tmp_path, monkeypatch):
     with zipfile.ZipFile(tmp_path / "x.zip", "w") as archive:
         for index in range(2000):
             archive.writestr(f"cat/{index}/", b"")

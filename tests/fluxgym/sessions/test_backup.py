@@ -10,7 +10,7 @@ from fluxgym.sessions.backup import backup
 from tests.support.runs import make_run
 
 
-def test_a_backup_is_unpacked_as_the_guide_says(completed_run, tmp_path):
+def test_backup_is_unpacked_as_guide_reports(completed_run, tmp_path):
     make_run(tmp_path / "outputs", "dog", status="stopped")
     assert backup(tmp_path / "outputs", tmp_path / "states.tar.gz") == 2
     kept = completed_run.ui_state.read_bytes()
@@ -19,7 +19,7 @@ def test_a_backup_is_unpacked_as_the_guide_says(completed_run, tmp_path):
     assert completed_run.ui_state.read_bytes() == kept
 
 
-def test_a_backup_holds_what_hard_links_share(completed_run, tmp_path):
+def test_backup_holds_what_hard_links_share(completed_run, tmp_path):
     twin = make_run(tmp_path / "outputs", "twin", status="stopped")
     twin.ui_state.unlink()
     twin.ui_state.hardlink_to(completed_run.ui_state)
@@ -34,7 +34,7 @@ def test_a_backup_holds_what_hard_links_share(completed_run, tmp_path):
     (lambda path, secret: path.symlink_to(secret), "it is a link"),
     (lambda path, secret: path.write_bytes(bytes(2 << 20)), "it is larger than 1 MB"),
 ])  # fmt: skip
-def test_a_backup_never_holds_what_a_link_leads_to_nor_a_giant(make, named, completed_run, tmp_path):
+def test_backup_excludes_link_targets_and_oversized_files(make, named, completed_run, tmp_path):
     (tmp_path / "secret.json").write_text('{"canary": 1}')
     completed_run.ui_state.unlink()
     make(completed_run.ui_state, tmp_path / "secret.json")

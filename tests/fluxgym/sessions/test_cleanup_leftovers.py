@@ -1,4 +1,4 @@
-"""Leftovers that no process uses are removed at the app's start; what may still be wanted stays."""
+"""Leftovers that no process uses are removed at the app's start; what may still be used is kept."""
 
 import os
 import time
@@ -36,7 +36,7 @@ def test_drafts_that_were_not_changed_for_long_are_removed(tmp_path):
     assert kept.images.count() == edited.images.count() == 1
 
 
-def test_leftovers_of_a_killed_start_import_or_export_are_removed(tmp_path):
+def test_leftovers_of_killed_start_import_or_export_are_removed(tmp_path):
     new = OutputsPaths(tmp_path).new
     (new / "import-1" / "cat").mkdir(parents=True)
     (new / "export-2").write_bytes(b"half")
@@ -46,7 +46,7 @@ def test_leftovers_of_a_killed_start_import_or_export_are_removed(tmp_path):
     assert [path.name for path in new.iterdir()] == ["cat-3"]
 
 
-def test_links_and_what_cannot_be_removed_harm_nothing(tmp_path):
+def test_links_and_undeletable_entries_are_skipped(tmp_path):
     elsewhere = tmp_path / "mine"
     elsewhere.mkdir()
     new = OutputsPaths(tmp_path / "outputs").new

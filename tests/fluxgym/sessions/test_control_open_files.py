@@ -1,4 +1,4 @@
-"""Too many open files: nothing is called damaged, stopped or missing, since nothing is known; a sentence says what to do."""
+"""Too many open files: nothing is reported as damaged, stopped or missing; a message has the remedy."""
 
 import os
 import resource
@@ -27,7 +27,7 @@ from fluxgym.supervisor.lease_keeper import LeaseKeeper
 from fluxgym.supervisor.trainer_process import AdoptedTrainer
 from fluxgym.trainers.base import backend_of
 from tests.support.photos import write_cats
-from tests.support.runs import make_run, order_of, record_processes, state_of, write_checkpoint
+from tests.support.runs import make_run, make_spec, record_processes, state_of, write_checkpoint
 
 
 @contextmanager
@@ -70,7 +70,7 @@ ACTIONS = {
 
 
 @pytest.mark.parametrize("act", ACTIONS.values(), ids=ACTIONS)
-def test_nothing_is_claimed_and_nothing_changes(act, run):
+def test_run_is_neither_reported_dead_nor_changed(act, run):
     before = sorted((path, path.lstat().st_mtime_ns) for path in run.folder.rglob("*"))
     with no_more_files(), pytest.raises((StorageError, OSError)) as caught:
         act(run)
@@ -82,18 +82,18 @@ def test_nothing_is_claimed_and_nothing_changes(act, run):
 
 
 @pytest.mark.parametrize("name", ["stop", "kill", "state", "repair", "row", "list", "index", "status", "is_executing", "preview", "wait"])
-def test_the_sentence_says_what_to_do(name, run):
+def test_message_gives_remedy(name, run):
     with no_more_files(), pytest.raises(StorageError, match=r"too many files are open.*try again"):
         ACTIONS[name](run)
 
 
-def test_a_process_is_not_dead_because_it_cannot_be_looked_at(run):
+def test_unreadable_process_is_not_reported_dead(run):
     me = identify(os.getpid(), "id-cat")
     with no_more_files(), pytest.raises(NotReadableNow):
         is_alive(me)
 
 
-def test_the_list_is_complete_again_afterwards(run):
+def test_list_is_complete_after_limit_is_lifted(run):
     index = SessionIndex(run.folder.parent)
     make_run(run.folder.parent, "dog", status="stopped")
     with no_more_files(), pytest.raises(StorageError):
@@ -105,9 +105,9 @@ def test_the_list_is_complete_again_afterwards(run):
     assert sorted(entry.slug for entry in index.entries()) == ["cat", "dog", "owl"]
 
 
-def test_the_supervisor_goes_on_watching(run):
+def test_supervisor_continues_watching(run):
     trainer = AdoptedTrainer(identify(os.getpid(), "id-cat"))
-    attempt = Attempt(run, order_of(run, ""), trainer, started_at=0.0, first_attempt=1, lease=LeaseKeeper.take(run.lease))
+    attempt = Attempt(run, make_spec(run, ""), trainer, started_at=0.0, first_attempt=1, lease=LeaseKeeper.take(run.lease))
     write_stop_request(run, "id-cat", 1, 5.0)
     with no_more_files():
         assert attempt.stop_request() is None
@@ -117,7 +117,7 @@ def test_the_supervisor_goes_on_watching(run):
 
 
 @pytest.mark.parametrize("read", [check_image, read_size, lambda path: thumbnail(path, 64)])
-def test_an_image_is_not_damaged(read, tmp_path, monkeypatch):
+def test_image_is_not_reported_as_damaged(read, tmp_path, monkeypatch):
     for name in ("HEADERS", "DECODERS"):
         monkeypatch.setattr(images, name, ImagePool(1, images.WORKER))  # without processes that are there already
     image = write_cats(tmp_path / "images", count=1) / "cat 0.png"

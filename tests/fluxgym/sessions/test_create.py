@@ -16,12 +16,12 @@ from fluxgym.sessions.listing import list_sessions
 from fluxgym.sessions.start import StartRequest, start
 from tests.support.photos import write_cats
 from tests.support.runs import make_run
-from tests.support.small_world import small_world, state
+from tests.support.small_installation import small_installation, state
 
 
 @pytest.fixture(name="world")
 def fixture_world(tmp_path):
-    return small_world(tmp_path)
+    return small_installation(tmp_path)
 
 
 @pytest.fixture(name="run")
@@ -32,7 +32,7 @@ def fixture_run(world, tmp_path):
     return run
 
 
-def test_a_copy_has_everything_but_the_training(run, world):
+def test_copy_contains_all_but_training_output(run, world):
     copy = duplicate(run, "My cat, again")
     assert copy.slug == "my-cat-again"
     assert diff(read_state(run), read_state(copy))[0] == 'lora_name: "My Cat" → "My cat, again"'
@@ -50,7 +50,7 @@ def test_a_copy_has_everything_but_the_training(run, world):
         duplicate(run, "🐱")
 
 
-def test_a_copy_starts_in_its_own_folder_and_still_knows_its_parent(run, world):
+def test_copy_starts_in_its_own_folder_and_still_knows_its_parent(run, world):
     copy = duplicate(run, "again")
     begun = start(StartRequest(state=read_state(copy) | {"network_dim": 8}, images=copy.dataset), world)
     assert begun.folder == copy.folder
@@ -60,13 +60,13 @@ def test_a_copy_starts_in_its_own_folder_and_still_knows_its_parent(run, world):
     assert len(list(OutputsPaths(world.outputs).archive.iterdir())) == 1
 
 
-def test_a_finished_run_of_the_users_own_is_never_replaced_unasked(run, world, tmp_path):
+def test_finished_run_is_not_replaced_without_consent(run, world, tmp_path):
     run.ui_state.write_text(json.dumps(read_state(run) | {"parent": {"slug": "x"}}))
     with pytest.raises(NameTaken):
         start(StartRequest(state=state(), images=run.dataset), world)
 
 
-def test_two_copies_of_one_name_are_one(tmp_path):
+def test_second_copy_of_same_name_returns_first(tmp_path):
     run = make_run(tmp_path, status="stopped")
     with ThreadPoolExecutor(8) as pool:
         tried = [pool.submit(duplicate, run, "again") for _ in range(8)]

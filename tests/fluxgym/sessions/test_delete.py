@@ -11,15 +11,15 @@ from fluxgym.sessions.listing import list_sessions
 from tests.support.runs import make_run, wait_for
 
 
-def test_delete_takes_everything_and_says_what(completed_run):
-    assert "cat.safetensors" in contents(completed_run).sentence()
+def test_delete_removes_all_files_and_reports_them(completed_run):
+    assert "cat.safetensors" in contents(completed_run).message()
     assert delete(completed_run).num_files == 2
     assert not completed_run.folder.exists()
     with pytest.raises(SessionNotFound):
         delete(completed_run)
 
 
-def test_delete_of_a_linked_run_removes_the_link_and_an_interrupted_delete_is_finished(completed_run, tmp_path):
+def test_delete_of_linked_run_removes_link_and_interrupted_delete_is_finished(completed_run, tmp_path):
     (tmp_path / "outputs" / "link").symlink_to(completed_run.folder)
     left = OutputsPaths(tmp_path / "outputs").deleted / "left"
     left.mkdir(parents=True)
@@ -31,7 +31,7 @@ def test_delete_of_a_linked_run_removes_the_link_and_an_interrupted_delete_is_fi
     assert completed_run.lora.exists()
 
 
-def test_a_delete_does_not_wait_for_its_files_to_go(completed_run, monkeypatch):
+def test_delete_returns_before_files_are_removed(completed_run, monkeypatch):
     monkeypatch.setattr(delete_module, "remove_in_background", lambda outputs: None)  # as if it never came to it
     delete(completed_run)
     assert not completed_run.folder.exists()

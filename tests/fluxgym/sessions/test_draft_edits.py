@@ -31,7 +31,7 @@ def test_undo_after_remove_restores_images_and_captions(draft):
     assert content(draft) == before
 
 
-def test_undo_after_remove_all_restores_captions_without_an_image_too(draft):
+def test_undo_after_remove_all_restores_captions_without_image_too(draft):
     (draft.images.path / "later.txt").write_text("its image comes later")
     before, edits = content(draft), DraftEdits(draft)
     token = edits.remove_all()
@@ -50,7 +50,7 @@ def test_undo_of_captions_keeps_one_that_was_changed_since(draft):
     assert (draft.images.caption("cat 0.png"), draft.images.caption("cat 1.png")) == (before, "typed since")
 
 
-def test_undo_gives_an_image_whose_name_is_taken_by_now_a_number(draft):
+def test_undo_numbers_image_whose_name_exists(draft):
     edits = DraftEdits(draft)
     removed, caption = (draft.images.path / "cat 1.png").read_bytes(), draft.images.caption("cat 1.png")
     token = edits.remove(["cat 1.png"])
@@ -69,7 +69,7 @@ def shared(draft):
 
 
 @pytest.mark.parametrize("order", [["cat 1.jpg", "cat 1.png"], ["cat 1.png", "cat 1.jpg"]])
-def test_removing_one_of_two_images_with_one_caption_keeps_it_for_the_other(shared, order):
+def test_removing_one_of_two_images_with_one_caption_keeps_it_for_other(shared, order):
     before, edits = content(shared), DraftEdits(shared)
     tokens = []
     for removed, left in ((order[0], [order[1]]), (order[1], [])):
@@ -89,7 +89,7 @@ def test_undo_restores_two_images_with_one_caption(shared):
     assert content(shared) == before
 
 
-def test_undo_keeps_a_caption_that_the_other_image_got_since(shared):
+def test_undo_keeps_caption_that_other_image_got_since(shared):
     edits, caption = DraftEdits(shared), shared.images.caption("cat 1.png")
     token = edits.remove(["cat 1.jpg"])
     shared.images.set_caption("cat 1.png", "typed since")
@@ -108,7 +108,7 @@ def test_undo_never_gives_two_images_one_name(draft):
     assert draft.images.names()[1:4] == ["cat 1-2.png", "cat 1-3.png", "cat 1.png"]
 
 
-def test_captions_are_all_changed_or_none(draft):
+def test_captions_are_changed_atomically(draft):
     before = draft.images.captions()
     with pytest.raises(DatasetError, match="longer than"):
         DraftEdits(draft).set_captions({"cat 0.png": "new", "cat 1.png": "x" * 30_000, "cat 2.png": "new"})

@@ -31,7 +31,7 @@ def test_older_content_never_replaces_newer(tmp_path, saved, then, is_written):
     assert draft.read_form()["state"] == ("second" if is_written else "first")
 
 
-def test_discarded_content_is_not_brought_back_by_an_older_request(tmp_path):
+def test_discarded_content_is_not_brought_back_by_older_request(tmp_path):
     draft = open_draft(tmp_path, "0123456789abcdef")
     assert draft.forget_form(order("a", 5, 0))
     assert not draft.write_form({"state": "late"}, order("a", 4, 0))

@@ -1,9 +1,9 @@
-"""The confirmation of a delete names what would be lost."""
+"""The confirmation of a delete lists what would be deleted."""
 
 from fluxgym.sessions.folder_contents import contents
 
 
-def test_contents_count_what_would_be_lost(completed_run):
+def test_contents_counts_files_to_be_deleted(completed_run):
     run = completed_run
     for folder, name in ((run.dataset, "a.png"), (run.dataset, "a.txt"), (run.samples, "s.png"), (run.folder / "cat-state", "x")):
         folder.mkdir(exist_ok=True)

@@ -1,4 +1,4 @@
-"""Forget and sweep: only what has ended, and the files stay. What holds for a delete as well is here, too."""
+"""Forget and sweep: only what has ended, and the files stay. Rules that also apply to delete are tested here."""
 
 import os
 import threading
@@ -23,14 +23,14 @@ def live(run):
     record_processes(run, f"id-{run.slug}", 1, me, me)
 
 
-def test_forget_keeps_the_model(completed_run, tmp_path):
+def test_forget_keeps_model(completed_run, tmp_path):
     forget(completed_run)
     assert list_sessions(tmp_path / "outputs") == []
     assert completed_run.lora.exists()
     forget(completed_run)
 
 
-def test_undo_of_forget_restores_the_same_state(completed_run, tmp_path):
+def test_undo_of_forget_restores_same_state(completed_run, tmp_path):
     before = completed_run.ui_state.read_bytes()
     forget(completed_run)
     undo_forget(completed_run)
@@ -40,13 +40,13 @@ def test_undo_of_forget_restores_the_same_state(completed_run, tmp_path):
         undo_forget(completed_run)
 
 
-def test_undo_without_a_forget_is_refused(completed_run):
+def test_undo_without_forget_is_refused(completed_run):
     completed_run.ui_state.unlink()
     with pytest.raises(SessionNotFound, match="no forgotten settings"):
         undo_forget(completed_run)
 
 
-def test_forget_of_a_state_alone_can_be_undone(tmp_path):
+def test_forget_of_state_alone_can_be_undone(tmp_path):
     folder = tmp_path / "plain"
     folder.mkdir()
     (folder / "ui_state.json").write_text('{"lora_name": "plain"}')  # as the user's guide writes it, without .run
@@ -56,14 +56,14 @@ def test_forget_of_a_state_alone_can_be_undone(tmp_path):
     assert [session.lora_name for session in list_sessions(tmp_path)] == ["plain"]
 
 
-def test_sweepable_names_the_runs_and_changes_nothing(completed_run, tmp_path):
+def test_sweepable_lists_runs_without_changes(completed_run, tmp_path):
     assert [found.slug for found in sweepable(tmp_path / "outputs", 0)] == ["cat"]
     assert sweepable(tmp_path / "outputs", 1) == []
     assert completed_run.ui_state.exists()
 
 
 @pytest.mark.parametrize("do", [forget, delete])
-def test_a_live_run_is_not_deleted_or_forgotten(completed_run, do):
+def test_live_run_is_not_deleted_or_forgotten(completed_run, do):
     live(completed_run)
     completed_run.ui_state.unlink()  # even when its state is gone
     with pytest.raises(AlreadyRunning):
@@ -71,14 +71,14 @@ def test_a_live_run_is_not_deleted_or_forgotten(completed_run, do):
     assert completed_run.lora.exists()
 
 
-def test_a_waiting_run_is_left_alone(tmp_path):
+def test_waiting_run_is_not_changed(tmp_path):
     run = make_run(tmp_path, status="queued")
     write_ticket(run)
     with pytest.raises(AlreadyRunning):
         forget(run)
 
 
-def test_sweep_forgets_the_old_ones_that_have_ended(tmp_path):
+def test_sweep_forgets_old_ended_runs(tmp_path):
     now = time.time()
     ages = {"new": (1, "completed"), "old": (40, "stopped"), "older": (400, "failed"), "alive": (40, "running")}
     for name, (days, status) in ages.items():
@@ -98,7 +98,7 @@ FOLDERS = {
 
 @pytest.mark.parametrize("fill", FOLDERS.values(), ids=FOLDERS)
 @pytest.mark.parametrize("do", [delete, forget, undo_forget, contents])
-def test_a_folder_that_is_not_a_run_is_left_alone(do, fill, tmp_path):
+def test_folder_that_is_not_run_is_not_changed(do, fill, tmp_path):
     folder = tmp_path / "outputs" / "photos"
     folder.mkdir(parents=True)
     fill(folder)
@@ -109,7 +109,7 @@ def test_a_folder_that_is_not_a_run_is_left_alone(do, fill, tmp_path):
 
 
 @pytest.mark.parametrize("do", [forget, delete])
-def test_a_start_of_that_name_is_waited_for(completed_run, do):
+def test_delete_waits_for_concurrent_start(completed_run, do):
     def tried():
         with suppress(AlreadyRunning):
             do(completed_run)
@@ -124,7 +124,7 @@ def test_a_start_of_that_name_is_waited_for(completed_run, do):
 
 
 @pytest.mark.parametrize("remove", [forget, delete])
-def test_a_run_that_was_started_again_since_the_button_was_drawn_stays(completed_run, remove):
+def test_run_that_was_started_again_since_button_was_drawn_stays(completed_run, remove):
     with pytest.raises(SessionError, match="started again"):
         remove(completed_run, run_id="another")
     assert completed_run.ui_state.exists()

@@ -44,7 +44,7 @@ def test_versions_are_kept_in_order_and_never_overwrite_each_other(run):
 
 
 @pytest.mark.parametrize("run_id", ["../../x", "a\0b", "a" * 400, "\ud800", "\n", {"a": 1}, ".", None, "ui_state"])
-def test_an_odd_run_id_gives_a_file_of_its_own(run, run_id):
+def test_invalid_run_id_gives_separate_file(run, run_id):
     run.ui_state.write_text(json.dumps({"run_id": run_id, "note": "\ud800"}))
     save_version(run)
     (version,) = versions(run)
@@ -55,7 +55,7 @@ def test_an_odd_run_id_gives_a_file_of_its_own(run, run_id):
     assert version.id != "ui_state"
 
 
-def test_a_diff_names_settings_and_nothing_else():
+def test_diff_contains_settings_only():
     before = {"lora_name": "a", "max_train_epochs": 16, "status": "running", "advanced": {"train_batch_size": 2}, "concept_sentence": "x"}
     after = {"lora_name": "a", "max_train_epochs": 20, "status": "stopped", "advanced": {"network_alpha": 4.0}, "concept_sentence": "x\ny"}
     assert diff(before, after) == [
@@ -64,7 +64,7 @@ def test_a_diff_names_settings_and_nothing_else():
     assert diff(before, before) == []
 
 
-def test_restore_brings_settings_back_and_keeps_the_present_ones(run):
+def test_restore_brings_settings_back_and_keeps_present_ones(run):
     save_version(run)
     (first,) = versions(run)
     update_state(run, {"max_train_epochs": 99, "advanced": {"train_batch_size": 2}, "note": "mine"})
@@ -74,7 +74,7 @@ def test_restore_brings_settings_back_and_keeps_the_present_ones(run):
     assert versions(run)[0].state["max_train_epochs"] == 99
 
 
-def test_restore_refuses_a_live_run_and_an_unknown_version(run):
+def test_restore_refuses_live_run_and_unknown_version(run):
     save_version(run)
     with pytest.raises(SessionNotFound, match="there are: id-cat-1"):
         find_version(run, "../../x")
@@ -83,7 +83,7 @@ def test_restore_refuses_a_live_run_and_an_unknown_version(run):
         restore(run, "id-cat-1")
 
 
-def test_restore_refuses_a_run_whose_live_trainer_is_not_recorded(run):
+def test_restore_refuses_run_whose_live_trainer_is_not_recorded(run):
     save_version(run)
     me = identify(os.getpid(), "id-cat")
     record_processes(run, "id-cat", 1, None, me)  # and no training.pid: the list says Stopped
@@ -93,7 +93,7 @@ def test_restore_refuses_a_run_whose_live_trainer_is_not_recorded(run):
     assert read_state(run)["max_train_epochs"] == 9
 
 
-def test_restore_waits_for_a_start_and_refuses_what_cannot_be_used(run):
+def test_restore_waits_for_start_and_refuses_what_cannot_be_used(run):
     save_version(run)
     with file_lock(OutputsPaths(run.folder.parent).locks / "cat", timeout_s=1, busy="x"):
         waiting = threading.Thread(target=restore, args=(run, "id-cat-1"))
@@ -108,7 +108,7 @@ def test_restore_waits_for_a_start_and_refuses_what_cannot_be_used(run):
         restore(run, "bad")
 
 
-def test_a_replacing_run_inherits_the_history(run, tmp_path):
+def test_replacing_run_inherits_history(run, tmp_path):
     save_version(run)
     update_state(run, {"max_train_epochs": 8})
     new = make_run(tmp_path, "new", status="starting")
@@ -116,7 +116,7 @@ def test_a_replacing_run_inherits_the_history(run, tmp_path):
     assert [version.state["max_train_epochs"] for version in versions(new)] == [8, 4]
 
 
-def test_a_state_that_cannot_be_read_is_not_kept(run):
+def test_state_that_cannot_be_read_is_not_kept(run):
     run.ui_state.write_text("{")
     save_version(run)
     assert versions(run) == []

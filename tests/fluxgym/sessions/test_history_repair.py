@@ -1,4 +1,4 @@
-"""Repair: a damaged state is written again from what is known, and kept beside it; a good one is left alone."""
+"""Repair: a damaged state is rebuilt from known values and kept as a copy; a valid one is not changed."""
 
 import os
 from dataclasses import replace
@@ -16,7 +16,7 @@ from fluxgym.sessions.listing import list_sessions
 from fluxgym.trainers.options import train_sh
 from tests.support.photos import write_cats
 from tests.support.runs import make_run, record_processes
-from tests.support.small_world import small_world, state
+from tests.support.small_installation import small_installation, state
 
 
 @pytest.fixture(name="run")
@@ -24,7 +24,7 @@ def fixture_run(tmp_path):
     return make_run(tmp_path, status="stopped", max_train_epochs=4)
 
 
-def test_the_newest_settings_of_the_history_and_the_end_that_was_written_come_back(run, tmp_path):
+def test_newest_settings_of_history_and_recorded_outcome_are_restored(run, tmp_path):
     save_version(run)
     update_state(run, {"max_train_epochs": 8})
     save_version(run)
@@ -39,15 +39,15 @@ def test_the_newest_settings_of_the_history_and_the_end_that_was_written_come_ba
     assert [str(session.status) for session in list_sessions(tmp_path)] == ["failed"]
 
 
-def test_without_a_history_the_settings_come_from_the_command(run):
+def test_without_history_settings_come_from_command(run):
     run.train_sh.write_text("accelerate launch x.py --max_train_epochs 12 --learning_rate 1e-4\n")
     run.ui_state.write_text("")
     state = repair(run)
     assert (state["lora_name"], state["max_train_epochs"], state["learning_rate"], state["status"]) == ("cat", 12, "1e-4", "stopped")
 
 
-def test_a_run_that_never_trained_keeps_its_model_and_tier(tmp_path):
-    world = small_world(tmp_path)
+def test_run_that_never_trained_keeps_its_model_and_tier(tmp_path):
+    world = small_installation(tmp_path)
     write_cats(tmp_path / "images", count=2, size=64)
     planned = plan(state(vram="16G", advanced={"network_alpha": 2}), tmp_path / "images", world)
     run = make_run(world.outputs, "queued", status="queued")
@@ -61,7 +61,7 @@ def test_a_run_that_never_trained_keeps_its_model_and_tier(tmp_path):
     assert config.vram == "16G"
 
 
-def test_a_good_state_and_none_are_left_alone(run):
+def test_valid_and_missing_state_are_not_changed(run):
     before = run.ui_state.read_bytes()
     with pytest.raises(SessionError, match="nothing to repair"):
         repair(run)
@@ -81,7 +81,7 @@ DAMAGES = {
 
 
 @pytest.mark.parametrize("damage", DAMAGES.values(), ids=DAMAGES)
-def test_whatever_is_damaged_is_kept_and_repaired(damage, run):
+def test_damaged_state_is_kept_and_repaired(damage, run):
     run.ui_state.unlink()
     damage(run.ui_state)
     before = run.ui_state.lstat()
@@ -103,7 +103,7 @@ def live_on_another_host(run):
 
 
 @pytest.mark.parametrize("make_live", [live_here, live_on_another_host])
-def test_the_state_of_a_live_run_is_not_repaired(make_live, run):
+def test_state_of_live_run_is_not_repaired(make_live, run):
     run.ui_state.write_text("{")
     make_live(run)
     with pytest.raises(AlreadyRunning):
@@ -113,7 +113,7 @@ def test_the_state_of_a_live_run_is_not_repaired(make_live, run):
 
 
 @pytest.mark.parametrize("broken", ["write", "rename"])
-def test_a_repair_that_fails_leaves_everything_as_it_was(broken, run, monkeypatch):
+def test_repair_that_fails_leaves_everything_as_it_was(broken, run, monkeypatch):
     run.ui_state.write_text("{")
     files = sorted(path.name for path in run.folder.iterdir())
 
@@ -132,7 +132,7 @@ def test_a_repair_that_fails_leaves_everything_as_it_was(broken, run, monkeypatc
     assert read_state(run)["lora_name"] == "cat"
 
 
-def test_a_state_that_cannot_be_read_at_all_is_not_called_damaged(run, monkeypatch):
+def test_state_that_cannot_be_read_at_all_is_not_called_damaged(run, monkeypatch):
     before, real = run.ui_state.read_bytes(), os.open
 
     def failing(path, *rest, **more):

@@ -30,7 +30,7 @@ def change(run, **changes):
     run.ui_state.write_text(json.dumps(json.loads(run.ui_state.read_text()) | changes))
 
 
-def test_it_follows_every_kind_of_change(tmp_path, runs):
+def test_index_detects_every_change(tmp_path, runs):
     index = SessionIndex(tmp_path)
     assert seen(index) == true(tmp_path)
     change(runs[2], lora_name="another", timestamp=100.0)
@@ -48,7 +48,7 @@ def test_it_follows_every_kind_of_change(tmp_path, runs):
     assert seen(index) == []
 
 
-def test_a_live_process_is_seen_whatever_the_state_has(tmp_path, runs):
+def test_live_process_is_detected_for_any_state(tmp_path, runs):
     index = SessionIndex(tmp_path)
     index.entries()
     me = identify(os.getpid(), "id-run-1")
@@ -68,7 +68,7 @@ def test_unchanged_runs_are_not_read_again(tmp_path, runs, monkeypatch):
     index.entries(everything=True)
 
 
-def test_a_run_that_arrives_within_one_tick_of_the_disks_clock_is_seen(tmp_path, runs):
+def test_run_added_within_one_timestamp_tick_is_detected(tmp_path, runs):
     index = SessionIndex(tmp_path)
     index.entries()
     tick = tmp_path.stat().st_mtime_ns
@@ -77,7 +77,7 @@ def test_a_run_that_arrives_within_one_tick_of_the_disks_clock_is_seen(tmp_path,
     assert seen(index) == true(tmp_path)
 
 
-def test_an_old_folders_names_are_trusted_until_everything_is_asked_for(tmp_path, runs, monkeypatch):
+def test_names_in_unchanged_folder_are_cached_until_full_read(tmp_path, runs, monkeypatch):
     clock = [100.0]
     monkeypatch.setattr(index_module, "monotonic", lambda: clock[0])
     index = SessionIndex(tmp_path)
@@ -92,7 +92,7 @@ def test_an_old_folders_names_are_trusted_until_everything_is_asked_for(tmp_path
     assert seen(index, everything=True) == true(tmp_path)
 
 
-def test_beyond_the_sweep_the_old_ones_are_looked_at_in_turns(tmp_path, runs, monkeypatch):
+def test_old_runs_are_rechecked_in_rotation(tmp_path, runs, monkeypatch):
     monkeypatch.setattr(index_module, "MAX_CHECKED_PER_POLL", 4)
     index = SessionIndex(tmp_path)
     index.entries()
@@ -106,13 +106,13 @@ def test_beyond_the_sweep_the_old_ones_are_looked_at_in_turns(tmp_path, runs, mo
     assert seen(index, everything=True) == true(tmp_path)
 
 
-def test_a_pipe_at_the_path_of_a_state_blocks_no_reader(tmp_path, runs):
+def test_pipe_at_path_of_state_blocks_no_reader(tmp_path, runs):
     runs[0].ui_state.unlink()
     os.mkfifo(runs[0].ui_state)
     assert "run-0" not in [slug for slug, *_ in seen(SessionIndex(tmp_path))]
 
 
-def test_a_value_of_the_entries_is_computed_again_only_after_a_change(tmp_path, runs):
+def test_value_of_entries_is_computed_again_only_after_change(tmp_path, runs):
     index, computed = SessionIndex(tmp_path), []
     names = EntriesCache(lambda entries: computed.append(1) or [entry.name for entry in entries])
     assert names(index.entries()) == names(index.entries()) == [run.slug for run in reversed(runs)]

@@ -1,4 +1,4 @@
-"""The list: newest first, one bad folder never hides the others, the guide's examples are sessions."""
+"""The list: newest first, one damaged folder does not hide the others, the guide's examples are sessions."""
 
 import json
 import os
@@ -33,7 +33,7 @@ def last(outputs, viewed=None):
     return last_session(OutputsPaths(outputs), SessionIndex(outputs), viewed)
 
 
-def test_the_guides_second_example(tmp_path):
+def test_second_example_of_guide_is_listed(tmp_path):
     write(tmp_path, "cat", {"lora_name": "fluffy-cats", "max_train_epochs": 16, "timestamp": 1706140800.0})
     write(tmp_path, "dog", {"lora_name": "puppy-style", "max_train_epochs": 12, "timestamp": 1706227200.0})
     assert [(s.lora_name, s.slug, s.status) for s in list_sessions(tmp_path)] == [
@@ -41,7 +41,7 @@ def test_the_guides_second_example(tmp_path):
     ]  # fmt: skip
 
 
-def test_a_damaged_state_has_its_own_row_with_the_way_out(tmp_path):
+def test_damaged_state_has_separate_row_with_remedy(tmp_path):
     write(tmp_path, "good", {"lora_name": "good", "timestamp": 1.0})
     write(tmp_path, "bad", '{"lora_name": ')
     rows = {session.slug: session for session in list_sessions(tmp_path)}
@@ -51,7 +51,7 @@ def test_a_damaged_state_has_its_own_row_with_the_way_out(tmp_path):
     assert last(tmp_path).slug == "good"
 
 
-def test_odd_values_of_hand_edited_states_are_shown_as_far_as_possible(tmp_path):
+def test_hand_edited_state_with_invalid_values_is_listed(tmp_path):
     write(
         tmp_path,
         "odd",
@@ -79,7 +79,7 @@ def test_entries_that_are_not_runs_are_not_listed(tmp_path):
     assert list_sessions(tmp_path / "nowhere") == []
 
 
-def test_progress_of_a_live_run_carries_the_remaining_time(tmp_path):
+def test_progress_of_live_run_carries_remaining_time(tmp_path):
     run = make_run(tmp_path)
     lines = [
         {"phase": "training", "step": 3, "total_steps": 10, "loss": 0.5, "s_per_it": 2.0, "epoch": 1},
@@ -93,7 +93,7 @@ def test_progress_of_a_live_run_carries_the_remaining_time(tmp_path):
     assert session.progress["eta_s"] == 14
 
 
-def test_the_viewed_run_comes_before_the_newest(tmp_path):
+def test_viewed_run_comes_before_newest(tmp_path):
     make_run(tmp_path, "old", timestamp=time.time() - 100)
     make_run(tmp_path, "new")
     assert last(tmp_path).slug == "new"
@@ -112,7 +112,7 @@ HOSTILE = [
 
 @pytest.mark.parametrize("text", HOSTILE)
 @pytest.mark.parametrize("name", ["process.json", "exit.json", "stop.json", "launch.json", "../progress.jsonl", "../training.pid"])
-def test_a_damaged_private_file_hides_nothing(name, text, tmp_path):
+def test_damaged_run_file_does_not_hide_row(name, text, tmp_path):
     make_run(tmp_path, "good")
     run = make_run(tmp_path, "cat", status="running", timestamp=1.0)
     (run.private / name).write_bytes(text.encode("utf-8", "surrogateescape"))
@@ -126,7 +126,7 @@ def test_values_that_are_not_finite_numbers_are_left_out(tmp_path):
     assert session.progress == {"phase": "training", "total_steps": 10}
 
 
-def test_a_date_beyond_all_numbers(tmp_path):
+def test_date_out_of_range_is_listed(tmp_path):
     write(tmp_path, "odd", '{"lora_name": "odd", "timestamp": 1' + "0" * 400 + "}")
     write(tmp_path, "good", {"lora_name": "good", "timestamp": 1.0})
     assert {session.slug for session in list_sessions(tmp_path)} == {"odd", "good"}
@@ -148,7 +148,7 @@ def fixture_without_root():
     shutil.rmtree(folder)
 
 
-def test_a_folder_that_is_not_accessible_has_a_row(without_root):
+def test_folder_that_is_not_accessible_has_row(without_root):
     write(without_root, "good", {"lora_name": "good", "timestamp": 1.0})
     write(without_root, "closed", {"lora_name": "closed", "timestamp": 2.0})
     (without_root / "closed").chmod(0)
@@ -161,7 +161,7 @@ def test_a_folder_that_is_not_accessible_has_a_row(without_root):
         list_sessions(without_root)
 
 
-def test_thousands_are_listed_with_a_few_reads_each(tmp_path, monkeypatch):
+def test_thousands_of_runs_are_listed_with_few_reads(tmp_path, monkeypatch):
     for number in range(50):
         run = make_run(tmp_path, f"run-{number}", status="completed")
         run.progress.write_text('{"phase": "training", "step": 1, "loss": 0.5}\n' * 2000)
@@ -172,7 +172,7 @@ def test_thousands_are_listed_with_a_few_reads_each(tmp_path, monkeypatch):
     assert len(parsed) <= 50 * 4
 
 
-def test_a_damaged_supervisor_does_not_hide_a_living_trainer(tmp_path):
+def test_damaged_supervisor_does_not_hide_live_trainer(tmp_path):
     run = make_run(tmp_path, status="running", timestamp=1.0)
     trainer = identify(os.getpid(), "id-cat").to_json()
     record = {"run_id": "id-cat", "attempt": 1, "started_at": 1, "trainer": trainer, "supervisor": trainer | {"pid": float("inf")}}
@@ -182,7 +182,7 @@ def test_a_damaged_supervisor_does_not_hide_a_living_trainer(tmp_path):
     assert session.status is Status.RUNNING
 
 
-def test_an_attempt_without_progress_shows_nothing_of_the_one_before(tmp_path):
+def test_attempt_without_progress_shows_nothing_of_one_before(tmp_path):
     run = make_run(tmp_path, status="running")
     me = identify(os.getpid(), "id-cat")
     record_processes(run, "id-cat", 2, me, me)
@@ -192,7 +192,7 @@ def test_an_attempt_without_progress_shows_nothing_of_the_one_before(tmp_path):
     assert session_of(run).progress == {"step": 236, "total_steps": 320}
 
 
-def test_a_row_opens_each_file_once(tmp_path, monkeypatch):
+def test_row_opens_each_file_once(tmp_path, monkeypatch):
     run = make_run(tmp_path, status="running")
     run.progress.write_text('{"phase": "training", "step": 1, "loss": 0.5}\n')
     me = identify(os.getpid(), "id-cat")
@@ -208,7 +208,7 @@ def test_a_row_opens_each_file_once(tmp_path, monkeypatch):
     assert len(inside) <= 7
 
 
-def test_a_file_whose_folder_cannot_be_read_is_not_a_regular_file(tmp_path, monkeypatch):
+def test_file_whose_folder_cannot_be_read_is_not_regular_file(tmp_path, monkeypatch):
     def refuse(path, **_):
         raise PermissionError(13, "Permission denied")
 

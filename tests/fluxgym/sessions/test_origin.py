@@ -1,4 +1,4 @@
-"""A copy and an import are what they are until they are started here."""
+"""A copy or an import has this origin until it is started here."""
 
 import pytest
 
@@ -15,12 +15,12 @@ def fixture_run(tmp_path):
     return make_run(tmp_path / "outputs", status="completed", timestamp=1000.0)
 
 
-def test_a_run_of_this_machine_is_trained(run):
+def test_run_of_this_machine_is_trained(run):
     assert origin_of(run, read_state(run)) is Origin.TRAINED
     assert (parent_of(run, read_state(run)), imported_at(read_state(run))) == ("", None)
 
 
-def test_a_copy_is_a_copy_until_it_is_started(run):
+def test_copy_is_copy_until_it_is_started(run):
     copy = duplicate(run, "second")
     assert origin_of(copy, read_state(copy)) is Origin.COPY
     assert parent_of(copy, read_state(copy)) == "cat"
@@ -28,7 +28,7 @@ def test_a_copy_is_a_copy_until_it_is_started(run):
     assert origin_of(copy, read_state(copy)) is Origin.TRAINED
 
 
-def test_an_import_records_its_time(run, tmp_path):
+def test_import_records_its_time(run, tmp_path):
     export_state(run, tmp_path / "cat.json")
     (imported,) = import_file(tmp_path / "cat.json", OutputsPaths(tmp_path / "outputs"))
     state = read_state(imported)
@@ -42,14 +42,14 @@ def test_an_import_records_its_time(run, tmp_path):
     ({"slug": "a", "imported_at": "soon"}, Origin.IMPORT, ""),
     ({"slug": "../a", "run_id": "x", "imported_at": "soon"}, Origin.IMPORT, ""), ({"imported_at": 1e300}, Origin.IMPORT, ""),
 ])  # fmt: skip
-def test_what_an_odd_parent_does_not_say_is_left_out(run, parent, origin, slug):
+def test_missing_values_of_parent_are_omitted(run, parent, origin, slug):
     state = read_state(run) | {"parent": parent}
     assert origin_of(run, state) is origin
     assert imported_at(state) is None
     assert parent_of(run, state) == slug
 
 
-def test_an_import_does_not_name_itself_or_another_run_of_its_name_as_its_origin(run, tmp_path):
+def test_import_does_not_name_itself_or_another_run_of_its_name_as_its_origin(run, tmp_path):
     export_state(run, tmp_path / "cat.json")
     elsewhere = OutputsPaths(tmp_path / "elsewhere")
     (first,) = import_file(tmp_path / "cat.json", elsewhere)
@@ -57,7 +57,7 @@ def test_an_import_does_not_name_itself_or_another_run_of_its_name_as_its_origin
     assert [(one.slug, parent_of(one, read_state(one))) for one in (first, second)] == [("cat", ""), ("cat-2", "")]
 
 
-def test_an_import_names_the_run_that_was_exported_if_that_is_here(run, tmp_path):
+def test_import_names_run_that_was_exported_if_that_is_here(run, tmp_path):
     export_state(run, tmp_path / "cat.json")
     (imported,) = import_file(tmp_path / "cat.json", OutputsPaths(tmp_path / "outputs"))
     assert (imported.slug, parent_of(imported, read_state(imported))) == ("cat-2", "cat")

@@ -1,4 +1,4 @@
-"""The time of a training is estimated from completed runs under the same conditions on this machine, and from nothing else."""
+"""The time of a training is estimated from completed runs under the same conditions on this machine, only."""
 
 import json
 import os
@@ -42,11 +42,11 @@ def fixture_speed(tmp_path):
     return speed
 
 
-def test_without_runs_the_speed_is_not_known(speed):
+def test_speed_without_runs_is_unknown(speed):
     assert speed() is None
 
 
-def test_the_median_of_runs_like_this_one(tmp_path, speed):
+def test_speed_is_median_of_similar_runs(tmp_path, speed):
     for number, seconds in enumerate((1.0, 9.0, 2.0)):
         past_run(tmp_path, f"cat-{number}", seconds)
     assert speed() == PastSpeed(seconds_per_step=2.0, num_runs=3)
@@ -59,26 +59,26 @@ def test_the_median_of_runs_like_this_one(tmp_path, speed):
         {"advanced": {"train_batch_size": 4, "gradient_accumulation_steps": 2}},
     ],
 )  # fmt: skip
-def test_a_run_under_other_conditions_does_not_count(tmp_path, speed, changes):
+def test_run_under_other_conditions_does_not_count(tmp_path, speed, changes):
     past_run(tmp_path, "cat", 1.0)
     assert speed(**changes) is None
     assert speed() is not None
 
 
 @pytest.mark.parametrize("status", ["stopped", "failed"])
-def test_a_run_that_was_not_completed_does_not_count(tmp_path, speed, status):
+def test_run_that_was_not_completed_does_not_count(tmp_path, speed, status):
     past_run(tmp_path, "cat", 1.0, status=status)
     assert speed() is None
 
 
-def test_a_run_of_another_machine_or_without_a_speed_does_not_count(tmp_path, speed):
+def test_run_of_another_machine_or_without_speed_does_not_count(tmp_path, speed):
     past_run(tmp_path, "there", 1.0, trainer=replace(dead_process("id-there"), host="elsewhere", boot_id="other", machine_id="other"))
     past_run(tmp_path, "odd", "fast")
     past_run(tmp_path, "damaged", 1.0).ui_state.write_text('{"status": "completed", "base_model": "pocket", "seed": "x"}')
     assert speed() is None
 
 
-def test_an_edit_of_the_form_reads_no_run_again_and_many_runs_are_not_all_read(tmp_path, speed):
+def test_edit_of_form_reads_no_run_again_and_many_runs_are_not_all_read(tmp_path, speed):
     for number in range(MAX_RUNS + 5):
         past_run(tmp_path, f"cat-{number}", 1.0)
     with opened_files() as names:

@@ -65,7 +65,7 @@ def fixture_start_orphan():
 
 @pytest.mark.parametrize("action", ACTIONS)
 @pytest.mark.parametrize("situation", ["here", "elsewhere", "waiting", "orphan"])
-def test_a_live_run_is_never_changed(action, situation, start_orphan, tmp_path):
+def test_live_run_is_never_changed(action, situation, start_orphan, tmp_path):
     run = make_run(tmp_path, status="running", timestamp=1.0)
     save_version(run)
     {"here": lives_here, "elsewhere": lives_elsewhere, "waiting": waits, "orphan": start_orphan}[situation](run)
@@ -80,7 +80,7 @@ def silent_elsewhere(run):
     os.utime(run.progress, (time.time() - 300,) * 2)
 
 
-def test_taking_over_from_another_host_asks_first(tmp_path):
+def test_takeover_from_another_host_requires_consent(tmp_path):
     run = make_run(tmp_path, status="running", timestamp=1.0)
     silent_elsewhere(run)
     ensure_ended(run)
@@ -91,7 +91,7 @@ def test_taking_over_from_another_host_asks_first(tmp_path):
     ensure_not_elsewhere(run, ["TakesOver"])
 
 
-def test_a_run_that_has_ended_on_another_host_is_resumed_without_a_question(tmp_path):
+def test_run_that_has_ended_on_another_host_is_resumed_without_question(tmp_path):
     run = make_run(tmp_path, status="running", timestamp=1.0)
     silent_elsewhere(run)
     write_exit_record(run, ExitRecord(run_id="id-cat", attempt=1, status="stopped", reason_code="user", reason="Stopped by you."))
@@ -101,7 +101,7 @@ def test_a_run_that_has_ended_on_another_host_is_resumed_without_a_question(tmp_
     ensure_not_elsewhere(run, [])
 
 
-def test_a_silent_trainer_on_another_host_lives_while_its_lease_is_renewed(tmp_path):
+def test_silent_trainer_on_another_host_is_live_while_lease_is_renewed(tmp_path):
     run = make_run(tmp_path, status="running", timestamp=1.0)
     silent_elsewhere(run)
     LeaseKeeper.take(run.lease)
@@ -109,14 +109,14 @@ def test_a_silent_trainer_on_another_host_lives_while_its_lease_is_renewed(tmp_p
         ensure_ended(run)
 
 
-def test_an_ended_run_may_be_changed_though_its_state_is_damaged(tmp_path):
+def test_ended_run_may_be_changed_though_its_state_is_damaged(tmp_path):
     run = make_run(tmp_path, status="stopped")
     ensure_ended(run)
     run.ui_state.write_text("{")
     ensure_ended(run)
 
 
-def test_a_sweep_looks_at_all_processes_once(tmp_path, monkeypatch, start_orphan):
+def test_sweep_reads_process_table_once(tmp_path, monkeypatch, start_orphan):
     runs = [make_run(tmp_path, f"run-{number}", status="stopped", timestamp=1.0) for number in range(5)]
     start_orphan(runs[3])
     scans = []
@@ -127,7 +127,7 @@ def test_a_sweep_looks_at_all_processes_once(tmp_path, monkeypatch, start_orphan
     assert [run.slug for run in OutputsPaths(tmp_path).runs()] == ["run-3"]
 
 
-def test_a_name_is_not_reused_while_its_removed_run_is_live(tmp_path, start_orphan):
+def test_name_is_not_reused_while_its_removed_run_is_live(tmp_path, start_orphan):
     run = OutputsPaths(tmp_path).run("cat-2")
     assert is_name_available(run)
     start_orphan(run)

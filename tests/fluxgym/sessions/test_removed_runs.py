@@ -10,14 +10,14 @@ from fluxgym.sessions.listing import list_sessions
 from fluxgym.sessions.removed_runs import list_removed, put_back
 from tests.support.photos import write_cats
 from tests.support.runs import make_run, write_checkpoint
-from tests.support.small_world import small_world, start_run, stop_and_wait
+from tests.support.small_installation import small_installation, start_run, stop_and_wait
 
 
 def everything(folder):
     return sorted(str(path.relative_to(folder)) for path in folder.rglob("*"))
 
 
-def test_a_forgotten_run_is_put_back(tmp_path):
+def test_forgotten_run_is_put_back(tmp_path):
     run = make_run(tmp_path, status="completed")
     run.lora.write_bytes(b"x")
     forget(run)
@@ -28,8 +28,8 @@ def test_a_forgotten_run_is_put_back(tmp_path):
     assert list_removed(OutputsPaths(tmp_path)) == []
 
 
-def test_a_replaced_run_is_put_back_beside_the_one_that_replaced_it(tmp_path):
-    world, outputs = small_world(tmp_path), OutputsPaths(tmp_path / "outputs")
+def test_replaced_run_is_put_back_beside_one_that_replaced_it(tmp_path):
+    world, outputs = small_installation(tmp_path), OutputsPaths(tmp_path / "outputs")
     write_cats(tmp_path / "images")
     old = make_run(outputs.root, "my-cat", lora_name="My Cat", status="completed", seed=7)
     for name in ("my-cat.safetensors", "my-cat-000004.safetensors"):
@@ -49,7 +49,7 @@ def test_a_replaced_run_is_put_back_beside_the_one_that_replaced_it(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["../outputs", "gone", "cat"])
-def test_what_is_not_removed_is_named_with_what_is(tmp_path, name):
+def test_skipped_and_removed_runs_are_both_reported(tmp_path, name):
     make_run(tmp_path, "cat")
     forget(make_run(tmp_path, "dog", status="stopped"))
     with pytest.raises(SessionNotFound, match="there are: dog"):

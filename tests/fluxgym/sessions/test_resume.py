@@ -9,12 +9,12 @@ from fluxgym.sessions.resume import resume
 from fluxgym.sessions.start import StartRequest, start
 from tests.support.photos import write_cats
 from tests.support.runs import write_checkpoint
-from tests.support.small_world import small_world, start_run, state, stop_and_wait
+from tests.support.small_installation import small_installation, start_run, state, stop_and_wait
 
 
 @pytest.fixture(name="world")
 def fixture_world(tmp_path):
-    return small_world(tmp_path)
+    return small_installation(tmp_path)
 
 
 @pytest.fixture(name="images")
@@ -34,7 +34,7 @@ def fixture_has_gpus(tmp_path, monkeypatch):
     return has
 
 
-def test_a_gpu_that_the_user_did_not_choose_is_chosen_again_at_each_start(world, images, has_gpus):
+def test_gpu_that_user_did_not_choose_is_chosen_again_at_each_start(world, images, has_gpus):
     has_gpus(2)
     run = start_run(world, images)
     spec = read_launch_spec(run)
@@ -48,7 +48,7 @@ def test_a_gpu_that_the_user_did_not_choose_is_chosen_again_at_each_start(world,
     stop_and_wait(run)
 
 
-def test_a_gpu_that_a_person_chose_is_kept_as_long_as_it_is_there(world, images, has_gpus):
+def test_gpu_chosen_by_user_is_kept_while_it_exists(world, images, has_gpus):
     has_gpus(2)
     run = start(StartRequest(state=state(), images=images, gpus="1"), world)
     wait_until_ended(run)

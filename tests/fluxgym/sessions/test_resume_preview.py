@@ -22,10 +22,10 @@ def fixture_run(tmp_path):
     return run
 
 
-def test_the_sentence(run):
-    assert resume_preview(RunSnapshot.read(run)).sentence() == "after epoch 4, at step 320 of 960"
+def test_resume_message_names_epoch_and_step(run):
+    assert resume_preview(RunSnapshot.read(run)).message() == "after epoch 4, at step 320 of 960"
     run.progress.write_text(json.dumps({"attempt": 1, "phase": "training", "step": 321, "loss": 0.1, "s_per_it": 2.0}) + "\n")
-    assert resume_preview(RunSnapshot.read(run)).sentence() == "after epoch 4, at step 320 of 960, about 21 min left"
+    assert resume_preview(RunSnapshot.read(run)).message() == "after epoch 4, at step 320 of 960, about 21 min left"
 
 
 @pytest.mark.parametrize(
@@ -37,16 +37,16 @@ def test_the_sentence(run):
         ("cat-state", 128, 16, "after epoch 16, at step 128 of 256"),
     ],
 )
-def test_the_sentence_says_in_which_epoch_a_checkpoint_is(run, name, step, epoch, words):
+def test_resume_message_names_epoch_inside_training(run, name, step, epoch, words):
     (run.folder / "cat-000004-state" / "manifest.json").unlink()
     (run.folder / name).mkdir()
     (run.folder / name / "manifest.json").write_text(json.dumps({"files": {}, "step": step, "epoch": epoch, "total_steps": 128}))
     if step == 128:
         update_state(run, {"max_train_epochs": 32})
-    assert resume_preview(RunSnapshot.read(run)).sentence() == words
+    assert resume_preview(RunSnapshot.read(run)).message() == words
 
 
-def test_epochs_changed_by_hand_change_the_total(run):
+def test_epochs_changed_by_hand_change_total(run):
     update_state(run, {"max_train_epochs": 20})
     assert resume_preview(RunSnapshot.read(run)).total_steps == 1200
     update_state(run, {"max_train_epochs": 4})
@@ -55,13 +55,13 @@ def test_epochs_changed_by_hand_change_the_total(run):
     assert resume_preview(RunSnapshot.read(run)).total_steps == 960
 
 
-def test_a_completed_run_is_offered_only_when_it_got_more_epochs(run):
+def test_completed_run_is_offered_only_when_it_got_more_epochs(run):
     write_exit_record(run, ExitRecord(run_id="id-cat", attempt=1, status="completed", reason_code="", reason="", last_step=960))
     assert resume_preview(RunSnapshot.read(run)) is None
     update_state(run, {"max_train_epochs": 20})
     assert (resume_preview(RunSnapshot.read(run)).step, resume_preview(RunSnapshot.read(run)).total_steps) == (320, 1200)
 
 
-def test_a_run_without_settings_has_no_resume_preview(run):
+def test_run_without_settings_has_no_resume_preview(run):
     run.ui_state.unlink()
     assert resume_preview(RunSnapshot.read(run)) is None

@@ -10,13 +10,13 @@ from fluxgym.sessions.history import save_version
 from fluxgym.sessions.index import SessionIndex
 from fluxgym.ui.api.session_rows import SessionRows
 from tests.support.runs import dead_process, make_run, record_processes, write_ticket
-from tests.support.small_world import small_world
+from tests.support.small_installation import small_installation
 
 
 @pytest.fixture
 def settings(tmp_path):
     """Return folders of this test."""
-    return small_world(tmp_path)
+    return small_installation(tmp_path)
 
 
 def write_progress(run, *times):
@@ -30,7 +30,7 @@ def write_end(run, **fields):
     run.exit.write_text(json.dumps(end | fields))
 
 
-def test_the_start_of_a_resumed_run_is_that_of_its_first_process_not_of_its_first_progress_line(settings):
+def test_start_of_resumed_run_is_that_of_its_first_process_not_of_its_first_progress_line(settings):
     run = make_run(settings.outputs, status="stopped", timestamp=1000.0)
     write_end(run, started_at=1001.0)
     save_version(run)
@@ -41,7 +41,7 @@ def test_the_start_of_a_resumed_run_is_that_of_its_first_process_not_of_its_firs
     assert (row.began, row.started) == ("Started", 1001.0)
 
 
-def test_a_start_before_the_time_in_the_state_is_shown_as_it_is_recorded(settings):
+def test_start_before_time_in_state_is_shown_as_it_is_recorded(settings):
     run = make_run(settings.outputs, status="stopped", timestamp=1000.0)  # the state was edited, or the clock was set
     record_processes(run, "id-cat", 1, None, dead_process("id-cat"), started_at=990.0)
     row = SessionRows(settings).row_of(run)
@@ -59,7 +59,7 @@ def make_runs(settings):
     return ["waited", "between", "queued"]
 
 
-def test_the_list_is_in_the_order_of_the_dates_that_its_rows_show(settings):
+def test_list_is_in_order_of_dates_that_its_rows_show(settings):
     expected = make_runs(settings)
     entries = SessionIndex(settings.outputs).entries()
     rows = [SessionRows(settings).row_of(OutputsPaths(settings.outputs).run(entry.slug)) for entry in entries]
@@ -67,7 +67,7 @@ def test_the_list_is_in_the_order_of_the_dates_that_its_rows_show(settings):
     assert [entry.started for entry in entries] == [row.started for row in rows] == [9000.0, 2001.0, 1001.0]
 
 
-def test_the_terminal_shows_and_sorts_by_the_same_dates(settings, capsys):
+def test_terminal_shows_and_sorts_by_same_dates(settings, capsys):
     expected = make_runs(settings)
     assert main(["sessions", "--outputs", str(settings.outputs)]) == 0
     names = [line.split()[1] for line in capsys.readouterr().out.splitlines() if " - " in line and not line.startswith(" ")]

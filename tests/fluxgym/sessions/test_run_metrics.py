@@ -18,8 +18,8 @@ from fluxgym.ui.api.compare import CompareRoutes
 from fluxgym.ui.api.loss_curve import Curves
 from fluxgym.ui.api.session_rows import SessionRows
 from tests.support.api import router_client, value
-from tests.support.runs import make_run, order_of, record_processes
-from tests.support.small_world import small_world
+from tests.support.runs import make_run, make_spec, record_processes
+from tests.support.small_installation import small_installation
 
 
 def write_progress(run, step, loss):
@@ -37,8 +37,8 @@ def found(run, spans=None):
     return metrics_of(snapshot, (spans or AttemptSpans()).of(snapshot))
 
 
-def test_the_duration_of_a_resumed_run_is_that_of_all_its_attempts_wherever_it_is_shown(tmp_path):
-    world = small_world(tmp_path)
+def test_duration_of_resumed_run_is_that_of_all_its_attempts_wherever_it_is_shown(tmp_path):
+    world = small_installation(tmp_path)
     run = make_run(world.outputs, status="stopped", base_model="pocket")
     lines = [(1, 1000.0), (1, 1060.0), (2, 5000.0), (2, 5010.0)]
     run.progress.write_text(
@@ -57,8 +57,8 @@ def test_the_duration_of_a_resumed_run_is_that_of_all_its_attempts_wherever_it_i
     assert next(row["values"] for row in compared if row["label"] == "Duration") == ["1 min 25 s", ""]
 
 
-def test_the_duration_of_a_resumed_run_that_trains_counts_from_the_sum_of_its_earlier_attempts(tmp_path):
-    world = small_world(tmp_path)
+def test_duration_of_resumed_run_that_trains_counts_from_sum_of_its_earlier_attempts(tmp_path):
+    world = small_installation(tmp_path)
     run = make_run(world.outputs, status="running", base_model="pocket")
     me = identify(os.getpid(), "id-cat")
     record_processes(run, "id-cat", 2, me, me, started_at=5000.0)
@@ -72,23 +72,23 @@ def test_the_duration_of_a_resumed_run_that_trains_counts_from_the_sum_of_its_ea
     assert SessionRows(world).row_of(run).duration_from == 5000.0 - 60.0
 
 
-def test_metrics_are_the_last_known_ones(tmp_path):
+def test_metrics_are_last_reported_values(tmp_path):
     run = make_run(tmp_path)
     write_progress(run, 7, 0.25)
     write_end(run, started_at=100.0, ended_at=160.0)
     assert found(run) == RunMetrics(step=7, total_steps=20, loss=0.25, duration_s=60.0)
 
 
-def test_an_unknown_figure_gives_none(tmp_path):
+def test_unknown_metric_returns_none(tmp_path):
     run = make_run(tmp_path)
     assert found(run) == RunMetrics()
     write_end(run, started_at=100.0, ended_at=40.0)  # a clock that was set back
     assert found(run).duration_s is None
-    order_of(run, "", expected_steps=12)
+    make_spec(run, "", expected_steps=12)
     assert found(run).total_steps == 12
 
 
-def test_a_run_that_is_being_read_blocks_no_other(tmp_path, monkeypatch):
+def test_run_that_is_being_read_blocks_no_other(tmp_path, monkeypatch):
     for name in ("cat", "dog"):
         make_run(tmp_path, name)
     cache, is_reading, may_go_on = MetricsCache(OutputsPaths(tmp_path)), threading.Event(), threading.Event()
@@ -110,7 +110,7 @@ def test_a_run_that_is_being_read_blocks_no_other(tmp_path, monkeypatch):
         assert cat.result(30).step == 3
 
 
-def test_an_ended_run_is_read_once_and_a_live_one_every_time(tmp_path):
+def test_ended_run_is_read_once_and_live_one_every_time(tmp_path):
     run, cache = make_run(tmp_path), MetricsCache(OutputsPaths(tmp_path))
     write_progress(run, 7, 0.25)
     ended = Entry("cat", "cat", 1.0, Status.COMPLETED, False)

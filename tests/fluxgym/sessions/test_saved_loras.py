@@ -9,7 +9,7 @@ from fluxgym.runs.exit_record import ExitRecord, write_exit_record
 from fluxgym.sessions.run_metrics import NO_RECORD, TrainingRecord
 from fluxgym.sessions.saved_loras import best_lora, saved_loras
 from tests.support.runs import make_run, write_checkpoint
-from tests.support.small_world import write_safetensors
+from tests.support.small_installation import write_safetensors
 
 RECORD = TrainingRecord(validation={20: 0.3, 40: 0.2, 60: 0.25}, epoch_ends={1: 20, 2: 40, 3: 60}, spans={})
 
@@ -32,7 +32,7 @@ def saved(run, record=RECORD, status=Status.COMPLETED):
     return [(lora.path.stem, lora.epoch, lora.step, lora.val_loss, lora.is_final) for lora in saved_loras(run, record, status=status)]
 
 
-def test_files_have_epoch_step_and_validation_loss_where_known_the_trained_model_first(run):
+def test_files_have_epoch_step_and_validation_loss_where_known_trained_model_first(run):
     save(run, "cat", "cat-000001", "cat-step00000040", "cat-000009")
     assert saved(run) == [
         ("cat", 3, 60, 0.25, True), ("cat-step00000040", None, 40, 0.2, False), ("cat-000001", 1, 20, 0.3, False), ("cat-000009", 9, None, None, False),
@@ -41,7 +41,7 @@ def test_files_have_epoch_step_and_validation_loss_where_known_the_trained_model
     assert saved(run, status=Status.STOPPED)[0] == ("cat", None, None, None, True)
 
 
-def test_the_best_file_has_the_lowest_validation_loss_else_it_is_the_trained_model(run):
+def test_best_file_has_lowest_validation_loss_else_it_is_trained_model(run):
     save(run, "cat", "cat-000001", "cat-000002")
     assert best_lora(saved_loras(run, RECORD, status=Status.COMPLETED)).path.stem == "cat-000002"
     assert best_lora(saved_loras(run, NO_RECORD, status=Status.COMPLETED)).path.stem == "cat"
@@ -50,7 +50,7 @@ def test_the_best_file_has_the_lowest_validation_loss_else_it_is_the_trained_mod
     assert best_lora([]) is None
 
 
-def test_a_stopped_run_can_be_resumed_from_its_earlier_checkpoints(run):
+def test_stopped_run_can_be_resumed_from_its_earlier_checkpoints(run):
     for step in (20, 40):
         save(run, f"cat-step{step:08d}")
         write_checkpoint(run, f"cat-step{step:08d}-state", step)
@@ -59,7 +59,7 @@ def test_a_stopped_run_can_be_resumed_from_its_earlier_checkpoints(run):
     assert {lora.checkpoint for lora in saved_loras(run, RECORD, status=Status.RUNNING)} == {None}
 
 
-def test_a_link_is_not_listed_since_it_is_not_served(run, tmp_path):
+def test_link_is_not_listed_since_it_is_not_served(run, tmp_path):
     save(run, "cat")
     (run.folder / "cat-000001.safetensors").symlink_to(run.lora)
     assert [name for name, *_ in saved(run)] == ["cat"]

@@ -1,4 +1,4 @@
-"""A run's settings in the words of the form, and how they differ from the defaults, from the parent, and from other versions."""
+"""A run's settings with the labels of the form, and how they differ from the defaults, from the parent, and from other versions."""
 
 import pytest
 
@@ -24,7 +24,7 @@ def rows(run, settings, parent=None):
     return {row.name: (row.value, row.default, row.parent) for row in found}
 
 
-def test_settings_name_the_models_default_where_the_value_differs(run, settings):
+def test_settings_name_models_default_where_value_differs(run, settings):
     update_state(run, {"max_train_epochs": 32, "num_repeats": 7, "seed": 1, "advanced": {"network_alpha": 16, "max_grad_norm": 0.5}})
     found = rows(run, settings)
     assert found["max_train_epochs"] == ("32", None, None)  # the pocket model's default, not FluxGym's 16
@@ -35,7 +35,7 @@ def test_settings_name_the_models_default_where_the_value_differs(run, settings)
     assert found["concept_sentence"][1] is None
 
 
-def test_settings_name_what_differs_from_the_parent(run, settings):
+def test_settings_name_what_differs_from_parent(run, settings):
     update_state(run, {"seed": 42, "num_repeats": 10})
     found = rows(run, settings, {"seed": 7, "num_repeats": 10, "lora_name": "dog"})
     assert found["seed"] == ("42", None, "7")
@@ -43,7 +43,7 @@ def test_settings_name_what_differs_from_the_parent(run, settings):
     assert found["lora_name"][2] is None
 
 
-def test_settings_have_the_labels_of_the_form_and_a_damaged_state_has_none(run, settings):
+def test_settings_have_labels_of_form_and_damaged_state_has_none(run, settings):
     update_state(run, {"seed": 1})
     found = view_settings(read_state(run), None, settings.models)
     assert {row.name: row.label for row in found}["seed"] == SETTINGS["seed"].label
@@ -70,15 +70,15 @@ def test_settings_have_the_labels_of_the_form_and_a_damaged_state_has_none(run, 
         ("train_batch_size", None, "not set"),
     ],
 )
-def test_a_value_is_shown_as_the_form_shows_it(world, name, value, text):
+def test_value_is_shown_as_form_shows_it(world, name, value, text):
     assert shown_text(name, value, world.models) == text
 
 
-def test_a_flag_without_a_field_is_called_as_on_the_command_line():
+def test_flag_without_field_is_called_as_on_command_line():
     assert (label_of("vram"), label_of("max_grad_norm")) == ("GPU memory (VRAM)", "--max_grad_norm")
 
 
-def test_changes_name_settings_in_the_order_of_the_form_and_nothing_else():
+def test_changes_name_settings_in_order_of_form_and_nothing_else():
     before = {"status": "stopped", "seed": 1, "advanced": {"train_batch_size": 2}}
     after = {"status": "failed", "seed": 2, "advanced": {"max_grad_norm": 0.5}, "max_train_epochs": 4}
     assert changes(before, after) == [

@@ -1,4 +1,4 @@
-"""Start, stop and resume over a real supervisor and a little trainer: files as the contract says, names never overwritten."""
+"""Start, stop and resume over a real supervisor and a small trainer: files as in the contract, names never overwritten."""
 
 import contextlib
 import json
@@ -34,10 +34,10 @@ from fluxgym.sessions.resume import resume
 from fluxgym.sessions.start import StartRequest, start
 from tests.support.curves import read_curve
 from tests.support.runs import state_of, wait_for, write_checkpoint
-from tests.support.small_world import start_run, state, stop_and_wait
+from tests.support.small_installation import start_run, state, stop_and_wait
 
 
-def test_a_run_from_start_to_a_verified_end(world, images):
+def test_run_completes_with_verified_lora(world, images):
     (images / "cat 3.txt").unlink()
     run = start_run(world, images)
     assert wait_until_ended(run).status is Status.COMPLETED
@@ -58,7 +58,7 @@ def test_a_run_from_start_to_a_verified_end(world, images):
     assert not list((world.outputs / ".fluxgym" / "new").iterdir())
 
 
-def test_quotes_in_the_trigger_break_nothing(world, images):
+def test_quotes_in_trigger_word_are_escaped(world, images):
     trigger = 'a "quoted" \\ cat\n[[datasets]]'
     (images / "cat 0.txt").unlink()
     run = start_run(world, images, concept_sentence=trigger)
@@ -85,21 +85,21 @@ BAD = {
 
 
 @pytest.mark.parametrize(("changes", "error", "named"), BAD.values(), ids=BAD)
-def test_bad_input_is_one_sentence_and_leaves_nothing_behind(changes, error, named, world, images):
+def test_invalid_input_is_reported_and_creates_no_files(changes, error, named, world, images):
     with pytest.raises(error, match=named) as caught:
         start_run(world, images, **changes)
     assert "\n" not in str(caught.value)
     assert not list(OutputsPaths(world.outputs).runs())
 
 
-def test_no_images(world, tmp_path):
+def test_start_without_images_is_refused(world, tmp_path):
     (tmp_path / "none").mkdir()
     with pytest.raises(DatasetError, match="at least one image"):
         start_run(world, tmp_path / "none")
     assert not list(OutputsPaths(world.outputs).runs())
 
 
-def test_a_text_file_in_an_images_clothes(world, images):
+def test_text_file_named_as_image_is_refused(world, images):
     (images / "text.png").write_text("hello")
     with pytest.raises(DatasetError, match=r"text\.png"):
         start_run(world, images)
@@ -107,26 +107,26 @@ def test_a_text_file_in_an_images_clothes(world, images):
 
 
 @pytest.mark.parametrize("gpus", ["abc", "0;1", "-1", "0,,1", "0 1"])
-def test_odd_gpus(gpus, world, images):
+def test_invalid_gpu_choice_is_refused(gpus, world, images):
     with pytest.raises(ConfigError, match="GPUs"):
         start(StartRequest(state=state(), images=images, gpus=gpus), world)
 
 
-def test_a_truncated_model(world, images):
+def test_truncated_model_is_refused(world, images):
     path = world.models / "pocket" / "flux.safetensors"
     path.write_bytes(path.read_bytes()[:-3])
     with pytest.raises(ModelError, match=r"flux\.safetensors: the file is cut short"):
         start_run(world, images)
 
 
-def test_a_full_disk(world, images, monkeypatch):
+def test_start_on_full_disk_is_refused(world, images, monkeypatch):
     usage = shutil.disk_usage(world.outputs.parent)
     monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=0))
     with pytest.raises(StorageError, match="MB are free"):
         start_run(world, images)
 
 
-def test_a_taken_name_needs_a_choice_and_each_choice_keeps_the_old_run(world, images):
+def test_existing_name_needs_choice_and_each_choice_keeps_old_run(world, images):
     first = start_run(world, images)
     wait_until_ended(first)
     before = first.lora.read_bytes()
@@ -145,7 +145,7 @@ def test_a_taken_name_needs_a_choice_and_each_choice_keeps_the_old_run(world, im
     assert {path.parent.parent for path in world.outputs.rglob("ui_state.json")} == {world.outputs}  # what the guide's find counts
 
 
-def test_a_replacement_that_cannot_start_leaves_the_old_run_where_it_is(world, images, tmp_path):
+def test_replacement_that_cannot_start_leaves_old_run_where_it_is(world, images, tmp_path):
     run = start_run(world, images)
     wait_until_ended(run)
     (tmp_path / "none").mkdir()
@@ -155,7 +155,7 @@ def test_a_replacement_that_cannot_start_leaves_the_old_run_where_it_is(world, i
     assert not (world.outputs / ".fluxgym" / "archive").exists()
 
 
-def test_eight_starts_at_once_start_one_trainer(world, images, monkeypatch):
+def test_eight_concurrent_starts_start_one_trainer(world, images, monkeypatch):
     monkeypatch.setenv("TEST_STEPS", "8")
     ends = []
 
@@ -199,7 +199,7 @@ def fixture_stopped(world, images, monkeypatch):
     return run
 
 
-def test_stop_and_resume_end_as_one_run(stopped, world):
+def test_stopped_and_resumed_run_completes(stopped, world):
     run_id = state_of(stopped)["run_id"]
     with pytest.raises(SessionError, match="not running"):
         stop(stopped)
@@ -216,12 +216,12 @@ def test_stop_and_resume_end_as_one_run(stopped, world):
         resume(stopped, settings=world)
 
 
-def test_start_with_resume_goes_on(stopped, world, images):
+def test_start_with_resume_continues(stopped, world, images):
     assert start_run(world, images, if_exists="resume") == stopped
     assert wait_until_ended(stopped).status is Status.COMPLETED
 
 
-def test_hand_edited_epochs_count(stopped, world):
+def test_hand_edited_epochs_are_used(stopped, world):
     edited = state_of(stopped) | {"max_train_epochs": 2}
     stopped.ui_state.write_text(json.dumps(edited))
     resume(stopped, settings=world)
@@ -231,7 +231,7 @@ def test_hand_edited_epochs_count(stopped, world):
     wait_until_ended(stopped)
 
 
-def test_the_list_shows_the_same(stopped, world):
+def test_list_shows_started_run(stopped, world):
     (session,) = list_sessions(world.outputs)
     row = session.to_json()
     assert (row["slug"], row["lora_name"], row["status"], row["reason_code"], row["max_train_epochs"]) == (
@@ -247,7 +247,7 @@ def test_the_list_shows_the_same(stopped, world):
     json.dumps(row)
 
 
-def test_a_resume_while_the_run_is_being_replaced_waits_and_is_refused(stopped, world, images, monkeypatch):
+def test_resume_while_run_is_being_replaced_waits_and_is_refused(stopped, world, images, monkeypatch):
     began, ends = threading.Event(), []
 
     def resume_meanwhile():
@@ -275,7 +275,7 @@ def test_a_resume_while_the_run_is_being_replaced_waits_and_is_refused(stopped, 
     stop_and_wait(replaced)
 
 
-def test_a_version_that_another_start_took_meanwhile_is_not_touched(world, images, monkeypatch):
+def test_version_that_another_start_took_concurrently_is_not_touched(world, images, monkeypatch):
     (world.outputs / "my-cat").mkdir(parents=True)
     (world.outputs / "my-cat" / "something").touch()
     copy = start_module.copy_for_training
@@ -293,14 +293,14 @@ def test_a_version_that_another_start_took_meanwhile_is_not_touched(world, image
     assert not list((world.outputs / ".fluxgym" / "new").iterdir())
 
 
-def test_a_file_at_the_path_of_the_run_is_a_taken_name(world, images):
+def test_file_at_path_of_run_is_existing_name(world, images):
     world.outputs.mkdir()
     (world.outputs / "my-cat").touch()
     with pytest.raises(NameTaken):
         start_run(world, images)
 
 
-def test_a_removed_folder_starts_no_second_trainer(world, images):
+def test_removed_folder_starts_no_second_trainer(world, images):
     (world.sd_scripts / "flux_train_network.py").write_text("import time; time.sleep(60)")
     run = start_run(world, images)
     record = wait_for(lambda: (found := read_record(run)) and found.trainer and found)
@@ -319,7 +319,7 @@ def test_a_removed_folder_starts_no_second_trainer(world, images):
     stop_and_wait(start_run(world, images))
 
 
-def test_a_run_on_another_machine_is_left_alone(stopped, world, images):
+def test_run_on_another_machine_is_not_changed(stopped, world, images):
     record = json.loads(stopped.process.read_text())
     for who in ("trainer", "supervisor"):
         record[who] |= {"boot_id": "another", "host": "another"}
@@ -333,13 +333,13 @@ def test_a_run_on_another_machine_is_left_alone(stopped, world, images):
         start_run(world, images, if_exists="replace")
 
 
-def test_a_run_whose_images_are_gone_says_so(stopped, world):
+def test_run_whose_images_were_removed_is_reported(stopped, world):
     shutil.rmtree(stopped.dataset)
     with pytest.raises(DatasetError, match="images of my-cat are gone"):
         resume(stopped, settings=world)
 
 
-def test_the_last_checkpoint_of_a_version_is_not_taken_for_an_epoch_of_another_run(world, images):
+def test_last_checkpoint_of_version_is_not_mistaken_for_epoch_of_another_run(world, images):
     first, second = (OutputsPaths(world.outputs).run(slug) for slug in ("cat", "cat-2"))
     for run, name in ((first, "cat-000002-state"), (second, "cat-2-state")):
         run.folder.mkdir(parents=True)

@@ -1,4 +1,4 @@
-"""Replace: the new run is complete before the old one moves, and after a failure of any step the old run is where it was."""
+"""Replace: the new run is complete before the old one moves, and after a failure of any step the old run is unchanged."""
 
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,7 +11,7 @@ from fluxgym.runs.paths import OutputsPaths
 from fluxgym.runs.state import read_state
 from fluxgym.sessions.control import wait_until_ended
 from fluxgym.sessions.removed_runs import list_removed, put_back
-from tests.support.small_world import start_run, stop_and_wait
+from tests.support.small_installation import start_run, stop_and_wait
 
 
 @pytest.fixture(name="old")
@@ -49,7 +49,7 @@ STEPS = {
 
 
 @pytest.mark.parametrize("step", STEPS)
-def test_failed_step_leaves_the_old_run_and_nothing_else(step, old, world, images, monkeypatch):
+def test_failed_step_leaves_old_run_and_nothing_else(step, old, world, images, monkeypatch):
     before = contents(old.folder)
     with failing_rename(monkeypatch, STEPS[step]), pytest.raises(FluxGymError, match="Input/output error"):
         start_run(world, images, if_exists="replace")
@@ -60,7 +60,7 @@ def test_failed_step_leaves_the_old_run_and_nothing_else(step, old, world, image
     assert not any(outputs.archive.glob("*"))
 
 
-def test_failed_check_of_the_images_leaves_the_old_run(old, world, images, monkeypatch):
+def test_failed_check_of_images_leaves_old_run(old, world, images, monkeypatch):
     before = contents(old.folder)
     monkeypatch.setattr("fluxgym.sessions.start.copy_for_training", lambda *_: 0)
     with pytest.raises(FluxGymError, match="images changed"):
@@ -69,7 +69,7 @@ def test_failed_check_of_the_images_leaves_the_old_run(old, world, images, monke
     assert not OutputsPaths(world.outputs).archive.exists()
 
 
-def test_state_that_keeps_its_name_in_the_archive_is_still_put_back(old, world, images, monkeypatch, caplog):
+def test_state_that_keeps_its_name_in_archive_is_still_put_back(old, world, images, monkeypatch, caplog):
     with failing_rename(monkeypatch, lambda source, target: source.name == UI_STATE and "archive" in source.parts):
         new = start_run(world, images, if_exists="replace")
     stop_and_wait(new)
@@ -78,7 +78,7 @@ def test_state_that_keeps_its_name_in_the_archive_is_still_put_back(old, world, 
     assert read_state(put_back(OutputsPaths(world.outputs), removed.id))["status"] == "completed"
 
 
-def test_run_that_cannot_be_put_back_is_named_with_the_command_that_does_it(old, world, images, monkeypatch, caplog):
+def test_run_that_cannot_be_put_back_is_reported_with_command_that_does_it(old, world, images, monkeypatch, caplog):
     def fails(source: Path, target: Path) -> bool:
         return source.parent.name in ("new", "archive")
 

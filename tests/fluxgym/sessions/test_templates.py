@@ -14,7 +14,7 @@ def fixture_outputs(tmp_path):
     return OutputsPaths(tmp_path)
 
 
-def test_save_list_apply_delete(outputs):
+def test_template_is_saved_listed_applied_and_deleted(outputs):
     state = {
         "lora_name": "my cat",
         "max_train_epochs": 8,
@@ -34,14 +34,14 @@ def test_save_list_apply_delete(outputs):
     assert templates.list_templates(outputs) == []
 
 
-def test_another_name_of_the_same_letters_does_not_replace_a_template(outputs):
+def test_name_with_same_slug_does_not_replace_template(outputs):
     templates.save(outputs, "A B", {"max_train_epochs": 4})
     with pytest.raises(BadName, match="“A B”"):
         templates.save(outputs, "a-b", {"max_train_epochs": 5})
     assert [template.settings["max_train_epochs"] for template in templates.list_templates(outputs)] == [4]
 
 
-def test_template_is_replaced_only_if_the_user_agrees(outputs):
+def test_template_is_replaced_only_if_user_agrees(outputs):
     templates.save(outputs, "A B", {"max_train_epochs": 3})
     templates.save(outputs, "A B", {"max_train_epochs": 3})  # nothing is lost
     with pytest.raises(ReplacesTemplate, match=r"a template “A B” already\. If it is replaced, its settings are lost"):
@@ -51,7 +51,7 @@ def test_template_is_replaced_only_if_the_user_agrees(outputs):
     assert [template.settings["max_train_epochs"] for template in templates.list_templates(outputs)] == [4]
 
 
-def test_what_cannot_be_a_template(outputs):
+def test_invalid_template_is_refused(outputs):
     with pytest.raises(BadName, match="The template name"):
         templates.save(outputs, "../x", {})
     with pytest.raises(ConfigError, match="Max train epochs"):
@@ -60,7 +60,7 @@ def test_what_cannot_be_a_template(outputs):
         templates.apply(outputs, "x", {})
 
 
-def test_damaged_ones_hide_no_others(outputs):
+def test_damaged_template_does_not_hide_others(outputs):
     templates.save(outputs, "good", {"max_train_epochs": 3})
     (outputs.templates / "bad.json").write_text('{"name": "bad"}')
     (outputs.templates / "cut.json").write_text("{")
@@ -68,7 +68,7 @@ def test_damaged_ones_hide_no_others(outputs):
     assert [template.name for template in templates.list_templates(outputs)] == ["good"]
 
 
-def test_a_template_edited_by_hand_brings_settings_and_nothing_else(outputs):
+def test_template_edited_by_hand_brings_settings_and_nothing_else(outputs):
     outputs.templates.mkdir(parents=True)
     settings = {
         "max_train_epochs": 3,
@@ -85,6 +85,6 @@ def test_a_template_edited_by_hand_brings_settings_and_nothing_else(outputs):
 @pytest.mark.parametrize(
     ("name", "sentence"), [("", "Give the template a name."), (" ", "Give the template a name."), ("a\0b", "cannot be seen")]
 )
-def test_a_name_that_cannot_be_a_templates_is_refused_as_one(name, sentence, tmp_path):
+def test_invalid_template_name_is_refused(name, sentence, tmp_path):
     with pytest.raises(BadName, match=sentence):
         templates.save(OutputsPaths(tmp_path), name, {})

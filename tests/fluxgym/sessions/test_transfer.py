@@ -1,4 +1,4 @@
-"""Export and import: a round trip changes nothing that matters, and nothing hostile comes in."""
+"""Export and import: a round trip keeps all relevant data, and hostile content is refused."""
 
 import gzip
 import json
@@ -48,7 +48,7 @@ def pack(path, **files):
 STATE = json.dumps({"lora_name": "cat"})
 
 
-def test_a_whole_run_is_transferred(run, outputs, tmp_path):
+def test_complete_run_is_transferred(run, outputs, tmp_path):
     export_archive([run], tmp_path / "x.zip", Export(images=True, lora=True))
     (taken,) = import_file(tmp_path / "x.zip", outputs)
     assert diff(read_state(run), read_state(taken)) == []
@@ -63,7 +63,7 @@ def test_a_whole_run_is_transferred(run, outputs, tmp_path):
     assert len(list_sessions(outputs.root)) == 2
 
 
-def test_a_state_alone_and_all_states(run, outputs, tmp_path):
+def test_state_alone_and_all_states(run, outputs, tmp_path):
     export_state(run, tmp_path / "x.json")
     assert json.loads((tmp_path / "x.json").read_text()) == read_state(run)
     (taken,) = import_file(tmp_path / "x.json", outputs)
@@ -82,7 +82,7 @@ def test_a_state_alone_and_all_states(run, outputs, tmp_path):
     assert not list(tmp_path.glob("*.partial"))
 
 
-def test_one_bad_state_does_not_spoil_the_archive_of_all(run, outputs, tmp_path):
+def test_damaged_state_does_not_prevent_export_of_all(run, outputs, tmp_path):
     make_run(tmp_path / "a", "dog", max_train_epochs="many")
     make_run(tmp_path / "a", "owl").ui_state.write_text("{")
     runs = sorted(OutputsPaths(tmp_path / "a").runs(), key=lambda run: run.slug)
@@ -93,7 +93,7 @@ def test_one_bad_state_does_not_spoil_the_archive_of_all(run, outputs, tmp_path)
         export_archive([], tmp_path / "none.zip", Export())
 
 
-def test_an_archive_is_imported_completely_or_not_at_all(run, outputs, tmp_path, monkeypatch):
+def test_archive_is_imported_completely_or_not_at_all(run, outputs, tmp_path, monkeypatch):
     make_run(tmp_path / "a", "dog", status="stopped")
     export_archive(list(OutputsPaths(tmp_path / "a").runs()), tmp_path / "all.zip", Export())
     moved = []
@@ -118,7 +118,7 @@ def test_files_older_than_zip_itself_are_exported(run, outputs, tmp_path):
     assert len(import_file(tmp_path / "x.zip", outputs)) == 1
 
 
-def test_imported_settings_are_stored_as_the_config_parses_them(outputs, tmp_path):
+def test_imported_settings_are_stored_as_config_parses_them(outputs, tmp_path):
     state = {"lora_name": "cat", "max_train_epochs": "12", "timestamp": "long ago", "run_id": {"a": 1}, "mine": {"kept": [1]}, "host": "x"}
     (tmp_path / "x.json").write_text(json.dumps(state))
     (taken,) = import_file(tmp_path / "x.json", outputs)
@@ -133,7 +133,7 @@ def test_imported_settings_are_stored_as_the_config_parses_them(outputs, tmp_pat
     assert time.time() - got["timestamp"] < 60
 
 
-def test_a_name_that_is_being_started_is_waited_for(run, outputs, tmp_path):
+def test_import_waits_for_concurrent_start(run, outputs, tmp_path):
     export_archive([run], tmp_path / "x.zip", Export())
     outputs.root.mkdir()
     with file_lock(outputs.locks / "my-cat", timeout_s=1, busy="x"):
@@ -182,14 +182,14 @@ def link(name):
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
-def test_what_is_not_allowed_in_an_export_is_refused_by_name(files, named, outputs, tmp_path):
+def test_forbidden_export_entry_is_refused_with_its_name(files, named, outputs, tmp_path):
     with pytest.raises(ImportRefused, match=named):
         import_file(pack(tmp_path / "x.zip", **files), outputs)
     assert list_sessions(outputs.root) == []
     assert not list((outputs.own / "new").iterdir())
 
 
-def test_links_bombs_and_floods(outputs, tmp_path, monkeypatch):
+def test_links_zip_bombs_and_too_many_entries_are_refused(outputs, tmp_path, monkeypatch):
     with zipfile.ZipFile(tmp_path / "link.zip", "w") as archive:
         archive.writestr(link("cat/ui_state.json"), "/etc/passwd")
     with pytest.raises(ImportRefused, match="a link"):
@@ -205,7 +205,7 @@ def test_links_bombs_and_floods(outputs, tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("name", "message"), [("none.zip", "There is no file"), (".", "There is no file"), ("big.json", "at most 1024 kB")]
 )
-def test_a_file_that_is_not_an_export_is_refused(name, message, outputs, tmp_path):
+def test_file_that_is_not_export_is_refused(name, message, outputs, tmp_path):
     (tmp_path / "big.json").write_text(json.dumps({"lora_name": "cat", "x": "x" * (1 << 20)}))
     with pytest.raises(ImportRefused, match=message):
         import_file(tmp_path / name, outputs)
@@ -221,7 +221,7 @@ def test_a_file_that_is_not_an_export_is_refused(name, message, outputs, tmp_pat
         ("empty.zip", b"", "it cannot be opened as a .zip"),
     ],
 )
-def test_what_is_not_an_export_is_named_in_words_for_users(tmp_path, name, content, problem):
+def test_archive_that_is_not_export_is_explained(tmp_path, name, content, problem):
     (tmp_path / name).write_bytes(content)
     with pytest.raises(ImportRefused) as caught:
         import_file(tmp_path / name, OutputsPaths(tmp_path / "outputs"))
@@ -231,7 +231,7 @@ def test_what_is_not_an_export_is_named_in_words_for_users(tmp_path, name, conte
     assert not any(word in message for word in ("codec", "BadZipFile", "File is", "directory"))
 
 
-def test_a_backup_is_refused_with_the_command_that_restores_it(tmp_path):
+def test_backup_is_refused_with_command_that_restores_it(tmp_path):
     (tmp_path / "backup.tar.gz").write_bytes(gzip.compress(b"x"))
     with pytest.raises(ImportRefused, match=r"tar -xzf backup\.tar\.gz"):
         import_file(tmp_path / "backup.tar.gz", OutputsPaths(tmp_path / "outputs"))

@@ -24,7 +24,7 @@ from fluxgym.sessions.control import cancel_waiting, wait_until_ended
 from fluxgym.sessions.resume import resume
 from fluxgym.sessions.waiting import keep_restarting_waiting, restart_waiting
 from tests.support.runs import record_processes, wait_for, write_checkpoint
-from tests.support.small_world import start_run, stop_and_wait
+from tests.support.small_installation import start_run, stop_and_wait
 
 
 @pytest.fixture(name="waits")
@@ -51,14 +51,14 @@ def wait_until_completed(run):
     wait_for(lambda: status_of(run, read_state(run)).status is Status.COMPLETED)
 
 
-def test_run_queued_by_an_earlier_version_is_started(world, waits):
+def test_run_queued_by_earlier_version_is_started(world, waits):
     run = waits()
     assert read_own_launch_spec(run) is None
     assert restart_waiting(world) == ("my-cat",)
     wait_until_completed(run)
 
 
-def test_nothing_that_only_the_file_says_is_executed(world, waits, tmp_path):
+def test_unsigned_command_is_not_executed(world, waits, tmp_path):
     touched = tmp_path / "executed"
     command = [sys.executable, "-c", f"open({str(touched)!r}, 'w')"]
     evil = tmp_path / "evil"
@@ -75,13 +75,13 @@ def test_nothing_that_only_the_file_says_is_executed(world, waits, tmp_path):
     assert not touched.exists()
 
 
-def test_supervisor_of_a_launch_that_is_not_ours_starts_nothing(world, waits):
+def test_supervisor_of_launch_that_is_not_ours_starts_nothing(world, waits):
     run = waits()
     with pytest.raises(LaunchError, match="not of this installation"):
         engine_of(run).submit(run, read_launch_spec(run))
 
 
-def test_run_that_names_a_module_waits_for_a_click_that_shows_it(world, waits):
+def test_run_that_names_module_waits_for_click_that_shows_it(world, waits):
     own_module = {"reg_data_dir": "", "train_batch_size": 1, "enable_bucket": False, "optimizer_type": "evil.mod.Adam"}
     run = waits(advanced=own_module)
     assert restart_waiting(world) == ()
@@ -99,7 +99,7 @@ def test_run_that_names_a_module_waits_for_a_click_that_shows_it(world, waits):
     stop_and_wait(run)
 
 
-def test_resume_that_waited_goes_on_from_the_checkpoint_that_it_was_given(world, waits):
+def test_resume_that_waited_continues_from_checkpoint_that_it_was_given(world, waits):
     run = waits()
     for step in (2, 4):
         write_checkpoint(run, f"my-cat-step{step:08d}-state", step)
@@ -111,7 +111,7 @@ def test_resume_that_waited_goes_on_from_the_checkpoint_that_it_was_given(world,
     wait_until_completed(run)
 
 
-def test_run_that_cannot_be_prepared_again_fails_with_the_reason(world, waits):
+def test_run_that_cannot_be_prepared_again_fails_with_reason(world, waits):
     run = waits()
     missing = Settings(outputs=world.outputs, models=world.outputs / "no-models", sd_scripts=world.sd_scripts)
     assert restart_waiting(missing) == ()
@@ -133,7 +133,7 @@ class AppEnded(Exception):
     """Ends what the app repeats."""
 
 
-def test_app_looks_again_while_it_is_open(world, waits, monkeypatch):
+def test_open_app_checks_queue_periodically(world, waits, monkeypatch):
     """The run waits on another host, a container that was replaced: its lease is not renewed any more."""
     run = waits()
     there = replace(identify(os.getpid(), "x"), boot_id="another", host="pod")
@@ -161,6 +161,6 @@ def test_app_looks_again_while_it_is_open(world, waits, monkeypatch):
     wait_until_completed(run)
 
 
-def test_no_error_reaches_the_thread_that_looks_after_the_queue(world, monkeypatch):
+def test_queue_thread_survives_errors(world, monkeypatch):
     monkeypatch.setattr(LocalQueue, "abandoned", lambda self: {}[[]])
     assert restart_waiting(world) == ()

@@ -1,4 +1,4 @@
-"""What a folder held before an attempt: files of the attempt are known whatever the clock says."""
+"""What a folder held before an attempt: files of the attempt are recognized independent of the clock."""
 
 import os
 
@@ -12,7 +12,7 @@ from tests.support.runs import make_run, write_checkpoint
 SPEC = LaunchSpec(run_id="id-cat", attempt=2, trainer_dir="/")
 
 
-def test_lora_that_was_there_before_is_not_new_and_a_replaced_one_is(tmp_path):
+def test_lora_that_was_there_before_is_not_new_and_replaced_one_is(tmp_path):
     run = make_run(tmp_path)
     run.lora.write_bytes(b"before")
     note_earlier_files(run, SPEC, BuiltinBackend())
@@ -33,14 +33,14 @@ def test_checkpoints_are_noted_with_their_times(tmp_path):
 
 
 @pytest.mark.parametrize("text", [None, "{", "[]", '{"run_id": "id-cat"}', '{"run_id": "id-cat", "attempt": 2, "checkpoints": 7}'])
-def test_notes_that_are_missing_or_damaged_say_nothing(tmp_path, text):
+def test_missing_or_damaged_earlier_json_is_ignored(tmp_path, text):
     run = make_run(tmp_path)
     if text is not None:
         run.earlier.write_text(text)
     assert read_earlier_files(run, SPEC) is None
 
 
-def test_notes_of_another_attempt_say_nothing(tmp_path):
+def test_earlier_json_of_another_attempt_is_ignored(tmp_path):
     run = make_run(tmp_path)
     note_earlier_files(run, LaunchSpec(run_id="id-cat", attempt=1, trainer_dir="/"), BuiltinBackend())
     assert read_earlier_files(run, SPEC) is None

@@ -33,7 +33,7 @@ def fixture_trainer():
     process.wait()
 
 
-def test_trainer_and_its_children_are_killed_when_another_start_takes_the_lease(run, trainer):
+def test_trainer_and_its_children_are_killed_when_another_start_takes_lease(run, trainer):
     holder = LeaseKeeper.take(run.lease).holder
     process = start_fence(run, "id-cat", trainer.pid, holder)
     LeaseKeeper.take(run.lease)
@@ -42,7 +42,7 @@ def test_trainer_and_its_children_are_killed_when_another_start_takes_the_lease(
 
 
 @pytest.mark.parametrize("lease", ["its own", "none", "damaged"])
-def test_trainer_goes_on_under_its_own_lease_and_one_that_cannot_be_read(lease, run, trainer, monkeypatch):
+def test_trainer_continues_under_its_own_lease_and_one_that_cannot_be_read(lease, run, trainer, monkeypatch):
     holder = LeaseKeeper.take(run.lease).holder
     if lease == "none":
         run.lease.unlink()
@@ -61,7 +61,7 @@ def test_trainer_goes_on_under_its_own_lease_and_one_that_cannot_be_read(lease, 
     assert (len(pauses), trainer.returncode) == (3, -15)
 
 
-def test_process_in_the_group_of_another_one_is_left_alone(run):
+def test_process_in_group_of_another_one_is_not_changed(run):
     LeaseKeeper.take(run.lease)
     process = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
     assert main(str(run.folder), "id-cat", str(process.pid), "someone else") == 0

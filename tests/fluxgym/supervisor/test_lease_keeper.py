@@ -15,7 +15,7 @@ def fixture_path(tmp_path):
     return tmp_path / "cat" / ".run" / "lease.json"
 
 
-def test_each_start_takes_the_next_number_from_the_one_before(path):
+def test_each_start_takes_next_number_from_one_before(path):
     first, second = LeaseKeeper.take(path), LeaseKeeper.take(path)
     lease = read_lease(path)
     assert (lease.host, lease.number, lease.holder) == (socket.gethostname(), 2, second.holder)
@@ -49,7 +49,7 @@ def test_removed_folder_is_not_created_again(path, monkeypatch):
     assert not path.parents[1].exists()
 
 
-def test_supervisor_that_only_stops_a_trainer_keeps_its_lease(path):
+def test_supervisor_that_only_stops_trainer_keeps_its_lease(path):
     first = LeaseKeeper.take(path)
     assert LeaseKeeper.adopt(path).holder == first.holder
     path.unlink()

@@ -71,7 +71,7 @@ ROWS = {
 
 
 @pytest.mark.parametrize("name", ROWS)
-def test_each_end_has_its_status_and_its_sentence(name):
+def test_each_outcome_has_status_and_message(name):
     found, status, code, words = ROWS[name]
     plain = {
         "stop_requested": False, "was_killed": False, "stop_immediately": False, "last_line": HALF, "log_end": (), "kernel_killed": False,
@@ -87,7 +87,7 @@ def test_each_end_has_its_status_and_its_sentence(name):
 @pytest.mark.parametrize("end", [
     {"log_end": ("CUDA out of memory",)}, {"log_end": ("No space left on device",)}, {"log_end": ("no kernel image is available",)}, {"stall": STALL},
 ])  # fmt: skip
-def test_a_failure_names_the_next_step_that_the_run_has(end, found, step):
+def test_failure_message_names_available_next_step(end, found, step):
     plain = {
         "exit_code": 1, "stop_requested": False, "was_killed": False, "stop_immediately": False, "last_line": HALF, "log_end": (),
         "kernel_killed": False, "verification": None, "saved_state": False,
@@ -136,7 +136,7 @@ def value_of(name, value):
     return {"verdict": Verification.from_json, "stall": lambda parts: Stall(*parts), "log_end": tuple}.get(name, lambda same: same)(value)
 
 
-def test_all_combinations_end_as_recorded_before_the_restructuring():
+def test_all_combinations_end_as_recorded_before_restructuring():
     names = ["verification" if name == "verdict" else name for name, _ in RECORDED["axes"]]
     axes = [[value_of(name, value) for value in values] for name, values in RECORDED["axes"]]
     ends = [
@@ -156,7 +156,7 @@ def test_all_combinations_end_as_recorded_before_the_restructuring():
 @pytest.mark.parametrize(
     ("exit_code", "fields"), [(0, (0, None)), (3, (3, None)), (-9, (None, "SIGKILL")), (-35, (None, "SIGRTMIN+1")), (None, (None, None))]
 )
-def test_the_exit_of_the_process_is_part_of_the_outcome(exit_code, fields):
+def test_exit_of_process_is_part_of_outcome(exit_code, fields):
     context = ExitContext(
         exit_code=exit_code, stop_requested=False, was_killed=False, stop_immediately=False, last_line=HALF, log_end=(), kernel_killed=False,
         verification=BAD, saved_state=False,

@@ -39,7 +39,7 @@ def adopted(process: LocalProcess, *, ticks: int) -> AdoptedTrainer:
     return AdoptedTrainer(replace(identity, start_ticks=ticks))
 
 
-def test_group_leader_that_has_the_pid_of_a_dead_trainer_is_not_signaled(tmp_path, stranger):
+def test_group_leader_that_has_pid_of_dead_trainer_is_not_signaled(tmp_path, stranger):
     trainer = adopted(stranger, ticks=stranger.start_ticks - 1)
     assert trainer.poll() is not None
     request_termination(trainer)
@@ -56,7 +56,7 @@ def test_group_that_was_never_seen_with_its_trainer_is_not_signaled(tmp_path, st
     assert trainer.group() == []
 
 
-def test_group_of_an_adopted_trainer_is_ended_with_it(tmp_path):
+def test_group_of_adopted_trainer_is_ended_with_it(tmp_path):
     note = tmp_path / "ready"
     child = subprocess.Popen([sys.executable, "-c", LEAVES_A_DAEMON + "; import time; time.sleep(60)", str(note)], start_new_session=True)
     wait_for(note.exists)
@@ -70,7 +70,7 @@ def test_group_of_an_adopted_trainer_is_ended_with_it(tmp_path):
     assert group_members(child.pid) == []
 
 
-def test_pid_of_a_trainer_cannot_be_reused_while_a_daemon_of_it_is_being_ended(tmp_path):
+def test_pid_of_trainer_cannot_be_reused_while_daemon_of_it_is_being_ended(tmp_path):
     note = tmp_path / "ready"
     spec = LaunchSpec(run_id="id-cat", attempt=1, trainer_dir=str(tmp_path), argv=(sys.executable, "-c", LEAVES_A_DAEMON, str(note)))
     trainer = start_trainer(RunPaths(tmp_path), spec, SimpleNamespace(env={}, file_descriptors=()))
@@ -86,7 +86,7 @@ def test_pid_of_a_trainer_cannot_be_reused_while_a_daemon_of_it_is_being_ended(t
 
 
 @pytest.mark.parametrize("code", [0, 3, -9])
-def test_exit_code_of_a_started_trainer_is_known_before_and_after_its_release(tmp_path, code):
+def test_exit_code_of_started_trainer_is_known_before_and_after_its_release(tmp_path, code):
     program = "import os; os.kill(os.getpid(), 9)" if code < 0 else f"raise SystemExit({code})"
     spec = LaunchSpec(run_id="id-cat", attempt=1, trainer_dir=str(tmp_path), argv=(sys.executable, "-c", program))
     trainer = start_trainer(RunPaths(tmp_path), spec, SimpleNamespace(env={}, file_descriptors=()))

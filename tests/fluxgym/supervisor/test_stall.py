@@ -1,4 +1,4 @@
-"""How long a phase may be silent: its own limit at first, then what this run has shown; unwatched time does not count."""
+"""Limits of idle time per phase: a default at first, then derived from this run; time without checks does not count."""
 
 import os
 from types import SimpleNamespace
@@ -56,13 +56,13 @@ def says(run, phase):
 
 
 @pytest.mark.parametrize("phase", [*LIMITS_S, "verifying", "starting", "of another trainer"])
-def test_a_phase_has_a_limit_before_anything_is_known_of_it(run, phase):
+def test_phase_without_history_has_default_limit(run, phase):
     assert StallWatch(run, 1).limit_s(phase) == LIMITS_S.get(phase, OTHER_LIMIT_S)
     assert StallWatch(run, 1, scale=0.01).limit_s(phase) == LIMITS_S.get(phase, OTHER_LIMIT_S) * 0.01
 
 
 @pytest.mark.parametrize(("gap_s", "limit_s"), [(1, MIN_LEARNED_S), (30, LEARNED_FACTOR * 30), (200, LEARNED_FACTOR * 200)])
-def test_the_limit_is_learned_from_the_longest_gap(run, clock, gap_s, limit_s):
+def test_limit_is_learned_from_longest_gap(run, clock, gap_s, limit_s):
     watch = StallWatch(run, os.getpid())
     says(run, "training")
     silent(clock, watch, 1)
@@ -78,7 +78,7 @@ def test_the_limit_is_learned_from_the_longest_gap(run, clock, gap_s, limit_s):
     assert watch.limit_s("sampling") == LIMITS_S["sampling"]
 
 
-def test_a_stall_is_found_beyond_its_limit_and_not_before(run, clock):
+def test_stall_is_found_beyond_its_limit_and_not_before(run, clock):
     watch = StallWatch(run, os.getpid())
     says(run, "training")
     assert silent(clock, watch, 1) is None
@@ -88,7 +88,7 @@ def test_a_stall_is_found_beyond_its_limit_and_not_before(run, clock):
     assert found.idle_s > found.limit_s
 
 
-def test_output_is_a_sign_of_life_where_lines_are_rare_and_only_there(run, clock):
+def test_output_counts_as_activity_only_in_phases_with_rare_progress(run, clock):
     watch = StallWatch(run, 1 << 30)
     for phase, is_sign in (("loading", True), ("training", False)):
         says(run, phase)
@@ -100,7 +100,7 @@ def test_output_is_a_sign_of_life_where_lines_are_rare_and_only_there(run, clock
         assert (found is None) == is_sign
 
 
-def test_suspend_of_the_machine_is_not_a_stall(run, clock):
+def test_suspend_of_machine_is_not_stall(run, clock):
     watch = StallWatch(run, os.getpid())
     says(run, "training")
     silent(clock, watch, 1)
@@ -109,6 +109,6 @@ def test_suspend_of_the_machine_is_not_a_stall(run, clock):
     assert silent(clock, watch, LIMITS_S["training"] - MAX_CHECK_GAP_S - 1) is None
 
 
-def test_a_log_on_a_full_disk_is_not_an_error(run):
+def test_log_on_full_disk_is_not_error(run):
     run.training_log.symlink_to("/dev/full")
     dump_stacks(SimpleNamespace(pid=1 << 30), run.training_log)

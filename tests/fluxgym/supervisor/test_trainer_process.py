@@ -33,7 +33,7 @@ def test_trainer_sees_its_devices_and_no_secrets(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize(("chosen", "expected"), [(None, "PASSIVE"), ("ACTIVE", "ACTIVE")])
-def test_threads_wait_without_using_the_cpu_unless_the_user_chose_otherwise(tmp_path, monkeypatch, chosen, expected):
+def test_threads_wait_without_using_cpu_unless_user_chose_otherwise(tmp_path, monkeypatch, chosen, expected):
     monkeypatch.delenv("OMP_WAIT_POLICY", raising=False)
     if chosen:
         monkeypatch.setenv("OMP_WAIT_POLICY", chosen)
@@ -41,7 +41,7 @@ def test_threads_wait_without_using_the_cpu_unless_the_user_chose_otherwise(tmp_
 
 
 @pytest.mark.parametrize("tracker", ["wandb", "all", "tensorboard", None])
-def test_wandbs_key_is_passed_only_to_a_run_that_logs_to_wandb_and_is_not_written(tmp_path, monkeypatch, tracker):
+def test_wandbs_key_is_passed_only_to_run_that_logs_to_wandb_and_is_not_written(tmp_path, monkeypatch, tracker):
     for name in SECRETS:
         monkeypatch.setenv(name, "canary")
     seen = environment_of_trainer(tmp_path, options={"--log_with": (tracker,)} if tracker else {})
@@ -51,13 +51,13 @@ def test_wandbs_key_is_passed_only_to_a_run_that_logs_to_wandb_and_is_not_writte
     assert written == []  # the log is the output of `env` here
 
 
-def test_environment_that_a_launch_sets_is_limited_to_devices_and_memory(tmp_path):
+def test_environment_that_launch_sets_is_limited_to_devices_and_memory(tmp_path):
     seen = environment_of_trainer(tmp_path, env={"PYTHONPATH": "/evil", "LD_PRELOAD": "/evil.so", "FLUXGYM_RUN_ID": "another"})
     assert "/evil" not in "".join(seen.values())
     assert seen["FLUXGYM_RUN_ID"] == "0123"
 
 
-def test_output_is_never_written_through_a_link(tmp_path):
+def test_output_is_never_written_through_link(tmp_path):
     run = RunPaths(tmp_path)
     run.training_log.symlink_to(tmp_path / "profile")
     order = LaunchSpec(run_id="0123", attempt=1, trainer_dir=str(tmp_path), argv=("true",))

@@ -1,4 +1,4 @@
-"""The verdict on a LoRA: written by the safetensors library as the reference, or damaged by hand."""
+"""The verification of a LoRA: files written by the safetensors library as the reference, or damaged by hand."""
 
 import json
 import os
@@ -26,7 +26,7 @@ def reason(lora, *, started_at=0.0, expected=4, step=4):
 
 
 @pytest.mark.parametrize("dtype", [*DTYPES, torch.int64, torch.uint8, torch.bool])
-def test_a_whole_file_of_numbers(lora, dtype):
+def test_file_of_finite_numbers_is_valid(lora, dtype):
     save_file({"a": torch.ones(3, 5, dtype=dtype), "empty": torch.ones(0, dtype=dtype)}, lora, metadata={"format": "pt"})
     assert reason(lora) == ""
     assert verify_lora(lora, 0.0, 4, 4)["num_tensors"] == 2
@@ -34,7 +34,7 @@ def test_a_whole_file_of_numbers(lora, dtype):
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")])
 @pytest.mark.parametrize("dtype", DTYPES)
-def test_one_value_that_is_nan_or_infinite(lora, dtype, value):
+def test_file_with_nan_or_infinity_is_invalid(lora, dtype, value):
     values = torch.ones(100, dtype=dtype)
     values[57] = value
     save_file({"good": torch.ones(3, dtype=dtype), "bad": values}, lora)
@@ -42,7 +42,7 @@ def test_one_value_that_is_nan_or_infinite(lora, dtype, value):
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-def test_the_largest_and_smallest_numbers_are_numbers(lora, dtype):
+def test_extreme_finite_values_are_valid(lora, dtype):
     info = torch.finfo(dtype)
     save_file({"a": torch.tensor([info.max, info.min, info.tiny, info.tiny / 2, -0.0], dtype=dtype)}, lora)
     assert reason(lora) == ""
@@ -54,17 +54,17 @@ def write(lora, header, data):
 
 
 @pytest.mark.parametrize("dtype", ["F8_E4M3", "F4", "C64", "nonsense"])
-def test_an_unknown_dtype_cannot_be_checked(lora, dtype):
+def test_unknown_dtype_cannot_be_checked(lora, dtype):
     write(lora, {"a": {"dtype": dtype, "shape": [4], "data_offsets": [0, 4]}}, b"\x7f" * 4)
     assert "cannot be checked" in reason(lora)
 
 
-def test_bytes_that_do_not_fit_the_dtype(lora):
+def test_tensor_size_that_contradicts_dtype_is_invalid(lora):
     write(lora, {"a": {"dtype": "F32", "shape": [1], "data_offsets": [0, 3]}}, b"abc")
     assert "cannot be checked" in reason(lora)
 
 
-def test_too_short_too_long_empty_and_no_file(lora):
+def test_truncated_too_long_empty_and_missing_file_are_invalid(lora):
     assert reason(lora) == "it left no cat.safetensors"
     save_file({"a": torch.ones(3)}, lora)
     whole = lora.read_bytes()
@@ -75,13 +75,13 @@ def test_too_short_too_long_empty_and_no_file(lora):
     assert "contains no tensors" in reason(lora)
 
 
-def test_the_steps_that_were_expected(lora):
+def test_step_count_in_metadata_must_equal_expected_steps(lora):
     save_file({"a": torch.ones(3)}, lora)
     assert reason(lora, step=3) == "only 3 of 4 steps were trained"
     assert reason(lora, step=5) == ""
 
 
-def test_a_file_from_before_the_start(lora):
+def test_file_older_than_start_is_invalid(lora):
     save_file({"a": torch.ones(3)}, lora)
     moment = lora.stat().st_mtime
     assert reason(lora, started_at=moment) == ""

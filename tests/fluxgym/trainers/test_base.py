@@ -12,28 +12,28 @@ from tests.support.fake_kohya import write_checkout
 from tests.support.runs import make_run
 
 
-def test_a_folder_belongs_to_one_backend(tmp_path):
+def test_folder_belongs_to_one_backend(tmp_path):
     assert backend_for(write_checkout(tmp_path / "kohya")).name == "kohya"
     assert backend_for(tmp_path).name == "builtin"
 
 
 @pytest.mark.parametrize("backend", BACKENDS, ids=lambda backend: backend.name)
-def test_a_backend_is_found_by_its_name(backend):
+def test_backend_is_found_by_its_name(backend):
     assert backend_named(backend.name) is backend
 
 
-def test_an_unknown_name_is_the_built_in_trainer():
+def test_unknown_name_is_built_in_trainer():
     assert backend_named("of a later version").name == "builtin"
 
 
-def test_a_run_keeps_its_backend(tmp_path):
+def test_run_keeps_its_backend(tmp_path):
     run = make_run(tmp_path)
     assert backend_of(run).name == "builtin"
     write_launch_spec(run, LaunchSpec(run_id="id-cat", attempt=1, backend="kohya", trainer_dir="/kohya"))
     assert backend_of(run).name == "kohya"
 
 
-def test_the_built_in_command_has_options_and_checkpoint(tmp_path):
+def test_built_in_command_has_options_and_checkpoint(tmp_path):
     spec = LaunchSpec(run_id="x", attempt=1, trainer_dir=str(tmp_path), options={"--sdpa": None, "--network_args": ("a=1", "b=2")})
     start = (sys.executable, "-u", str(tmp_path / "flux_train_network.py"), "--sdpa", "--network_args", "a=1", "b=2")
     run = make_run(tmp_path)
@@ -46,7 +46,7 @@ def test_the_built_in_command_has_options_and_checkpoint(tmp_path):
     assert with_command(third.next_attempt(None), run).argv == third.argv
 
 
-def test_checkpoints_of_another_trainer_are_named_in_the_refusal(folder):
+def test_checkpoints_of_another_trainer_are_reported_in_refusal(folder):
     run = make_run(folder.parents[1], "other")
     folder.rename(run.folder / "other-step00000007-state")
     assert choose_checkpoint(run, backend_named("kohya")).step == 7
@@ -55,5 +55,5 @@ def test_checkpoints_of_another_trainer_are_named_in_the_refusal(folder):
 
 
 @pytest.mark.parametrize("backend", BACKENDS, ids=lambda backend: backend.name)
-def test_a_notice_is_given_exactly_for_trainers_that_resume_inexactly(backend):
+def test_notice_is_given_exactly_for_trainers_that_resume_inexactly(backend):
     assert (backend.resume_notice() == "") == backend.resumes_exactly

@@ -1,4 +1,4 @@
-"""What a training names that could execute code or write elsewhere."""
+"""Settings of a training that could execute code or write outside the run."""
 
 import pytest
 
@@ -21,7 +21,7 @@ def named(backend="builtin", resume_from=None, **options):
         ({"console_log_file": "/home/me/.profile"}, "writes to “/home/me/.profile” (console_log_file)"),
     ],
 )
-def test_modules_and_files_elsewhere_are_named(options, phrase):
+def test_modules_and_files_elsewhere_are_reported(options, phrase):
     assert named(**options) == (phrase,)
 
 
@@ -30,7 +30,7 @@ def test_optimizers_of_known_packages_are_not_named(name):
     assert named(optimizer_type=name, network_module="networks.lora_flux") == ()
 
 
-def test_pickles_are_named_for_a_trainer_that_executes_them():
+def test_pickles_are_reported_for_trainer_that_executes_them():
     assert named("kohya", "/runs/cat/cat-000004-state") == ("loads the pickles of the checkpoint “cat-000004-state”",)
     assert named("kohya", network_weights="old.pt") == ("loads the pickle “old.pt” (network_weights)",)
     assert named("kohya", network_weights="old.safetensors") == ()

@@ -1,4 +1,4 @@
-"""The command is FluxGym's, flag for flag, and the trainer's own parser takes it."""
+"""The command is FluxGym's, flag for flag, and the trainer's parser accepts it."""
 
 import shlex
 import sys
@@ -7,7 +7,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from fluxgym.config.setting_spec import Emit, Kind, Setting
+from fluxgym.config.setting_spec import Emit, Setting, SettingType
 from fluxgym.config.settings import TrainConfig
 from fluxgym.config.vram_tiers import TIERS
 from fluxgym.models.catalog import FoundFiles
@@ -47,7 +47,7 @@ def pairs(words):
 
 
 @pytest.mark.parametrize("tier", TIERS)
-def test_fluxgyms_flags(tier, tmp_path):
+def test_options_contain_fluxgym_flags(tier, tmp_path):
     words = argv(tmp_path, vram=tier)
     folder = tmp_path / "my-cat"
     files = "--pretrained_model_name_or_path m/unet.sft --clip_l m/clip.safetensors --t5xxl m/t5.safetensors --ae m/ae.sft".split()
@@ -85,20 +85,20 @@ def test_samples_resume_and_no_checkpoints(tmp_path):
     assert words[words.index("--resume") + 1] == "x-state"
 
 
-def test_the_script_says_the_same(tmp_path):
+def test_script_contains_same_command(tmp_path):
     words = argv(tmp_path, advanced={"training_comment": 'it\'s a "test"; rm -rf /'})
     script = train_sh(words)
     body = script[script.index("exec ") + 5 :].replace("\\\n", " ")
     assert shlex.split(body) == words
 
 
-def test_a_missing_trainer_is_named(tmp_path):
+def test_missing_trainer_is_reported(tmp_path):
     (problem,) = missing_script(tmp_path / "nowhere")
     assert "--sd-scripts" in problem.message
 
 
-def test_a_made_up_row_becomes_an_option_and_is_left_out_while_it_is_zero():
-    row = Setting(name="sharpness", kind=Kind.INTEGER, label="Sharpness", help="A test.", flag="--sharp", emit=Emit.IF_TRUE)
+def test_hypothetical_row_becomes_option_and_is_left_out_while_it_is_zero():
+    row = Setting(name="sharpness", type=SettingType.INTEGER, label="Sharpness", help="A test.", flag="--sharp", emit=Emit.IF_TRUE)
     assert setting_options(SimpleNamespace(sharpness=3), [row]) == {"--sharp": ("3",)}
     assert setting_options(SimpleNamespace(sharpness=0), [row]) == {}
 
@@ -110,7 +110,7 @@ def test_a_made_up_row_becomes_an_option_and_is_left_out_while_it_is_zero():
         ({"logging_dir": "/var/tb"}, "/var/tb"), ({}, None),
     ],
 )  # fmt: skip
-def test_logs_are_in_the_folder_of_the_run_unless_another_one_is_named(tmp_path, advanced, folder):
+def test_logs_are_in_folder_of_run_unless_another_one_is_reported(tmp_path, advanced, folder):
     words = argv(tmp_path, advanced=advanced)
     found = [words[index + 1] for index, word in enumerate(words) if word == "--logging_dir"]
     assert found == ([] if folder is None else [str(tmp_path / folder)])

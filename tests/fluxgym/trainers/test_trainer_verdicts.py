@@ -1,4 +1,4 @@
-"""What the trainer refuses is refused before Start, beside its field, by the trainer's own checks."""
+"""Settings that the trainer refuses are reported before Start at their field, by the trainer's checks."""
 
 import json
 from concurrent.futures import ThreadPoolExecutor
@@ -24,7 +24,7 @@ def question(options, trainer, toml="", steps_per_epoch=None):
 
 def asked(options, toml, trainer, steps_per_epoch=None):
     """Return what the trainer says about settings that it was never asked about."""
-    return TrainerVerdicts().problems(question(options, trainer, toml, steps_per_epoch), may_ask=True)
+    return TrainerVerdicts().problems(question(options, trainer, toml, steps_per_epoch), may_run_trainer=True)
 
 
 @pytest.fixture(name="ask")
@@ -47,7 +47,7 @@ def fixture_ask(tmp_path):
         ({"general": "shuffle_caption = true", "cache_text_encoder_outputs": None}, "advanced", "shuffle_caption changes captions while training"),
     ],
 )  # fmt: skip
-def test_a_setting_that_the_trainer_refuses_is_an_error_of_its_field(ask, options, field, words):
+def test_setting_that_trainer_refuses_is_error_of_its_field(ask, options, field, words):
     (problem,) = ask(**options)
     assert (problem.level, problem.field, type(problem.error)) == (Level.ERROR, field, ConfigError)
     assert problem.message.startswith(words)
@@ -55,28 +55,28 @@ def test_a_setting_that_the_trainer_refuses_is_an_error_of_its_field(ask, option
     assert "dataset.toml" not in problem.message
 
 
-def test_the_trainer_is_told_the_steps_of_an_epoch_and_if_there_is_a_gpu(tmp_path, monkeypatch):
+def test_check_passes_steps_per_epoch_and_gpu_availability(tmp_path, monkeypatch):
     trainer = fake_trainer(tmp_path / "t", "print(json.dumps({'error': json.dumps(request), 'unchecked': []}))")
     monkeypatch.setattr(trainer_verdicts, "has_gpu", lambda: True)
     (problem,) = asked({"--seed": ("1",)}, "", trainer, steps_per_epoch=7)
     assert '"steps_per_epoch": 7, "has_gpu": true' in problem.message
 
 
-def test_another_number_of_steps_is_another_question(counted):
+def test_changed_number_of_steps_is_checked_again(counted):
     trainer, count = counted
     verdicts = TrainerVerdicts()
     for steps in (1, 2):
-        verdicts.problems(question({"--seed": ("1",)}, trainer, steps_per_epoch=steps), may_ask=True)
+        verdicts.problems(question({"--seed": ("1",)}, trainer, steps_per_epoch=steps), may_run_trainer=True)
     assert count() == 2
 
 
 @pytest.mark.slow
-def test_what_the_trainer_accepts_gives_no_problem(ask):
+def test_accepted_settings_give_no_problem(ask):
     assert ask(optimizer_type=("AdamW",), optimizer_args=("weight_decay=0.01",), lr_scheduler=("cosine",)) == ()
 
 
 @pytest.mark.slow
-def test_a_class_of_the_users_own_is_not_imported(ask, tmp_path, monkeypatch):
+def test_class_of_users_own_is_not_imported(ask, tmp_path, monkeypatch):
     (tmp_path / "mine.py").write_text(f"open({str(tmp_path / 'executed')!r}, 'w')")
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     (problem,) = ask(optimizer_type=("mine.Optimizer",), optimizer_args=("any=1",))
@@ -101,41 +101,41 @@ def fixture_counted(tmp_path):
     return trainer, lambda: len(log.read_text()) if log.exists() else 0
 
 
-def test_the_trainer_is_asked_once_for_the_same_settings(counted):
+def test_equal_settings_are_checked_once(counted):
     trainer, count = counted
     verdicts = TrainerVerdicts()
     for name in ("one", "two"):  # the run's own name does not matter
-        assert verdicts.problems(question({"--output_name": (name,), "--seed": ("1",)}, trainer), may_ask=True) == ()
+        assert verdicts.problems(question({"--output_name": (name,), "--seed": ("1",)}, trainer), may_run_trainer=True) == ()
     assert count() == 1
 
 
-def test_without_asking_only_what_was_answered_is_known(counted):
+def test_check_without_process_returns_only_cached_result(counted):
     trainer, count = counted
     verdicts = TrainerVerdicts()
-    assert verdicts.problems(question({"--seed": ("1",)}, trainer), may_ask=False) is None
+    assert verdicts.problems(question({"--seed": ("1",)}, trainer), may_run_trainer=False) is None
     assert count() == 0
-    verdicts.problems(question({"--seed": ("1",)}, trainer), may_ask=True)
-    assert verdicts.problems(question({"--seed": ("1",)}, trainer), may_ask=False) == ()
-    assert verdicts.problems(question({"--seed": ("2",)}, trainer), may_ask=False) is None
+    verdicts.problems(question({"--seed": ("1",)}, trainer), may_run_trainer=True)
+    assert verdicts.problems(question({"--seed": ("1",)}, trainer), may_run_trainer=False) == ()
+    assert verdicts.problems(question({"--seed": ("2",)}, trainer), may_run_trainer=False) is None
     assert count() == 1
 
 
-def test_two_requests_at_once_ask_the_trainer_once(counted):
+def test_concurrent_checks_run_trainer_once(counted):
     trainer, count = counted
     verdicts = TrainerVerdicts()
     with ThreadPoolExecutor(4) as threads:
-        found = list(threads.map(lambda _: verdicts.problems(question({"--seed": ("1",)}, trainer), may_ask=True), range(4)))
+        found = list(threads.map(lambda _: verdicts.problems(question({"--seed": ("1",)}, trainer), may_run_trainer=True), range(4)))
     assert (found, count()) == ([()] * 4, 1)
 
 
 @pytest.mark.parametrize("body", ["sys.exit('it broke')", "print('no JSON')", "print(json.dumps({}))"])
-def test_a_check_that_fails_prevents_nothing(tmp_path, body):
+def test_failed_check_does_not_prevent_start(tmp_path, body):
     (problem,) = asked({}, json.dumps(str(tmp_path)), fake_trainer(tmp_path / "t", body))
     assert problem.level is Level.WARNING
     assert "could not check the advanced settings" in problem.message
 
 
-def test_a_trainer_without_the_check_is_not_asked(tmp_path):
+def test_trainer_without_check_is_not_run(tmp_path):
     assert asked({}, "", tmp_path) == ()
 
 
@@ -146,11 +146,11 @@ def test_a_trainer_without_the_check_is_not_asked(tmp_path):
         ({"optimizer_type": "AdamW"}, True), ({"shuffle_caption": True}, True),
     ],
 )  # fmt: skip
-def test_only_unusual_settings_need_the_trainer(advanced, is_needed):
+def test_only_unusual_settings_require_check(advanced, is_needed):
     assert needs_trainer(TrainConfig(lora_name="x", advanced=advanced)) is is_needed
 
 
-def test_no_models_defaults_need_the_trainer(tmp_path):
+def test_model_defaults_require_no_check(tmp_path):
     models = list_models(tmp_path)
     assert len(models) > 1
     assert [model.id for model in models if needs_trainer(TrainConfig(lora_name="x", advanced=model.defaults.get("advanced", {})))] == []

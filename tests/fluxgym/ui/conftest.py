@@ -5,13 +5,13 @@ import pytest
 from fluxgym.sessions.drafts import open_draft
 from tests.support.drafts import new_draft_id
 from tests.support.form_page import FormPage
-from tests.support.small_world import small_world
+from tests.support.small_installation import small_installation
 
 
 @pytest.fixture
 def settings(tmp_path):
     """Return folders of this test."""
-    return small_world(tmp_path)
+    return small_installation(tmp_path)
 
 
 @pytest.fixture

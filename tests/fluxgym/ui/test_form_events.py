@@ -1,4 +1,4 @@
-"""The form's events: what a page shows when it opens, what is kept of what was typed, and what Start answers."""
+"""The form's events: what a page shows when it opens, which typed values are kept, and the response to Start."""
 
 import json
 from concurrent.futures import ThreadPoolExecutor
@@ -20,7 +20,7 @@ from tests.support.photos import write_cats
 from tests.support.runs import make_run
 
 
-def test_a_first_visit_shows_fluxgyms_defaults_with_the_pocket_model(page):
+def test_first_visit_shows_fluxgym_defaults_with_pocket_model(page):
     answer = page.open()
     assert answer["source"] == ["", ""]
     assert (page.fields["lora_name"], page.fields["base_model"], page.fields["resolution"]) == ("", "pocket", "64")
@@ -28,7 +28,7 @@ def test_a_first_visit_shows_fluxgyms_defaults_with_the_pocket_model(page):
     assert "lora_name" not in answer["patch"]
 
 
-def test_a_return_shows_the_newest_run_or_the_one_looked_at_last(page, settings):
+def test_return_shows_newest_run_or_one_looked_at_last(page, settings):
     make_run(settings.outputs, "old", timestamp=1, max_train_epochs=7, advanced={"network_alpha": 5})
     make_run(settings.outputs, "new", timestamp=2, max_train_epochs=8)
     page.open()
@@ -39,7 +39,7 @@ def test_a_return_shows_the_newest_run_or_the_one_looked_at_last(page, settings)
     assert answer["patch"]["max_train_epochs"] == ["16", "7"]
 
 
-def test_what_was_typed_is_on_disk_and_comes_back_first(page, settings):
+def test_typed_values_are_stored_and_restored_first(page, settings):
     make_run(settings.outputs, "cat", timestamp=2)
     answer = page.typed(lora_name="dog", max_train_epochs="3")
     assert answer["kept"] == answer["request"]
@@ -48,13 +48,13 @@ def test_what_was_typed_is_on_disk_and_comes_back_first(page, settings):
     assert answer["draft"]
 
 
-def test_an_edit_is_answered_without_any_value_of_a_field(page):
+def test_edit_is_answered_without_any_value_of_field(page):
     for name in NAMES:
         answer = page.typed(**{name: True if isinstance(page.fields[name], bool) else "12"})
         assert answer["patch"] == {}, name
 
 
-def test_what_the_browser_could_not_send_comes_back_before_the_draft(page):
+def test_unsent_values_of_browser_are_restored_before_draft(page):
     page.typed(lora_name="sent")
     held = {"lora_name": "typed while the app was away", "seed": "7", "a field of another version": 3}
     page.open(unsent=json.dumps({"name": 1, "values": dict(reversed(held.items())), "source": ""}))
@@ -66,7 +66,7 @@ AS_TYPED = {"num_repeats": "007", "max_train_epochs": " 8 ", "learning_rate": "3
 
 
 @pytest.mark.parametrize("is_sent", [True, False])
-def test_a_draft_comes_back_exactly_as_it_was_typed(page, is_sent):
+def test_draft_is_restored_exactly_as_it_was_typed(page, is_sent):
     typed = {name: value for name, value in AS_TYPED.items() if name in NAMES}
     assert len(typed) == len(AS_TYPED)
     if is_sent:
@@ -75,14 +75,14 @@ def test_a_draft_comes_back_exactly_as_it_was_typed(page, is_sent):
     assert {name: page.fields[name] for name in typed} == typed
 
 
-def test_a_state_with_a_value_that_no_field_can_show_names_the_field(page, settings):
+def test_state_with_value_that_no_field_can_show_names_field(page, settings):
     make_run(settings.outputs, "cat", timestamp=1, seed=[1], enable_checkpointing="true", lora_name=True, advanced={"network_alpha": {}})
     message = page.open()["message"]
     assert message == "The saved values of LoRA alpha, LoRA name, Seed cannot be shown in the form. Check before you start."
     assert page.fields["enable_checkpointing"] is True
 
 
-def test_undo_of_a_reset_puts_back_exactly_what_was_there_or_names_the_field(page):
+def test_undo_of_reset_puts_back_exactly_what_was_there_or_names_field(page):
     answer = page.send("put_back", values={"seed": "007", "workers": 3, "enable_monitoring": "no", "gone": 1, "enable_checkpointing": True})
     assert answer["message"] == "The saved values of Enable monitoring, Workers cannot be shown in the form. Check before you start."
     assert (page.fields["seed"], page.fields["enable_checkpointing"]) == ("007", True)
@@ -90,13 +90,13 @@ def test_undo_of_a_reset_puts_back_exactly_what_was_there_or_names_the_field(pag
 
 
 @pytest.mark.parametrize(("edited_at", "name"), [(10.0, "saved by another tab"), (30.0, "typed while away")])
-def test_the_newer_of_the_draft_and_of_what_could_not_be_sent_comes_back(page, edited_at, name):
+def test_newer_of_draft_and_unsent_values_is_restored(page, edited_at, name):
     page.typed(lora_name="saved by another tab", page="b", edited_at=20.0, sent_at=20.0)
     page.open(unsent=json.dumps({"values": {"lora_name": "typed while away"}, "source": "", "edited_at": edited_at}))
     assert page.fields["lora_name"] == name
 
 
-def test_a_model_chosen_while_the_app_was_down_brings_its_defaults_after_a_reload(page):
+def test_model_chosen_while_app_was_down_brings_its_defaults_after_reload(page):
     held = dict(page.fields) | {"base_model": "flux-dev", "max_train_epochs": "007"}
     page.open(unsent=json.dumps({"values": held, "source": "", "model": "pocket"}))
     assert [page.fields[name] for name in ("base_model", "resolution", "max_train_epochs")] == ["flux-dev", "512", "007"]
@@ -106,7 +106,7 @@ def test_a_model_chosen_while_the_app_was_down_brings_its_defaults_after_a_reloa
     assert page.fields["resolution"] == held["resolution"]
 
 
-def test_another_model_or_a_template_leaves_what_it_does_not_change_exactly_as_typed(page):
+def test_another_model_or_template_leaves_what_it_does_not_change_exactly_as_typed(page):
     page.send("save_template", name="mine")
     page.fields |= AS_TYPED | {"base_model": "flux-dev"}
     page.send("model", model="pocket")
@@ -119,19 +119,19 @@ def test_another_model_or_a_template_leaves_what_it_does_not_change_exactly_as_t
 
 
 @pytest.mark.parametrize("unsent", [None, "", "null", "{", "[]", '{"values": [1]}', '{"values": 3}', "7", "[" * 100_000])
-def test_a_damaged_memory_of_the_browser_is_left_alone(page, unsent):
+def test_damaged_browser_storage_is_ignored(page, unsent):
     page.open(unsent=unsent)
     assert page.fields["base_model"] == "pocket"
 
 
 @pytest.mark.parametrize("form", ["", "{", "[]", '{"state": 3, "source": 4}', '{"state": {"seed": {}}, "source": "../x"}'])
-def test_a_damaged_draft_is_left_alone(page, draft, form):
+def test_damaged_draft_is_not_changed(page, draft, form):
     draft.folder.mkdir(parents=True)
     (draft.folder / "form.json").write_text(form)
     assert page.open()["source"] == ["", ""]
 
 
-def test_an_older_request_never_replaces_newer_content(page):
+def test_older_request_never_replaces_newer_content(page):
     page.typed(lora_name="new", page="a", number=7)
     old = dict(page.fields) | {"lora_name": "old"}
     for kind in ("typed", "images", "reset", "save_template"):
@@ -142,7 +142,7 @@ def test_an_older_request_never_replaces_newer_content(page):
 
 
 @pytest.mark.parametrize("kind", ["fresh", "open"])
-def test_an_older_request_never_brings_back_what_was_discarded(page, settings, kind):
+def test_older_request_never_brings_back_what_was_discarded(page, settings, kind):
     make_run(settings.outputs, "cat", timestamp=1)
     page.typed(lora_name="old", page="a", number=5)
     page.send(kind, page="a", slug="cat", replace=True, number=7)
@@ -155,7 +155,7 @@ def test_an_older_request_never_brings_back_what_was_discarded(page, settings, k
     assert page.fields["lora_name"] == "next"
 
 
-def test_a_tab_with_older_content_never_replaces_that_of_another_tab(page, settings):
+def test_tab_with_older_content_never_replaces_that_of_another_tab(page, settings):
     page.typed(lora_name="first", page="a", edited_at=10.0, sent_at=10.0)
     other = FormPage(settings, page.draft)
     other.open()
@@ -168,7 +168,7 @@ def test_a_tab_with_older_content_never_replaces_that_of_another_tab(page, setti
     assert other.fields["lora_name"] == "third"
 
 
-def test_requests_of_one_draft_at_once_leave_the_newest(page):
+def test_requests_of_one_draft_at_once_leave_newest(page):
     def send(number):
         data = {"request": number, "kind": "images" if number % 2 else "typed", "page": "a", "draft": page.draft.id}
         page.events.respond(FormRequest.from_event(data, dict(page.fields) | {"lora_name": f"name {number}"}, ""))
@@ -188,7 +188,7 @@ def test_two_browsers_have_two_drafts(page, settings):
 
 @pytest.mark.parametrize(("field", "text", "word"), [("learning_rate", "abc", "abc"), ("num_repeats", "3,5", "Use a point: 3.5"),
                                                      ("num_repeats", "1_0", "1_0"), ("network_alpha", "2,5", "Use a point: 2.5")])  # fmt: skip
-def test_a_mistake_is_kept_as_typed_and_named(page, field, text, word):
+def test_invalid_value_is_kept_as_typed_and_reported(page, field, text, word):
     answer = page.typed(lora_name="cat", **{field: text})
     assert word in answer["errors"][field]
     assert ("steps" in answer, answer["command"]) == (False, "")
@@ -197,13 +197,13 @@ def test_a_mistake_is_kept_as_typed_and_named(page, field, text, word):
     assert field in answer["errors"]
 
 
-def test_an_emptied_number_is_named_and_stays_empty(page):
+def test_emptied_number_is_reported_and_stays_empty(page):
     answer = page.typed(lora_name="cat", max_train_epochs="")
     assert "is empty" in answer["errors"]["max_train_epochs"]
     assert answer["patch"] == {}
 
 
-def test_choosing_a_model_fills_untouched_fields(page):
+def test_choosing_model_fills_untouched_fields(page):
     page.typed(lora_name="cat", max_train_epochs="5")
     page.fields["base_model"] = "flux-dev"
     answer = page.send("model")
@@ -217,7 +217,7 @@ def test_choosing_a_model_fills_untouched_fields(page):
     assert page.fields["resolution"] == "512"
 
 
-def test_opening_a_run_never_throws_away_what_was_typed(page, settings):
+def test_opening_run_keeps_typed_values(page, settings):
     make_run(settings.outputs, "cat", timestamp=1, max_train_epochs=9)
     page.typed(lora_name="mine")
     answer = page.send("open", slug="cat")
@@ -232,7 +232,7 @@ def test_opening_a_run_never_throws_away_what_was_typed(page, settings):
     assert page.fields["lora_name"] == "cat"
 
 
-def test_opening_a_run_in_place_of_what_was_typed_takes_its_images_too(page, draft, settings):
+def test_opening_run_in_place_of_what_was_typed_takes_its_images_too(page, draft, settings):
     make_run(settings.outputs, "cat", timestamp=1)
     write_cats(draft.images.path, count=2)
     page.send("open", slug="cat")
@@ -242,19 +242,19 @@ def test_opening_a_run_in_place_of_what_was_typed_takes_its_images_too(page, dra
 
 
 @pytest.mark.parametrize("slug", ["gone", "", "../cat", "a/b", "x" * 5000, "a\0b", "a\nb", "%2F", None, 7, ["cat"]])
-def test_opening_a_run_that_is_not_there_changes_nothing(page, slug):
+def test_opening_run_that_does_not_exist_changes_nothing(page, slug):
     before = dict(page.fields)
     answer = page.send("open", slug=slug)
     assert (page.fields, answer["source"], "message" in answer) == (before, ["", ""], False)
 
 
-def test_a_run_deleted_meanwhile_leaves_the_form_usable(page):
+def test_run_deleted_concurrently_leaves_form_usable(page):
     page.source = "gone"
     answer = page.typed(lora_name="cat")
     assert any(line["text"] == "Add at least one image." for line in answer["lines"])
 
 
-def test_what_the_disk_refuses_stays_with_the_browser(page, settings):
+def test_values_that_disk_refuses_are_kept_in_browser(page, settings):
     settings.outputs.mkdir()
     (settings.outputs / ".fluxgym").write_text("a file in the way")
     answer = page.typed(lora_name="cat")
@@ -263,14 +263,14 @@ def test_what_the_disk_refuses_stays_with_the_browser(page, settings):
     assert answer["patch"] == {}
 
 
-def test_the_examples_proposals_fill_only_what_is_empty(page):
+def test_examples_proposals_fill_only_what_is_empty(page):
     page.typed(concept_sentence="my own")
     answer = page.send("images", name="example-cat", trigger="sks cat")
     assert answer["patch"] == {"lora_name": ["", "example-cat"]}  # what is typed is never sent back
     assert page.send("images")["patch"] == {}
 
 
-def test_kohyas_folders_bring_their_repeats_and_fill_an_empty_trigger(page):
+def test_kohya_folders_bring_their_repeats_and_fill_empty_trigger(page):
     page.typed(num_repeats="7")
     answer = page.send("images", folders=["12_tabby cat"])
     assert answer["patch"] == {"num_repeats": ["7", "12"], "concept_sentence": ["", "tabby cat"]}
@@ -282,7 +282,7 @@ def test_kohyas_folders_bring_their_repeats_and_fill_an_empty_trigger(page):
         assert (answer["patch"], answer.get("notice")) == ({}, None)
 
 
-def test_a_template_fills_the_fields_but_not_the_name(page, settings):
+def test_template_fills_fields_but_not_name(page, settings):
     page.typed(lora_name="dog", max_train_epochs="7", network_alpha="3")
     assert page.send("save_template", name="Faces")["notice"] == "Saved as the template Faces."
     page.typed(seed="")
@@ -305,7 +305,7 @@ def test_a_template_fills_the_fields_but_not_the_name(page, settings):
     assert "notice" in page.send("save_template", name="Faces", agreed=["ReplacesTemplate"])
 
 
-def test_a_damaged_list_of_models_leaves_the_form_usable(page, settings):
+def test_damaged_list_of_models_leaves_form_usable(page, settings):
     (settings.models / "models.yaml").write_text("[1")
     page.open()
     assert page.fields["max_train_epochs"] == "16"
@@ -314,7 +314,7 @@ def test_a_damaged_list_of_models_leaves_the_form_usable(page, settings):
     assert page.typed(lora_name="cat")["kept"]
 
 
-def test_a_new_training_empties_the_form_and_touches_no_run(page, draft, settings):
+def test_new_training_empties_form_and_touches_no_run(page, draft, settings):
     run = make_run(settings.outputs, "cat", timestamp=2)
     write_cats(run.dataset, count=1)
     write_cats(draft.images.path, count=2)
@@ -330,21 +330,21 @@ def test_a_new_training_empties_the_form_and_touches_no_run(page, draft, setting
 @pytest.mark.parametrize(
     "data", [None, "text", 7, [1], {}, {"kind": "dance"}, {"kind": 3, "request": "x", "source": {}}, {"request": True}]
 )
-def test_an_event_that_the_page_never_sends_gets_a_sentence(page, data):
+def test_event_that_page_never_sends_gets_message(page, data):
     answer = to_json(page.events.respond(FormRequest.from_event(data, dict(page.fields), None)))
     assert "reload the page" in answer["message"]
     assert (answer["kind"], answer["patch"]) == ("", {})
 
 
 @pytest.mark.parametrize("kind", [kind for kind in get_args(FormKind) if kind])
-def test_every_kind_of_the_answer_is_that_of_an_event(page, kind):
+def test_every_response_type_belongs_to_event(page, kind):
     answer = page.send(kind)
     assert (answer["kind"], "unknown request" in answer.get("message", "")) == (kind, False)
 
 
 @pytest.mark.parametrize("kind", ["restore", "typed", "model", "images", "open", "fresh", "apply_template", "save_template", "start"])
 @pytest.mark.parametrize("odd", ["../..", "a" * 5000, "a\0b", "a\nb", "%2F..%2F", ".fluxgym", ""])
-def test_odd_names_in_any_event_are_answered_and_leave_outputs_alone(page, settings, tmp_path, kind, odd):
+def test_invalid_names_in_any_event_are_handled_and_do_not_change_outputs(page, settings, tmp_path, kind, odd):
     before = sorted(tmp_path.rglob("*"))
     page.source = page.model = odd
     for draft in (odd, page.draft.id):
@@ -366,7 +366,7 @@ def test_odd_names_in_any_event_are_answered_and_leave_outputs_alone(page, setti
     assert [path for path in new if settings.outputs / ".fluxgym" not in (path, *path.parents)] == []
 
 
-def test_half_a_character_and_huge_numbers_are_answered_in_valid_unicode(page):
+def test_lone_surrogates_and_huge_numbers_give_valid_json(page):
     data = {"request": 2**64, "kind": "typed", "draft": page.draft.id, "source": "\ud800", "unsent": '{"values": {"lora_name": "\\ud800"}}'}
     for kind in ("typed", "restore"):
         event = FormRequest.from_event(data | {"kind": kind}, dict(page.fields) | {"vram": "\ud800"}, "")
@@ -382,7 +382,7 @@ def refusing_trainer(settings):
     script.write_text("import json\nprint(json.dumps({'error': '--optimizer_type nosuch is not an optimizer.', 'unchecked': []}))")
 
 
-def test_an_edit_does_not_wait_for_the_trainer_and_the_event_check_does(page, draft, settings):
+def test_edit_does_not_wait_for_trainer_and_event_check_does(page, draft, settings):
     refusing_trainer(settings)
     write_cats(draft.images.path, count=1)
     answer = page.typed(lora_name="cat", other_flags="optimizer_type = nosuch")
@@ -393,7 +393,7 @@ def test_an_edit_does_not_wait_for_the_trainer_and_the_event_check_does(page, dr
     assert page.typed()["checking"] is False
 
 
-def test_start_always_asks_the_trainer(page, draft, settings):
+def test_start_always_runs_trainer_check(page, draft, settings):
     refusing_trainer(settings)
     write_cats(draft.images.path, count=1)
     page.typed(lora_name="cat", other_flags="optimizer_type = nosuch")

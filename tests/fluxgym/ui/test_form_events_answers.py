@@ -1,4 +1,4 @@
-"""The JSON of the form's answers, one event of each kind after the other, as it was recorded in form_answers.json, without sentences.
+"""The JSON of the form's answers, one event of each kind after the other, as it was recorded in form_answers.json, without messages.
 
 python -m tests.fluxgym.ui.test_form_events_answers > tests/fluxgym/ui/form_answers.json
 """
@@ -18,7 +18,7 @@ from tests.support.drafts import new_draft_id
 from tests.support.form_page import FormPage
 from tests.support.photos import write_cats
 from tests.support.runs import make_run
-from tests.support.small_world import small_world, stop_and_wait
+from tests.support.small_installation import small_installation, stop_and_wait
 
 RECORDED = Path(__file__).with_name("form_answers.json")
 TEXTS = ("text", "command", "toml", "time_note", "message", "errors", "notes", "sentence", "replace_help", "address", "explain")
@@ -27,7 +27,7 @@ TRAINABLE = {"lora_name": "cat", "num_repeats": "2", "max_train_epochs": "1", "t
 
 def answers_of_each_kind(folder: Path) -> list[dict[str, Any]]:
     """Return the answers to events of every kind, accepted and refused."""
-    settings = small_world(folder)
+    settings = small_installation(folder)
     draft = open_draft(settings.outputs, new_draft_id())
     page = FormPage(settings, draft)
     with patch.dict(os.environ, {"CUDA_VISIBLE_DEVICES": ""}):
@@ -76,7 +76,7 @@ def _answers_about_runs(page: FormPage, draft: Draft) -> list[dict[str, Any]]:
     return [*answers, page.typed(**TRAINABLE), page.send("start")]
 
 
-def test_the_answers_to_each_kind_of_event_are_as_recorded(tmp_path):
+def test_answers_to_each_kind_of_event_are_as_recorded(tmp_path):
     answers = answers_of_each_kind(tmp_path)
     recorded = json.loads(RECORDED.read_text(encoding="utf-8"))
     for answer, expected in zip(answers, recorded, strict=True):

@@ -14,14 +14,14 @@ from fluxgym.ui.api.answers import ChangedSetting, FormLine
 from fluxgym.ui.form_planner import FormPlanner
 from tests.support.photos import write_cats
 from tests.support.runs import dead_process, make_run, record_processes
-from tests.support.small_world import small_world
+from tests.support.small_installation import small_installation
 from tests.support.trained_runs import write_line
 
 
 @pytest.fixture
 def settings(tmp_path):
     """Return folders of this test."""
-    return small_world(tmp_path)
+    return small_installation(tmp_path)
 
 
 @pytest.fixture
@@ -56,21 +56,21 @@ def test_reply_has_steps_checks_command_and_toml(form, images, settings):
 
 
 @pytest.mark.parametrize(("prefix", "required"), [("a zqx dog, ", ""), ("a photo, ", "zqx dog")])
-def test_a_trigger_word_in_the_prefix_of_all_captions_is_looked_for_in_none(form, images, prefix, required):
+def test_trigger_word_in_caption_prefix_is_not_required_in_captions(form, images, prefix, required):
     values = state(form, concept_sentence="zqx dog", advanced=form.defaults("pocket")["advanced"] | {"caption_prefix": prefix})
     answer = form.plan(values, {}, images).checks
     assert answer.trigger == required  # what the images' cards, counts and filter look for
     assert any("trigger word" in line.text for line in answer.lines) is bool(required)
 
 
-def test_reply_reports_an_empty_name_only_after_start(form, images):
+def test_reply_reports_empty_name_only_after_start(form, images):
     empty = state(form, lora_name="")
     assert form.plan(empty, {}, images).checks.errors == {}
     assert form.plan(empty, {}, images).checks.lines[0].text == "Give your LoRA a name."
     assert list(form.plan(empty, {}, images, pressed=True).checks.errors) == ["lora_name"]
 
 
-def test_reply_about_an_incomplete_model_has_its_files_as_a_list(form, images):
+def test_reply_about_incomplete_model_has_its_files_as_list(form, images):
     answer = form.plan(state(form, base_model="flux-dev"), {}, images).checks
     assert answer.errors["base_model"].startswith("FLUX.1 dev lacks the FLUX transformer")
     assert len(answer.details["base_model"]) == 6
@@ -78,19 +78,19 @@ def test_reply_about_an_incomplete_model_has_its_files_as_a_list(form, images):
     assert form.plan(state(form), {}, images).checks.details == {}
 
 
-def test_reply_with_an_error_has_no_steps_and_no_command(form, images):
+def test_reply_with_error_has_no_steps_and_no_command(form, images):
     answer = form.plan(state(form, max_train_epochs=0), {}, images).checks
     assert answer.steps is None
     assert answer.command == ""
     assert answer.lines[0] == FormLine(level=Level.ERROR, text=answer.errors["max_train_epochs"], field="max_train_epochs")
 
 
-def test_reply_without_images_has_a_check_for_it(form, tmp_path):
+def test_reply_without_images_has_check_for_it(form, tmp_path):
     answer = form.plan(state(form), {}, tmp_path / "none").checks
     assert any(line.level == "error" and line.text == "Add at least one image." for line in answer.lines)
 
 
-def test_reply_with_a_missing_model_names_it_at_its_field(form, images, settings):
+def test_reply_with_missing_model_names_it_at_its_field(form, images, settings):
     (settings.models / "pocket" / "ae.safetensors").unlink()
     answer = form.plan(state(form), {}, images).checks
     assert answer.errors["base_model"].startswith("Pocket Flux lacks the VAE (ae). Put it into ")
@@ -98,7 +98,7 @@ def test_reply_with_a_missing_model_names_it_at_its_field(form, images, settings
     assert "base_model" not in answer.notes
 
 
-def test_reply_after_a_model_choice_fills_unchanged_fields(form):
+def test_reply_after_model_choice_fills_unchanged_fields(form):
     before = form.defaults("flux-dev") | {"num_repeats": 3, "lora_name": "cat"}
     after = form.with_other_model(before | {"base_model": "pocket"}, "flux-dev")
     assert after["resolution"] == form.defaults("pocket")["resolution"] != DEFAULTS["resolution"]
@@ -107,7 +107,7 @@ def test_reply_after_a_model_choice_fills_unchanged_fields(form):
     assert after["advanced"] == form.defaults("pocket")["advanced"]
 
 
-def test_reply_after_choosing_the_first_model_again_removes_the_defaults(form):
+def test_reply_after_choosing_first_model_again_removes_defaults(form):
     pocket = form.defaults("pocket")
     changed = pocket | {"advanced": pocket["advanced"] | {"network_alpha": 3}, "base_model": "flux-dev"}
     after = form.with_other_model(changed, "pocket")
@@ -115,33 +115,33 @@ def test_reply_after_choosing_the_first_model_again_removes_the_defaults(form):
     assert after["advanced"] == {"network_alpha": 3}
 
 
-def test_reply_does_not_fill_a_field_that_was_emptied(form, images):
+def test_reply_does_not_fill_field_that_was_emptied(form, images):
     emptied = form.explicit(form.defaults("pocket") | {"lora_name": "x", "advanced": {"network_alpha": 16}})
     assert emptied["advanced"]["reg_data_dir"] == ""
     assert emptied["advanced"]["enable_bucket"] is True
     assert "is_reg" not in form.plan(emptied, {}, images).checks.toml
 
 
-def test_reply_checks_all_have_a_level_and_a_text(form, images):
+def test_reply_checks_all_have_level_and_text(form, images):
     for changes in ({}, {"resolution": 100}, {"base_model": "nope"}, {"advanced": {"reg_data_dir": "nowhere"}}):
         for line in form.plan(state(form, **changes), {}, images).checks.lines:
             assert line.level in Level
             assert line.text
 
 
-def test_reply_names_what_differs_from_the_models_defaults(form, images):
+def test_reply_names_what_differs_from_models_defaults(form, images):
     assert form.plan(state(form), {}, images).checks.changed == []
     changed = form.plan(state(form, network_dim=7, num_repeats=3), {}, images).checks.changed
     assert changed == [ChangedSetting(name="network_dim", label="LoRA rank", value="7", default="16")]  # Advanced only
 
 
-def test_reply_describes_the_gpu_memory_and_the_models_files(form, images):
+def test_reply_describes_gpu_memory_and_models_files(form, images):
     notes = form.plan(state(form, vram="16G"), {}, images).checks.notes
     assert notes["vram"].startswith("Adafactor, the model in float8.")
     assert notes["base_model"] == "All files are on disk. License: Apache-2.0."
 
 
-def test_what_the_trainer_refuses_is_beside_other_flags(form, images, settings):
+def test_settings_refused_by_trainer_are_reported_at_other_flags(form, images, settings):
     refusal = "--optimizer_type nosuch is not an optimizer; use one of AdamW."
     script = f"import json\nprint(json.dumps({{'error': {refusal!r}, 'unchecked': []}}))"
     (settings.sd_scripts / CHECK_SCRIPT).parent.mkdir(parents=True)
@@ -157,7 +157,7 @@ def test_what_the_trainer_refuses_is_beside_other_flags(form, images, settings):
     assert answer.errors == {"other_flags": "optimizer_type nosuch is not an optimizer; use one of AdamW."}
 
 
-def test_images_are_decoded_when_asked_and_their_damage_is_known_from_then_on(form, images):
+def test_damaged_images_are_found_by_check_event_and_remembered(form, images):
     damaged = images / "cut.png"
     damaged.write_bytes((images / "cat 0.png").read_bytes()[:-2000])
     first = form.plan(state(form), {}, images).checks
@@ -168,12 +168,12 @@ def test_images_are_decoded_when_asked_and_their_damage_is_known_from_then_on(fo
     assert form.plan(state(form), {}, images).checks == answer
 
 
-def test_a_sample_prompt_that_the_trainer_refuses_is_beside_its_field(form, images):
+def test_sample_prompt_that_trainer_refuses_is_beside_its_field(form, images):
     answer = form.plan(state(form, sample_prompts="a cat\na cat --seed 42", sample_every_n_steps=5), {}, images).checks
     assert answer.errors == {"sample_prompts": "Sample prompt 2: --seed is not supported in sample prompts; use --d."}
 
 
-def test_the_time_is_not_known_without_an_earlier_run_and_estimated_from_one(form, images, settings):
+def test_time_is_not_known_without_earlier_run_and_estimated_from_one(form, images, settings):
     known = form.plan(state(form, num_repeats=4, max_train_epochs=3), {}, images).checks
     assert (known.time, known.time_note) == ("", UNKNOWN)
     trained = make_run(settings.outputs, "earlier", status="completed", **form.defaults("pocket") | {"lora_name": "earlier"})

@@ -1,4 +1,4 @@
-"""Start in the form's events: the run it makes, a taken name, a second press, and what prevents it."""
+"""Start in the form's events: the run it makes, an existing name, a second click, and errors."""
 
 import os
 from dataclasses import fields
@@ -17,12 +17,12 @@ from fluxgym.ui import form_start
 from fluxgym.ui.api.answers import TakenName
 from tests.support.photos import write_cats
 from tests.support.runs import make_run, record_processes, state_of, wait_for, write_checkpoint
-from tests.support.small_world import stop_and_wait
+from tests.support.small_installation import stop_and_wait
 
 TRAINABLE = {"lora_name": "cat", "num_repeats": "2", "max_train_epochs": "1", "train_batch_size": "1", "reg_data_dir": ""}
 
 
-def test_start_makes_a_run_of_the_draft(page, draft, settings):
+def test_start_makes_run_of_draft(page, draft, settings):
     write_cats(draft.images.path, count=4)
     page.typed(**TRAINABLE | {"lora_name": "My Cat"})
     answer = page.send("start")
@@ -37,7 +37,7 @@ def test_start_makes_a_run_of_the_draft(page, draft, settings):
     assert (answer["source"][1], page.fields["lora_name"], page.fields["num_repeats"]) == ("my-cat", "My Cat", "2")
 
 
-def test_a_run_has_begun_even_if_its_draft_cannot_be_cleared(page, draft, settings, monkeypatch):
+def test_run_has_begun_even_if_its_draft_cannot_be_cleared(page, draft, settings, monkeypatch):
     write_cats(draft.images.path, count=4)
     page.typed(**TRAINABLE)
 
@@ -50,7 +50,7 @@ def test_a_run_has_begun_even_if_its_draft_cannot_be_cleared(page, draft, settin
     assert "being brought" in page.send("fresh")["message"]
 
 
-def test_a_taken_name_is_asked_about_and_a_new_version_started(page, draft, settings):
+def test_existing_name_is_asked_about_and_new_version_started(page, draft, settings):
     make_run(settings.outputs, "cat", status="stopped", timestamp=1)
     write_cats(draft.images.path, count=4)
     page.open()
@@ -68,7 +68,7 @@ def test_a_taken_name_is_asked_about_and_a_new_version_started(page, draft, sett
     wait_until_ended(OutputsPaths(settings.outputs).run("cat-2"))
 
 
-def test_a_name_whose_run_is_alive_offers_neither_resume_nor_replace(page, draft, settings):
+def test_name_whose_run_is_alive_offers_neither_resume_nor_replace(page, draft, settings):
     run = make_run(settings.outputs, "cat", status="running", timestamp=1, max_train_epochs=4)
     write_checkpoint(run, "cat-000001-state", 20)
     me = identify(os.getpid(), "id-cat")
@@ -80,7 +80,7 @@ def test_a_name_whose_run_is_alive_offers_neither_resume_nor_replace(page, draft
     assert (taken["resume"], taken["replace"], taken["new"]) == (None, None, "Start as cat-2")
 
 
-def test_a_second_click_on_start_opens_the_run_of_the_first(page, draft, settings, tmp_path, monkeypatch):
+def test_second_click_on_start_opens_run_of_first(page, draft, settings, tmp_path, monkeypatch):
     write_cats(draft.images.path, count=4)
     run = OutputsPaths(settings.outputs).run("cat")
     monkeypatch.setenv("TEST_HOLD", str(tmp_path))
@@ -103,7 +103,7 @@ def test_a_second_click_on_start_opens_the_run_of_the_first(page, draft, setting
     [({"lora_name": ""}, "lora_name"), ({"lora_name": "cat", "learning_rate": "abc"}, "learning_rate"), ({"lora_name": "../x"}, "lora_name"),
      ({"lora_name": "cat", "seed": ""}, "seed"), ({"lora_name": "cat", "resume_from_checkpoint": "nowhere"}, "resume_from_checkpoint")],
 )  # fmt: skip
-def test_start_reports_a_problem_beside_its_field_and_leaves_nothing(page, draft, settings, changes, field):
+def test_start_reports_problem_beside_its_field_and_leaves_nothing(page, draft, settings, changes, field):
     write_cats(draft.images.path, count=4)
     page.typed(**changes)
     answer = page.send("start")
@@ -121,7 +121,7 @@ def test_start_without_images_is_refused(page, settings):
     assert list(OutputsPaths(settings.outputs).runs()) == []
 
 
-def test_a_missing_trainer_is_one_of_the_checks_and_nothing_starts(page, draft, settings):
+def test_missing_trainer_is_one_of_checks_and_nothing_starts(page, draft, settings):
     write_cats(draft.images.path, count=4)
     (settings.sd_scripts / "flux_train_network.py").unlink()
     page.typed(lora_name="cat")
@@ -130,7 +130,7 @@ def test_a_missing_trainer_is_one_of_the_checks_and_nothing_starts(page, draft, 
     assert list(OutputsPaths(settings.outputs).runs()) == []
 
 
-def test_a_click_on_start_plans_once_and_reads_the_image_sizes_once(page, draft, settings, monkeypatch):
+def test_click_on_start_plans_once_and_reads_image_sizes_once(page, draft, settings, monkeypatch):
     write_cats(draft.images.path, count=4)
     page.typed(lora_name="cat", num_repeats="2", max_train_epochs="1", reg_data_dir="")
     calls = []
@@ -145,5 +145,5 @@ def test_a_click_on_start_plans_once_and_reads_the_image_sizes_once(page, draft,
     stop_and_wait(OutputsPaths(settings.outputs).run("cat"))
 
 
-def test_the_choices_about_a_taken_name_are_those_of_start():
+def test_choices_about_existing_name_are_those_of_start():
     assert {field.name for field in fields(TakenName)} >= set(IfExists)

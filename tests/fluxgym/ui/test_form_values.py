@@ -1,4 +1,4 @@
-"""Between the fields and ui_state.json: exact round trips, and one sentence beside each field that cannot be used."""
+"""Between the fields and ui_state.json: exact round trips, and one message at each field with an invalid value."""
 
 import json
 from pathlib import Path
@@ -21,21 +21,21 @@ def typed(**changes: object) -> dict[str, object]:
     return from_state({"lora_name": "cat"}) | changes
 
 
-def test_defaults_are_fluxgyms():
+def test_defaults_equal_fluxgym_defaults():
     state, errors = to_state(typed())
     assert errors == {}
     assert TrainConfig.from_state(state) == TrainConfig(lora_name="cat")
 
 
 @given(lora_name=HOSTILE, concept_sentence=HOSTILE, sample_prompts=HOSTILE, resume_from_checkpoint=HOSTILE)
-def test_texts_come_back_as_they_were_typed(**texts):
+def test_texts_are_restored_as_typed(**texts):
     state, _ = to_state(typed(**texts))
     assert json.loads(json.dumps(state)) == state
     assert to_state(from_state(state))[0] == state
     assert {name: state[name] for name in texts} == texts
 
 
-def test_advanced_fields_and_other_flags_come_back():
+def test_advanced_fields_and_other_flags_are_restored():
     changes = {
         "network_alpha": "8", "train_batch_size": "2", "enable_bucket": False, "lr_scheduler": "cosine", "reg_data_dir": "a folder",
         OTHER_FLAGS: "max_grad_norm = 0.5\nnetwork_train_unet_only\n--optimizer_args = weight_decay=0.01 'betas=0.9, 0.99'",
@@ -51,20 +51,20 @@ def test_advanced_fields_and_other_flags_come_back():
 
 
 @pytest.mark.parametrize(("text", "number"), [("16", 16), (" 16 ", 16), ("16.0", 16), ("1.6e1", 16), ("+16", 16)])
-def test_a_number_is_read_from_text(text, number):
+def test_number_is_read_from_text(text, number):
     state, errors = to_state(typed(max_train_epochs=text))
     assert (state["max_train_epochs"], errors) == (number, {})
     assert isinstance(state["max_train_epochs"], int)
 
 
-def test_a_number_is_shown_as_text_and_an_emptied_advanced_number_is_the_default():
+def test_number_is_shown_as_text_and_emptied_advanced_number_is_default():
     shown = from_state({"max_train_epochs": 7, "seed": 7.0, "advanced": {"network_alpha": 0.5, "train_batch_size": 2}})
     assert [shown[name] for name in ("max_train_epochs", "seed", "network_alpha", "train_batch_size")] == ["7", "7", "0.5", "2"]
     state, errors = to_state(typed(network_alpha=" "))
     assert ("network_alpha" in state["advanced"], errors) == (False, {})
 
 
-def test_what_is_not_a_number_stays_as_it_was_typed():
+def test_invalid_number_is_kept_as_typed():
     state, errors = to_state(typed(max_train_epochs="1_0", network_alpha="3,5"))
     assert (state["max_train_epochs"], state["advanced"]["network_alpha"]) == ("1_0", "3,5")
     assert set(errors) == {"max_train_epochs", "network_alpha"}
@@ -94,13 +94,13 @@ def mistakes(**changes):
         (OTHER_FLAGS, "max_grad_nrm = 1", "max_grad_norm"), (OTHER_FLAGS, "seed = x", "seed"), (OTHER_FLAGS, "output_dir = /", "output_dir"),
     ],
 )  # fmt: skip
-def test_each_mistake_is_named_at_its_field(field, value, word):
+def test_each_invalid_value_is_reported_at_its_field(field, value, word):
     _, errors = mistakes(**{field: value})
     assert list(errors) == [field]
     assert word in errors[field]
 
 
-def test_all_mistakes_are_named_at_once():
+def test_all_invalid_values_are_reported_together():
     config, errors = mistakes(learning_rate="abc", max_train_epochs="0", seed="")
     assert set(errors) == {"learning_rate", "max_train_epochs", "seed"}
     assert config.learning_rate == TrainConfig(lora_name="x").learning_rate

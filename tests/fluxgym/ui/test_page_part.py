@@ -16,7 +16,7 @@ from fluxgym.ui.form import APPLY_PATCH, NAMES
 from fluxgym.ui.form_events import FormEvents
 from fluxgym.ui.page import ASSETS, IMAGES, build_page, sent_form
 from fluxgym.ui.page_scripts import STYLES, PageScripts
-from tests.support.small_world import small_world
+from tests.support.small_installation import small_installation
 
 SCRIPTS = {path.name: path.read_text() for path in sorted(ASSETS.glob("*.js"))}
 IMPORTS = re.compile(r'^import (?:\{ ([\w, ]+) \}|\* as (\w+)) from "\./([\w.]+)";', re.MULTILINE)
@@ -32,7 +32,7 @@ def exports(text):
 
 
 @pytest.mark.parametrize("name", SCRIPTS)
-def test_a_script_uses_what_it_imports(name):
+def test_script_uses_what_it_imports(name):
     text = SCRIPTS[name]
     for several, whole, source in IMPORTS.findall(text):
         for imported in several.split(", ") if several else [whole]:
@@ -42,7 +42,7 @@ def test_a_script_uses_what_it_imports(name):
 
 
 @pytest.mark.parametrize("name", SCRIPTS)
-def test_what_a_script_exports_is_used_by_another(name):
+def test_what_script_exports_is_used_by_another(name):
     others = "".join(text for other, text in SCRIPTS.items() if other != name) + "".join(scripts_of_page())
     for exported in exports(SCRIPTS[name]) - {"mount"}:
         assert re.search(rf"\b{exported}\b", others), exported
@@ -55,25 +55,25 @@ def scripts_of_page() -> list[str]:
 
 @pytest.fixture(name="page")
 def fixture_page(tmp_path):
-    settings = small_world(tmp_path)
+    settings = small_installation(tmp_path)
     events = FormEvents(settings, ImageRoutes(settings), SessionIndex(settings.outputs))
     return build_page(settings, events, PageScripts(read_assets()))
 
 
-def test_every_event_has_a_sender_and_a_listener():
+def test_every_event_has_sender_and_listener():
     every = "".join(SCRIPTS.values())
     assert set(EVENT.findall(every)) == set(LISTENER.findall(every))
     sent = every.count("new CustomEvent(") + every.count("emit(") - 1  # dom.js has the one in emit itself
     assert sent == len(EVENT.findall(every)), "an event's name must be written out"
 
 
-def test_no_moment_of_the_servers_is_compared_with_the_browsers_clock():
+def test_no_moment_of_servers_is_compared_with_browsers_clock():
     for name, text in SCRIPTS.items():
         if name != "clock.js":
             assert "Date.now() / 1000" not in text, f"{name} must ask clock.js for the time"
 
 
-def test_no_script_has_the_number_of_example_photos():
+def test_no_script_has_number_of_example_photos():
     assert [name for name, text in SCRIPTS.items() if re.search(r"\b\d+ (example|cat) ", text)] == []
     assert IMAGES.num_example == NUM_IMAGES
 
@@ -84,7 +84,7 @@ def test_no_script_parses_text_as_html():
             assert sink not in text, f"{name} uses {sink}"
 
 
-def test_what_is_typed_travels_by_name_and_every_script_and_style_is_fetched_beforehand():
+def test_values_are_sent_by_name_and_scripts_and_styles_are_preloaded():
     assets = read_assets()
     scripts = PageScripts(assets)
     assert all(f'"{name}"' in scripts.save_unsent() for name in NAMES)
@@ -100,7 +100,7 @@ def test_no_component_has_server_functions_or_events_that_gradio_does_not_define
             assert event == "then" or event in {str(known) for known in page.blocks[owner].EVENTS}, event
 
 
-def test_no_event_of_the_form_writes_to_a_field_but_the_patch(page):
+def test_no_event_of_form_writes_to_field_but_patch(page):
     fields = {block._id for block in page.blocks.values() if (block.elem_id or "").startswith("field-") and block.elem_id != "field-gpus"}
     assert len(fields) == len(NAMES)
     for function in page.fns.values():
@@ -108,13 +108,13 @@ def test_no_event_of_the_form_writes_to_a_field_but_the_patch(page):
         assert not written or (function.fn is None and function.js == APPLY_PATCH and set(written) == fields)
 
 
-def test_no_event_waits_in_the_queue_which_polls_slowly(page):
+def test_no_event_waits_in_queue_which_polls_slowly(page):
     assert page.fns
     assert not any(function.queue for function in page.fns.values())
     assert page._queue.sleep_when_free >= 0.1
 
 
-def test_no_script_decides_by_a_list_of_statuses():
+def test_no_script_decides_by_list_of_statuses():
     status = f'"(?:{"|".join(Status)})"'
     found = re.compile(rf"\[{status}(?:, {status})+\]")
     assert found.search('["stopped", "failed"].includes(session.status)')
@@ -122,11 +122,11 @@ def test_no_script_decides_by_a_list_of_statuses():
 
 
 @pytest.mark.parametrize(("data", "form"), [({"form": {"request": 1}}, {"request": 1}), ({}, None), (None, None), (3, None), ([], None)])
-def test_an_event_without_a_form_is_empty(data, form):
+def test_event_without_form_is_empty(data, form):
     assert sent_form(gradio.EventData(None, data)) == form
 
 
-def test_the_import_of_the_page_reads_no_script():
+def test_import_of_page_reads_no_script():
     program = (
         "import sys\nnames = []\nsys.addaudithook(lambda event, args: names.append(str(args[0])) if event == 'open' else None)\n"
         "import fluxgym.ui.page\nprint([name for name in names if name.endswith(('.js', '.svg', '.css')) and '/ui/assets/' in name])"

@@ -1,4 +1,4 @@
-"""The style sheets have no rules for what does not exist: each class in a selector is given to some element of the page."""
+"""The style sheets have no unused rules: each class in a selector is given to some element of the page."""
 
 import re
 
@@ -38,17 +38,17 @@ def given_in(code: str) -> set[str]:
     return {word for literal in literals for word in re.findall(r"[\w-]+", " ".join(literal))}
 
 
-def test_a_class_that_no_element_has_is_found():
+def test_class_that_no_element_has_is_found():
     assert used_in("/* .old {} */ #a { .b > .c-d:not(.e) { margin: .5px; } }") == {"b", "c-d", "e"}
     assert given_in('h("p", { class: "b c-d" }, "other")\nconst text = "e f";\n') == {"p", "b", "c-d", "other"}
 
 
 @pytest.mark.parametrize("sheet", SHEETS)
-def test_every_class_of_a_style_sheet_is_given_to_an_element(sheet):
+def test_every_class_of_style_sheet_is_given_to_element(sheet):
     given = set().union(*(given_in(path.read_text(encoding="utf-8")) for path in [*SCRIPTS, *PYTHON]))
     assert used_in((ASSETS / sheet).read_text(encoding="utf-8")) - given - OTHERS - COMPUTED == set()
 
 
-def test_the_named_classes_are_in_a_style_sheet():
+def test_named_classes_are_in_style_sheet():
     every = set().union(*(used_in((ASSETS / sheet).read_text(encoding="utf-8")) for sheet in SHEETS))
     assert every >= OTHERS | COMPUTED

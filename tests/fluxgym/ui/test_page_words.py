@@ -31,12 +31,12 @@ def texts_of(module: str) -> list[str]:
     ]
 
 
-def test_a_straight_apostrophe_is_found():
+def test_straight_apostrophe_is_found():
     assert [bool(STRAIGHT.search(text)) for text in sentences_of('// it\'s\nh("the run\'s log", "the run’s log");')] == [True, False]
     assert [bool(STRAIGHT.search(text)) for text in texts_of('"""It\'s."""\nA = "the run\'s log"\n')] == [True]
 
 
-def test_what_a_run_offers_is_worded_in_python_alone():
+def test_texts_of_run_actions_are_in_python_only():
     offered = {text for text in texts_of(Path(row_actions.__file__).read_text(encoding="utf-8")) if " " in text.strip()}
     typed = {text for path in SCRIPTS for text in sentences_of(path.read_text(encoding="utf-8"))}
     typed |= {text for path in PYTHON if path.name != "row_actions.py" for text in texts_of(path.read_text(encoding="utf-8"))}
@@ -45,10 +45,10 @@ def test_what_a_run_offers_is_worded_in_python_alone():
 
 
 @pytest.mark.parametrize("path", SCRIPTS, ids=lambda path: path.name)
-def test_the_sentences_of_a_script_have_typographic_marks(path):
+def test_messages_of_script_have_typographic_marks(path):
     assert [text for text in sentences_of(path.read_text(encoding="utf-8")) if STRAIGHT.search(text)] == []
 
 
 @pytest.mark.parametrize("path", PYTHON, ids=lambda path: path.name)
-def test_the_sentences_of_a_module_have_typographic_marks(path):
+def test_messages_of_module_have_typographic_marks(path):
     assert [text for text in texts_of(path.read_text(encoding="utf-8")) if STRAIGHT.search(text) and "=>" not in text] == []

@@ -1,4 +1,4 @@
-"""The routes for files: what a run's page needs is served, and nothing else on the disk is."""
+"""The routes for files: only the files that a run's page needs are served."""
 
 import asyncio
 import io
@@ -23,7 +23,7 @@ from tests.support.api import app_client, error
 from tests.support.drafts import new_draft_id
 from tests.support.photos import write_cats
 from tests.support.runs import make_run
-from tests.support.small_world import small_world, write_safetensors
+from tests.support.small_installation import small_installation, write_safetensors
 
 CANARY = "canary-6f3a"
 
@@ -31,7 +31,7 @@ CANARY = "canary-6f3a"
 @pytest.fixture
 def settings(tmp_path: Path) -> Settings:
     """Return folders with a canary wherever a route might lead to."""
-    settings = small_world(tmp_path)
+    settings = small_installation(tmp_path)
     settings.outputs.mkdir()
     for path in (tmp_path / "secret.png", settings.outputs / "secret.png", settings.models / "secret.safetensors"):
         path.write_text(CANARY)
@@ -63,7 +63,7 @@ def png(size: int = 70) -> bytes:
     return buffer.getvalue()
 
 
-def test_the_page_is_served_and_requests_no_other_host(client):
+def test_page_is_served_and_requests_no_other_host(client):
     page = client.get("/")
     assert page.status_code == 200
     assert len(page.content) < 300_000
@@ -78,7 +78,7 @@ def test_page_and_scripts_are_compressed_and_model_files_are_not(client):
     assert "content-encoding" not in client.get("/", headers={"Accept-Encoding": "identity"}).headers
 
 
-def test_a_script_is_kept_by_the_browser_as_long_as_no_script_changes(client):
+def test_script_is_kept_by_browser_as_long_as_no_script_changes(client):
     assets = read_assets()
     answer = client.get(f"{assets.folder}/dom.js")
     assert (answer.status_code, answer.text) == (200, (ASSETS / "dom.js").read_text())
@@ -108,13 +108,13 @@ def test_samples_loras_and_thumbnails_are_served(client):
         "drafts/../runs/images/x.png", "drafts/00/images/x.png", "runs/cat", "runs",
     ],
 )  # fmt: skip
-def test_nothing_else_is_served(client, path):
+def test_other_files_are_not_served(client, path):
     answer = client.get(f"/fluxgym/{path}")
     assert answer.status_code in (400, 404), path
     assert CANARY not in answer.text
 
 
-def test_whole_log_is_downloaded_as_it_is_now(client, run):
+def test_complete_log_is_downloaded_as_it_is_now(client, run):
     run.training_log.write_bytes(b"line\n" * 200_000)
     answer = client.get("/fluxgym/runs/cat/training.log")
     assert answer.content == run.training_log.read_bytes()
@@ -123,7 +123,7 @@ def test_whole_log_is_downloaded_as_it_is_now(client, run):
     assert answer.headers["content-type"] == "text/plain; charset=utf-8"
 
 
-def test_log_that_is_missing_or_a_link_or_a_pipe_is_not_sent(client, run, settings):
+def test_log_that_is_missing_or_link_or_pipe_is_not_sent(client, run, settings):
     assert client.get("/fluxgym/runs/dog/training.log").status_code == 404
     for make in (lambda path: path.symlink_to(settings.outputs / "secret.png"), os.mkfifo, lambda path: path.mkdir()):
         run.training_log.unlink()
@@ -133,7 +133,7 @@ def test_log_that_is_missing_or_a_link_or_a_pipe_is_not_sent(client, run, settin
 
 
 @pytest.mark.parametrize("path", ["file=../secret.png", "file=/etc/passwd", "file/etc/passwd", "file=outputs/cat/training.log"])
-def test_gradios_own_file_route_is_closed(client, path):
+def test_gradio_file_route_is_closed(client, path):
     assert client.get(f"/gradio_api/{path}").status_code == 404
 
 
@@ -144,7 +144,7 @@ def test_links_are_not_followed(client, run, settings):
     assert client.get("/fluxgym/runs/cat/loras/link.safetensors").status_code == 404
 
 
-def test_a_run_that_is_a_link_elsewhere_serves_nothing(client, settings, tmp_path):
+def test_run_that_is_link_elsewhere_serves_nothing(client, settings, tmp_path):
     elsewhere = make_run(tmp_path / "elsewhere", "cat")
     elsewhere.samples.mkdir()
     (elsewhere.samples / "a.png").write_text(CANARY)
@@ -152,7 +152,7 @@ def test_a_run_that_is_a_link_elsewhere_serves_nothing(client, settings, tmp_pat
     assert client.get("/fluxgym/runs/linked/samples/a.png").status_code == 404
 
 
-def test_an_image_and_its_caption_are_taken_one_a_request(client, settings):
+def test_image_and_caption_are_uploaded_by_one_request_each(client, settings):
     draft = new_draft_id()
     assert client.put(f"/fluxgym/drafts/{draft}/images/my%20cat.png", content=png()).json() == {"source": "", "name": "my cat.png"}
     assert client.put(f"/fluxgym/drafts/{draft}/images/my%20cat.txt", content="sks cat, ünïcode".encode()).status_code == 200
@@ -167,14 +167,14 @@ def test_an_image_and_its_caption_are_taken_one_a_request(client, settings):
         ("cat.txt", b"\xff\xfe\x00", "UTF-8"),
     ],
 )  # fmt: skip
-def test_upload_that_is_not_an_image_is_refused_in_one_sentence_and_leaves_nothing(client, settings, name, content, word):
+def test_upload_that_is_not_image_is_refused_with_one_message_and_leaves_nothing(client, settings, name, content, word):
     draft = new_draft_id()
     answer = client.put(f"/fluxgym/drafts/{draft}/images/{name}", content=content)
     assert word in error(answer, 400)
     assert list(open_draft(settings.outputs, draft).images.path.glob("*")) == []
 
 
-def test_an_upload_to_a_runs_images_copies_them_first(client, settings, run):
+def test_upload_to_runs_images_copies_them_first(client, settings, run):
     own = open_draft(settings.outputs, new_draft_id())
     base = f"/fluxgym/drafts/{own.id}/images"
     assert client.put(f"{base}/new.png?source=cat", content=png()).json() == {"source": "", "name": "new.png"}
@@ -184,7 +184,7 @@ def test_an_upload_to_a_runs_images_copies_them_first(client, settings, run):
     assert [path.name for path in run.dataset.glob("*.png")] == ["cat 0.png"]
 
 
-def test_an_upload_that_is_refused_copies_none_of_a_runs_images(client, settings):
+def test_upload_that_is_refused_copies_none_of_runs_images(client, settings):
     own = open_draft(settings.outputs, new_draft_id())
     for name, content in (("new.png", b"just text"), ("new.txt", b"\xff"), ("new.exe", b"MZ"), ("new.png", b"")):
         error(client.put(f"/fluxgym/drafts/{own.id}/images/{name}?source=cat", content=content), 400)
@@ -194,7 +194,7 @@ def test_an_upload_that_is_refused_copies_none_of_a_runs_images(client, settings
     assert own.is_empty()
 
 
-def test_an_upload_to_a_runs_images_never_mixes_with_those_of_another_tab(client, settings):
+def test_upload_to_runs_images_never_mixes_with_those_of_another_tab(client, settings):
     own = open_draft(settings.outputs, new_draft_id())
     write_cats(own.images.path, count=4)
     answer = client.put(f"/fluxgym/drafts/{own.id}/images/new.png?source=cat", content=png())
@@ -202,31 +202,31 @@ def test_an_upload_to_a_runs_images_never_mixes_with_those_of_another_tab(client
     assert own.images.count() == 4
 
 
-def test_an_upload_cannot_leave_its_draft(client, tmp_path):
+def test_upload_cannot_leave_its_draft(client, tmp_path):
     draft, before = new_draft_id(), sorted(tmp_path.rglob("*"))
     for name in ("..%2f..%2fescaped.png", "..%2f..%2f.png"):
         assert client.put(f"/fluxgym/drafts/{draft}/images/{name}", content=png()).status_code == 404
     assert sorted(tmp_path.rglob("*")) == before
 
 
-def test_too_large_a_file_is_refused_before_and_during_its_upload(client, monkeypatch):
+def test_too_large_file_is_refused_before_and_during_its_upload(client, monkeypatch):
     monkeypatch.setattr(uploads, "MAX_IMAGE_BYTES", 1000)
     address = f"/fluxgym/drafts/{new_draft_id()}/images/a.png"
     assert client.put(address, content=png(200)).status_code == 413
     assert client.put(address, content=iter([b"x" * 600, b"x" * 600])).status_code == 413
 
 
-def test_a_full_disk_is_named(client, monkeypatch):
+def test_full_disk_is_reported(client, monkeypatch):
     monkeypatch.setattr(uploads, "MIN_FREE_BYTES", 1 << 60)
     answer = client.put(f"/fluxgym/drafts/{new_draft_id()}/images/a.png", content=png())
     assert "free" in error(answer, 507)
 
 
-def test_a_draft_has_an_id_that_cannot_be_guessed(client):
+def test_draft_has_id_that_cannot_be_guessed(client):
     assert "reload" in error(client.put("/fluxgym/drafts/mine/images/a.png", content=png()), 404)
 
 
-def test_an_exported_run_is_imported_again(client, settings, run):
+def test_exported_run_is_imported_again(client, settings, run):
     state = client.get("/fluxgym/runs/cat/export/state.json")
     assert state.json()["lora_name"] == "cat"
     assert 'filename="cat.json"' in state.headers["content-disposition"]
@@ -242,7 +242,7 @@ def test_an_exported_run_is_imported_again(client, settings, run):
     assert not list((settings.outputs / ".fluxgym" / "new").iterdir())
 
 
-def test_all_states_go_out_as_the_guide_packs_them(client, run):
+def test_archive_of_all_states_equals_that_of_guide(client, run):
     archive = client.get("/fluxgym/states.tar.gz")
     with tarfile.open(fileobj=io.BytesIO(archive.content)) as opened:
         assert opened.getnames() == ["outputs/cat/ui_state.json"]
@@ -251,11 +251,11 @@ def test_all_states_go_out_as_the_guide_packs_them(client, run):
 @pytest.mark.parametrize(
     "path", ["cat/export/launch.json", "cat/export/..%2fui_state.json", "dog/export/state.json", ".fluxgym/export/state.json"]
 )
-def test_nothing_else_is_exported(client, run, path):
+def test_other_files_are_not_exported(client, run, path):
     assert client.get(f"/fluxgym/runs/{path}").status_code == 404
 
 
-def test_a_hostile_import_is_refused_in_a_sentence(client, settings, monkeypatch):
+def test_hostile_import_is_refused_with_message(client, settings, monkeypatch):
     before = sorted(settings.outputs.iterdir())
     answer = client.put("/fluxgym/import/x.zip", content=b"PK\x03\x04 no")
     assert "x.zip" in error(answer, 409)
@@ -267,7 +267,7 @@ def test_a_hostile_import_is_refused_in_a_sentence(client, settings, monkeypatch
     ]
 
 
-def test_answers_are_sent_at_once(tmp_path):
+def test_responses_are_sent_without_delay(tmp_path):
     """Without TCP_NODELAY, the second part of each answer waits until the first is acknowledged, which takes 40 ms."""
     found = []
 
@@ -282,5 +282,5 @@ def test_answers_are_sent_at_once(tmp_path):
             await reader.read()
             writer.close()
 
-    asyncio.run(connect(listen(replace(small_world(tmp_path), port=0))))
+    asyncio.run(connect(listen(replace(small_installation(tmp_path), port=0))))
     assert found == [1]

@@ -1,4 +1,4 @@
-"""HTML and scripts in names, captions, reasons and templates come back as JSON text that no browser reads as a page."""
+"""HTML and scripts in names, captions, reasons and templates are returned as JSON text that no browser renders."""
 
 import json
 from urllib.parse import quote
@@ -9,7 +9,7 @@ from fluxgym.ui.api.responses import API
 from tests.support.api import app_client
 from tests.support.photos import write_cats
 from tests.support.runs import make_run
-from tests.support.small_world import small_world
+from tests.support.small_installation import small_installation
 
 HOSTILE = "<img src=x onerror=alert(1)>\"'`${alert(1)}&lt;"
 NAME = "<script>alert(1)<script> & cat"  # a name can have no slash
@@ -17,7 +17,7 @@ NAME = "<script>alert(1)<script> & cat"  # a name can have no slash
 
 @pytest.fixture(name="client", scope="module")
 def fixture_client(tmp_path_factory):
-    settings = small_world(tmp_path_factory.mktemp("world"))
+    settings = small_installation(tmp_path_factory.mktemp("world"))
     run = make_run(
         settings.outputs, "cat", lora_name=NAME, concept_sentence=HOSTILE, status="failed", reason=HOSTILE, reason_code="trainer_error",
         sample_prompts=HOSTILE, advanced={"optimizer_type": HOSTILE},
@@ -77,7 +77,7 @@ def test_hostile_text_is_json_text(client, address):
         f"{API}/{quote(HOSTILE)}",
     ],
 )
-def test_an_address_that_is_not_there_is_not_repeated(client, path):
+def test_address_that_does_not_exist_is_not_repeated(client, path):
     response = client.get(path.format(quote(HOSTILE)), headers={"accept": "text/html"})
     assert response.status_code == 404
     assert "<img" not in response.text
@@ -85,7 +85,7 @@ def test_an_address_that_is_not_there_is_not_repeated(client, path):
 
 
 @pytest.mark.parametrize("name", ["images/<b>.svg", "images/x.html", "import/x.html"])
-def test_no_upload_is_kept_as_a_page(client, name):
+def test_no_upload_is_kept_as_page(client, name):
     page = b"<!doctype html><script>alert(1)</script>"
     folder, _, file = name.partition("/")
     path = f"/fluxgym/drafts/{DRAFT}/images/{quote(file)}" if folder == "images" else f"/fluxgym/import/{quote(file)}"

@@ -1,4 +1,4 @@
-"""Odd input to every route of the route table, and odd states: never a server error, never a raw system message."""
+"""Invalid input to every route of the route table, and invalid states: never a server error, never a raw system message."""
 
 import json
 import re
@@ -19,7 +19,7 @@ from tests.support.drafts import new_draft_id
 from tests.support.photos import write_cats
 from tests.support.routes import walk
 from tests.support.runs import make_run
-from tests.support.small_world import small_world, write_safetensors
+from tests.support.small_installation import small_installation, write_safetensors
 
 JSON = {"content-type": "application/json"}
 NAMES = (
@@ -58,7 +58,7 @@ STATES_SHOWN = (
 @pytest.fixture(scope="module")
 def world(tmp_path_factory):
     """Return settings with two runs, and a client of the whole app, which raises the app's errors."""
-    settings = small_world(tmp_path_factory.mktemp("world"))
+    settings = small_installation(tmp_path_factory.mktemp("world"))
     settings.outputs.mkdir()
     for name in ("cat", "dog"):
         write_cats(make_run(settings.outputs, name).dataset, count=1)
@@ -87,7 +87,7 @@ def filled(path: str, odd: str, position: int) -> str:
 
 
 @pytest.mark.parametrize("odd", NAMES, ids=lambda text: text[:12])
-def test_odd_name_in_any_route_never_is_a_server_error(world, routes, odd):
+def test_invalid_name_in_any_route_never_is_server_error(world, routes, odd):
     _, client = world
     for method, path in routes:
         if method == "GET" and "queue/data" not in path and "startup-events" not in path:
@@ -96,7 +96,7 @@ def test_odd_name_in_any_route_never_is_a_server_error(world, routes, odd):
 
 
 @pytest.mark.parametrize("body", BODIES, ids=lambda body: repr(body[:14]))
-def test_odd_body_in_any_route_of_the_api_never_is_a_server_error(world, routes, body):
+def test_invalid_body_in_any_route_of_api_never_is_server_error(world, routes, body):
     _, client = world
     for method, path in routes:
         if path.startswith("/fluxgym/") and method in ("POST", "PATCH", "PUT"):
@@ -106,7 +106,7 @@ def test_odd_body_in_any_route_of_the_api_never_is_a_server_error(world, routes,
 
 
 @pytest.mark.parametrize("key", [*SETTINGS, "advanced", "reason_code", "run_id", "timestamp", "status"])
-def test_odd_value_in_a_state_never_is_a_server_error(world, key):
+def test_invalid_value_in_state_never_is_server_error(world, key):
     settings, client = world
     path = settings.outputs / "cat" / "ui_state.json"
     whole = path.read_text()
@@ -140,14 +140,14 @@ def form_event(client, kind: str, changes: dict[str, object] | None = None, sess
 @pytest.mark.parametrize(
     ("field", "values"), [("vram", ("48G", 5, [], {}, True)), ("base_model", (5, [], {}, "x" * 300)), ("lora_name", ("n" * 300, "\0", 5))]
 )
-def test_odd_field_of_the_form_is_answered(world, field, values):
+def test_invalid_field_of_form_is_answered(world, field, values):
     for value in values:
         for kind in ("typed", "start", "model", "save_template"):
             answer = form_event(world[1], kind, {f"field-{field}": value}, name="n" * 300)
             assert answer.status_code == 200, (value, kind, answer.text)
 
 
-def test_run_with_an_unknown_vram_choice_opens_and_is_named(world):
+def test_run_with_unknown_vram_choice_opens_and_is_reported(world):
     settings, client = world
     make_run(settings.outputs, "big", vram="48G")
     answer = form_event(client, "open", slug="big").json()["data"][0]
@@ -156,7 +156,7 @@ def test_run_with_an_unknown_vram_choice_opens_and_is_named(world):
 
 @pytest.mark.parametrize("name", ["a.png", "a.txt", "x" * 300 + ".png", quote("ü" * 150) + ".png"])
 def test_image_before_its_draft_is_refused_or_creates_it(tmp_path, name):
-    settings = small_world(tmp_path)  # without outputs/
+    settings = small_installation(tmp_path)  # without outputs/
     client = app_client(settings)
     for method, path, content in (
         ("PATCH", f"{API}/drafts/{{}}/images/{name}", b'{"caption": "x"}'), ("DELETE", f"{API}/drafts/{{}}/images/{name}", b""),
@@ -166,8 +166,8 @@ def test_image_before_its_draft_is_refused_or_creates_it(tmp_path, name):
         assert answer.status_code in (200, 400, 404), (method, answer.text)
 
 
-def test_folder_that_cannot_be_written_is_named_in_a_sentence(tmp_path):
-    settings = small_world(tmp_path)
+def test_folder_that_cannot_be_written_is_reported_with_message(tmp_path):
+    settings = small_installation(tmp_path)
     settings.outputs.mkdir()
     make_run(settings.outputs, "cat")
     (settings.outputs / ".fluxgym").write_text("a file where the app's folder should be")
@@ -184,7 +184,7 @@ def test_folder_that_cannot_be_written_is_named_in_a_sentence(tmp_path):
 
 
 def test_linked_sample_or_lora_is_neither_listed_nor_served(tmp_path):
-    settings = small_world(tmp_path)
+    settings = small_installation(tmp_path)
     run = make_run(settings.outputs, "cat")
     run.samples.mkdir()
     names = [f"cat_{step:06d}_00_20250101000000_42.png" for step in (10, 20, 30)]
@@ -201,8 +201,8 @@ def test_linked_sample_or_lora_is_neither_listed_nor_served(tmp_path):
     assert all(client.get(f"/fluxgym/{url}").status_code == 200 for url in listed)
 
 
-def test_sessions_of_the_page_are_bounded_and_old_ones_still_answer(tmp_path):
-    settings = small_world(tmp_path)
+def test_sessions_of_page_are_bounded_and_old_ones_still_answer(tmp_path):
+    settings = small_installation(tmp_path)
     client = app_client(settings)
     for number in range(MAX_SESSIONS * 3):
         assert form_event(client, "restore", session=f"session-{number}").status_code == 200

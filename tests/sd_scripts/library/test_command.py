@@ -1,4 +1,4 @@
-"""Known failures of memory and disk become one sentence with a reason code."""
+"""Known failures of memory and disk become one error message with a reason code."""
 
 import errno
 
@@ -23,20 +23,20 @@ def test_failures_of_memory_and_disk_are_explained(error, code):
 
 
 @pytest.mark.parametrize("text", ["-1", "-1e-3", "-1e300", "-.5", "-2.5E+7"])
-def test_a_negative_number_is_a_value_in_every_form(text):
+def test_negative_number_is_value_in_every_form(text):
     parser = Parser()
     parser.add_argument("--scale", type=number)
     assert parser.parse_args(["--scale", text]).scale == float(text)
 
 
 @pytest.mark.parametrize("text", ["-inf", "-nan", "-5x"])
-def test_a_negative_value_that_is_not_a_finite_number_is_named(text):
+def test_negative_value_that_is_not_finite_number_is_reported(text):
     parser = Parser()
     parser.add_argument("--scale", type=number)
     with pytest.raises(TrainerError, match=f"argument --scale: {text} is not a finite number"):
         parser.parse_args(["--scale", text])
 
 
-def test_the_first_line_of_an_error_is_a_part_of_a_sentence():
+def test_first_line_of_error_is_part_of_message():
     assert first_line(ValueError("\nIt broke.\nsecond line")) == "It broke"
     assert first_line(AssertionError()) == "AssertionError"

@@ -1,4 +1,4 @@
-"""Files are whole or absent, and a killed writer's leftovers are put right."""
+"""Files are complete or absent, and leftovers of a killed writer are repaired."""
 
 import resource
 
@@ -11,14 +11,14 @@ from library.files import OLD_ENDING, clear_leftovers, complete_folder, disk_err
 from library.weights.safetensors_file import save_tensors
 
 
-def test_a_folder_that_fails_vanishes(tmp_path):
+def test_failed_folder_write_removes_temporary_folder(tmp_path):
     with pytest.raises(ValueError, match="half"), complete_folder(tmp_path / "a-state") as staging:
         (staging / "x").touch()
         raise ValueError("half")
     assert not list(tmp_path.iterdir())
 
 
-def test_a_replaced_folder_comes_back_when_the_writer_died_between_two_renames(tmp_path):
+def test_replaced_folder_is_restored_when_writer_died_between_two_renames(tmp_path):
     (tmp_path / f"a-state{OLD_ENDING}").mkdir()
     (tmp_path / "a-000001-state.partial").mkdir()
     (tmp_path / "a-step00000004.safetensors.71.partial").touch()
@@ -30,7 +30,7 @@ def test_a_replaced_folder_comes_back_when_the_writer_died_between_two_renames(t
 
 
 @pytest.mark.parametrize("suffix", ["", epoch_suffix(4), step_suffix(120)])
-def test_temporary_files_of_a_killed_training_are_found_as_they_are_named(tmp_path, suffix):
+def test_temporary_files_of_killed_training_are_found_as_they_are_reported(tmp_path, suffix):
     for path in (tmp_path / lora_name("a", suffix), tmp_path / state_name("a", suffix)):
         tmp_path_of(path).touch()
     clear_leftovers(tmp_path, "b")
@@ -39,14 +39,14 @@ def test_temporary_files_of_a_killed_training_are_found_as_they_are_named(tmp_pa
     assert not list(tmp_path.iterdir())
 
 
-def test_a_path_that_cannot_be_written_is_not_a_full_disk(tmp_path):
+def test_path_that_cannot_be_written_is_not_full_disk(tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(TrainerError, match="cannot be written") as caught, disk_errors(tmp_path / "file" / "x"):
         (tmp_path / "file" / "x").write_text("x")
     assert caught.value.reason_code == "storage"
 
 
-def test_a_full_disk_is_reported_in_one_sentence(tmp_path):
+def test_full_disk_raises_error_with_message(tmp_path):
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 16, limits[1]))
     try:

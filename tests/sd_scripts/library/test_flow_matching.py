@@ -38,27 +38,27 @@ def logistic(x):
     return 1 / (1 + np.exp(-x))
 
 
-def test_uniform():
+def test_uniform_sampling_matches_formula():
     assert np.array_equal(draw(timestep_sampling="uniform"), even())
 
 
-def test_sigmoid():
+def test_sigmoid_sampling_matches_formula():
     assert np.allclose(draw(timestep_sampling="sigmoid", sigmoid_scale=1.7), logistic(1.7 * normal()), atol=1e-6)
 
 
-def test_shift():
+def test_shift_sampling_matches_formula():
     u, k = logistic(normal()), 3.1582
     assert np.allclose(draw(), k * u / (1 + (k - 1) * u), atol=1e-6)
 
 
-def test_flux_shift():
+def test_flux_shift_sampling_matches_formula():
     u = logistic(normal())
     mu = 0.5 + 0.65 * ((H // 2) * (W // 2) - 256) / 3840
     assert np.allclose(draw(timestep_sampling="flux_shift"), math.e**mu / (math.e**mu + 1 / u - 1), atol=1e-6)
 
 
 @pytest.mark.parametrize("scheme", ["none", "logit_normal", "mode"])
-def test_sigma_draws_from_the_schedulers_levels(scheme):
+def test_sigma_draws_from_schedulers_levels(scheme):
     k = 2.0
     levels = np.arange(1000, 0, -1) / 1000
     levels = k * levels / (1 + (k - 1) * levels)
@@ -74,7 +74,7 @@ def test_sigma_draws_from_the_schedulers_levels(scheme):
     assert np.mean(np.abs(drawn - expected) > 1e-6) < 0.002  # float32 may round an index to its neighbor
 
 
-def test_timestep_bounds_limit_the_levels():
+def test_timestep_bounds_limit_levels():
     drawn = draw(min_timestep=200, max_timestep=700)
     assert drawn.min() >= 0.2
     assert drawn.max() <= 0.7
@@ -86,7 +86,7 @@ def tensors():
 
 
 @pytest.mark.parametrize("kind", ["raw", "additive", "sigma_scaled"])
-def test_predictions_and_targets(kind):
+def test_predictions_and_targets_match_formula(kind):
     output, latents, noise, sigmas = tensors()
     s = sigmas.numpy()[:, None, None, None]
     noisy = (1 - s) * latents.numpy() + s * noise.numpy()
@@ -104,14 +104,14 @@ def test_predictions_and_targets(kind):
         assert weights is None
 
 
-def test_cosmap_weights():
+def test_cosmap_weights_match_formula():
     s = np.array([0.1, 0.5, 0.9])
     expected = 2 / (np.pi * (1 - 2 * s + 2 * s**2))
     assert np.allclose(flow_matching.loss_weights(WeightingScheme.COSMAP, torch.tensor(s)), expected)
 
 
 @pytest.mark.parametrize("kind", ["l1", "l2", "huber", "smooth_l1"])
-def test_losses(kind):
+def test_loss_types_match_torch(kind):
     prediction, target, _, sigmas = tensors()
     d, c = prediction.numpy() - target.numpy(), 0.1
     root = np.sqrt(d**2 + c**2) - c
@@ -123,11 +123,11 @@ def test_losses(kind):
     assert np.allclose(masked, (by_pixel * masks.numpy()).mean((1, 2, 3)), rtol=1e-5)  # kohya too divides by all pixels
 
 
-def test_exponential_huber_falls_with_the_noise():
+def test_exponential_huber_falls_with_noise():
     threshold = flow_matching.huber_threshold(arguments(huber_schedule="exponential"), torch.tensor([0.0, 0.5, 1.0]))
     assert torch.allclose(threshold, torch.tensor([1.0, 0.1**0.5, 0.1]))
 
 
-def test_validation_sigmas_are_evenly_inside_the_trained_timesteps():
+def test_validation_sigmas_are_evenly_inside_trained_timesteps():
     assert flow_matching.validation_sigmas(0, 1000) == pytest.approx([0.2, 0.4, 0.6, 0.8])
     assert flow_matching.validation_sigmas(500, 1000) == pytest.approx([0.6, 0.7, 0.8, 0.9])

@@ -61,7 +61,7 @@ def losses_of(num_steps, *extra, rate=golden.RATE):
 
 
 @pytest.mark.parametrize("extra", [(), ("--gradient_checkpointing",)], ids=["plain", "checkpointed"])
-def test_the_loss_curve_is_the_golden_one(extra):
+def test_loss_curve_equals_recorded_one(extra):
     expected = json.loads(golden.GOLDEN.read_text())["losses"]
     assert losses_of(len(expected), *extra) == pytest.approx(expected, rel=2e-5)
     still = losses_of(len(expected), "--max_grad_norm", "0", *extra, rate=0.0)
@@ -85,7 +85,7 @@ def added_noise(*extra, micro=0):
     return (disturbed - plain) / (golden.SHIFT * u / (1 + (golden.SHIFT - 1) * u))
 
 
-def test_disturbed_noise_is_added_but_is_not_the_target():
+def test_disturbed_noise_is_added_but_is_not_target():
     """Ning et al. 2023: x_t is made from noise + gamma * xi, the target from noise."""
     strong = added_noise("--ip_noise_gamma", "0.5")
     assert (strong / 0.5).std() == pytest.approx(1, abs=0.1)
@@ -99,7 +99,7 @@ def test_disturbed_noise_is_added_but_is_not_the_target():
     assert not torch.equal(strong, added_noise("--ip_noise_gamma", "0.5", micro=1))
 
 
-def test_target_does_not_hold_the_disturbance():
+def test_target_excludes_noise_offset():
     """With a transformer whose output is the same for any input, the loss depends on the target alone."""
     batch, losses = make_batch(), []
     for extra in ((), ("--ip_noise_gamma", "0.5")):
@@ -109,7 +109,7 @@ def test_target_does_not_hold_the_disturbance():
     assert losses[0] == losses[1]
 
 
-def test_at_sigmas_gives_the_loss_of_a_step_with_the_same_draws():
+def test_at_sigmas_gives_loss_of_step_with_same_draws():
     _, _, objective = make_parts()
     batch = make_batch()
     noise = torch.randn(batch.latents.shape, generator=generator(golden.SEED, "noise", 3, 1))
@@ -119,7 +119,7 @@ def test_at_sigmas_gives_the_loss_of_a_step_with_the_same_draws():
     assert objective.at_sigmas(batch, batch.latents, noise, sigmas).item() == pytest.approx(expected.item(), rel=1e-6)
 
 
-def test_preserved_image_has_the_loss_zero_until_the_network_has_an_effect():
+def test_preserved_image_has_loss_zero_until_network_has_effect():
     _, network, objective = make_parts()
     batch = make_batch(preserves=torch.tensor([True]))
     assert objective(batch, batch.latents, step=0, micro=0).item() > 0
@@ -129,14 +129,14 @@ def test_preserved_image_has_the_loss_zero_until_the_network_has_an_effect():
     assert before == 1.0  # the multiplier is put back
 
 
-def test_loss_weights_scale_the_loss_of_their_image():
+def test_loss_weights_scale_loss_of_their_image():
     _, _, objective = make_parts()
     whole, half = (make_batch(loss_weights=torch.tensor([weight])) for weight in (1.0, 0.5))
     losses = [objective(batch, batch.latents, step=0, micro=0).item() for batch in (whole, half)]
     assert losses[1] == losses[0] / 2
 
 
-def test_cached_text_is_given_to_the_transformer_with_a_mask_only_if_the_cache_has_one():
+def test_cached_text_is_given_to_transformer_with_mask_only_if_cache_has_one():
     plain = make_batch()
     masked = make_batch(text=plain.text | {"t5_mask": torch.ones(1, 9)})
     inputs = BatchInputs(FAMILY, device=CPU, seed=1)
@@ -163,7 +163,7 @@ class Encoder:
         return pixels if random is None else pixels + torch.rand(1, generator=random)
 
 
-def test_pixels_become_a_sample_for_training_and_the_mean_for_validation():
+def test_pixels_become_sample_for_training_and_mean_for_validation():
     batch = make_batch(latents=None, pixels=torch.ones(1, 3, 2, 2))
     inputs = BatchInputs(FAMILY, device=CPU, seed=1, vae=Encoder())
     assert torch.equal(inputs.mean_latents(batch), torch.ones(1, 3, 2, 2))

@@ -9,7 +9,7 @@ import pytest
 from library.process import Fenced, StopFlag, StopRequested
 
 
-def test_a_signal_is_noticed_at_the_next_check():
+def test_signal_is_noticed_at_next_check():
     before = signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)
     try:
         stop = StopFlag()
@@ -24,7 +24,7 @@ def test_a_signal_is_noticed_at_the_next_check():
         signal.signal(signal.SIGINT, before[1])
 
 
-def test_a_lease_of_another_start_ends_the_training(tmp_path, monkeypatch):
+def test_lease_of_another_start_ends_training(tmp_path, monkeypatch):
     monkeypatch.setenv("FLUXGYM_RUN_FOLDER", str(tmp_path))
     monkeypatch.setenv("FLUXGYM_LEASE", "ours")
     stop = StopFlag()

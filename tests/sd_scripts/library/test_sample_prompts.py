@@ -6,7 +6,7 @@ from library.errors import TrainerError
 from library.sample_prompts import SamplePrompt, parse_line, read_prompts
 
 
-def test_a_line_with_every_flag():
+def test_line_with_every_flag_is_parsed():
     prompt = parse_line("a cat -- on a mat --w 700 --h 96 --d 7 --s 12 --g 1.5 --l 2.0 --n blurry, dark")
     assert prompt == SamplePrompt(
         prompt="a cat -- on a mat",
@@ -20,18 +20,18 @@ def test_a_line_with_every_flag():
     )
 
 
-def test_defaults_are_kohyas():
+def test_defaults_match_kohya():
     prompt = parse_line("a cat")
     assert (prompt.width, prompt.height, prompt.sample_steps, prompt.guidance_scale, prompt.scale) == (512, 512, 20, 3.5, 1.0)
 
 
 @pytest.mark.parametrize(("line", "named"), [("a cat --w wide", "--w wide"), ("a cat --q 1", "--q"), ("a cat --s 0", "--s 0")])
-def test_odd_flags_are_refused_by_name(line, named):
+def test_invalid_flags_are_refused_with_its_name(line, named):
     with pytest.raises(TrainerError, match=named):
         parse_line(line)
 
 
-def test_files_of_each_kind(tmp_path):
+def test_prompt_files_of_each_format_are_read(tmp_path):
     (tmp_path / "p.txt").write_text("# a comment\n\na cat --d 1\na dog\n")
     assert [p.prompt for p in read_prompts(str(tmp_path / "p.txt"))] == ["a cat", "a dog"]
     (tmp_path / "p.toml").write_text('[prompt]\nwidth = 128\n[[prompt.subset]]\nprompt = "a cat"\n[[prompt.subset]]\nprompt = "a dog"\n')
@@ -63,25 +63,25 @@ def test_files_of_each_kind(tmp_path):
         ("a.toml", "prompt = [", "cannot be read"),
     ],
 )
-def test_tables_are_held_to_what_lines_are(name, text, words, tmp_path):
+def test_prompt_tables_are_validated_like_lines(name, text, words, tmp_path):
     (tmp_path / name).write_text(text)
     with pytest.raises(TrainerError, match=words):
         read_prompts(str(tmp_path / name))
 
 
-def test_a_folder_is_not_a_prompt_file_and_a_sampler_is_ignored(tmp_path):
+def test_folder_is_not_prompt_file_and_sampler_is_ignored(tmp_path):
     with pytest.raises(TrainerError, match="directory"):
         read_prompts(str(tmp_path))
     assert parse_line("a cat --ss euler --s 3").sample_steps == 3
 
 
 @pytest.mark.parametrize("prompt", ["chinese painting", "a cat, sitting on a chair, " * 30, "a.b/c"])
-def test_a_prompt_in_place_of_a_file_is_recognized(prompt):
+def test_prompt_in_place_of_file_is_recognized(prompt):
     with pytest.raises(TrainerError, match=r"takes the name of a \.txt file with one prompt per line"):
         read_prompts(prompt)
 
 
-def test_a_missing_file_is_named():
+def test_missing_file_is_reported():
     with pytest.raises(TrainerError, match=r"no/such\.txt is missing"):
         read_prompts("no/such.txt")
 
@@ -90,7 +90,7 @@ def test_a_missing_file_is_named():
     ("name", "text"),
     [("p.txt", "a cat --w 64\n"), ("p.toml", '[prompt]\nprompt = "a cat"\nwidth = 64\n'), ("p.json", '[{"prompt": "a cat", "width": 64}]')],
 )
-def test_a_byte_order_mark_is_ignored(name, text, tmp_path):
+def test_byte_order_mark_is_ignored(name, text, tmp_path):
     (tmp_path / name).write_text(text, encoding="utf-8-sig")
     (prompt,) = read_prompts(str(tmp_path / name))
     assert (prompt.prompt, prompt.width) == ("a cat", 64)

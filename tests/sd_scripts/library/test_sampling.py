@@ -17,7 +17,7 @@ from tests.support.tiny_models import PARAMS, make_flux
 FAMILY = Flux1Family("dev")
 
 
-def test_the_schedule_equals_diffusers():
+def test_schedule_equals_diffusers():
     mu, num_steps = 0.5 + 0.65 * (1024 - 256) / 3840, 20
     reference = FlowMatchEulerDiscreteScheduler(use_dynamic_shifting=True, base_shift=0.5, max_shift=1.15)
     reference.set_timesteps(sigmas=np.linspace(1.0, 1 / num_steps, num_steps), mu=mu)
@@ -25,7 +25,7 @@ def test_the_schedule_equals_diffusers():
 
 
 @torch.no_grad()
-def test_drawing_equals_diffusers_scheduler_step_by_step():
+def test_sampling_equals_diffusers_scheduler_at_each_step():
     flux, prompt = make_flux(), SamplePrompt(prompt="", width=64, height=96, sample_steps=4, guidance_scale=2.0)
     text = {"t5_out": torch.randn(1, 5, PARAMS.context_dim), "clip_pooled": torch.randn(1, PARAMS.vec_dim)}
     noise = initial_noise(FAMILY.geometry, prompt, 0, 1)
@@ -39,14 +39,14 @@ def test_drawing_equals_diffusers_scheduler_step_by_step():
     assert torch.allclose(ours, unpack_latents(x, 12, 8), atol=1e-4)
 
 
-def test_noise_depends_on_the_prompts_seed_or_on_its_index():
+def test_noise_depends_on_prompts_seed_or_on_its_index():
     own = SamplePrompt(prompt="", width=64, height=64, seed=5)
     assert torch.equal(*(initial_noise(FAMILY.geometry, own, *seeds) for seeds in ((0, 1), (3, 2))))
     free = SamplePrompt(prompt="", width=64, height=64)
     assert not torch.equal(*(initial_noise(FAMILY.geometry, free, *seeds) for seeds in ((0, 1), (1, 1))))
 
 
-def test_file_names_are_kohyas():
+def test_sample_file_names_match_kohya():
     assert re.fullmatch(r"cat_000120_03_\d{14}_7\.png", sample_path(Path("out"), "cat", "000120", 3, 7).name)
     assert re.fullmatch(r"cat_e000004_00_\d{14}\.png", sample_path(Path("out"), "cat", "e000004", 0, None).name)
 

@@ -1,4 +1,4 @@
-"""What is saved comes back, norms stay below their limit, and a resume with dropout is the uninterrupted training bit for bit."""
+"""Saved tensors are loaded again, norms stay below their limit, and a resume with dropout is the uninterrupted training bit for bit."""
 
 from dataclasses import replace
 
@@ -40,7 +40,7 @@ def train(flux, network, optimizer, steps, *, micro_steps=2):
 
 
 @pytest.mark.parametrize("split_qkv", [False, True])
-def test_a_resume_with_dropout_is_bit_identical(split_qkv):
+def test_resume_with_dropout_is_bit_identical(split_qkv):
     spec = replace(DROPOUTS, options=replace(DROPOUTS.options, split_qkv=split_qkv))
     straight, stopped, resumed = (training(spec) for _ in range(3))
     train(*straight, range(4))
@@ -55,7 +55,7 @@ def test_a_resume_with_dropout_is_bit_identical(split_qkv):
 
 
 @torch.no_grad()
-def test_a_preview_between_steps_sees_no_dropout():
+def test_preview_between_steps_sees_no_dropout():
     flux, network, optimizer = training(DROPOUTS)
     with torch.enable_grad():
         train(flux, network, optimizer, range(1))
@@ -66,7 +66,7 @@ def test_a_preview_between_steps_sees_no_dropout():
 
 
 @pytest.mark.parametrize("split_qkv", [False, True])
-def test_norms_above_the_limit_are_brought_to_it_and_others_are_left(split_qkv):
+def test_norms_above_limit_are_scaled_to_limit(split_qkv):
     spec = LoRASpec(**SIZE, options=LoRAOptions(split_qkv=split_qkv))
     before = {lora.name: delta(lora) for lora in training(spec)[1].loras}
     limit = float(np.median([np.linalg.norm(each) for each in before.values()]))
@@ -90,7 +90,7 @@ def lora(spec, *, seed=0):
 
 
 @torch.no_grad()
-def test_a_start_loads_matching_tensors_and_reports_the_others(capsys):
+def test_initial_weights_load_matching_tensors_and_report_others(capsys):
     source = lora(LoRASpec(rank=4, alpha=2.0, options=SINGLE))
     randomize_lora(source)
     flux, expected = make_flux(), make_flux()
@@ -103,7 +103,7 @@ def test_a_start_loads_matching_tensors_and_reports_the_others(capsys):
     )  # another alpha does not change the effect
 
 
-def test_a_start_that_does_not_fit_is_named():
+def test_mismatching_initial_weights_are_reported():
     network = lora(LoRASpec(rank=4, alpha=2.0, options=SINGLE))
     double = lora(LoRASpec(rank=4, alpha=2.0, options=LoRAOptions(train_blocks="double"))).weights()
     with pytest.raises(TrainerError, match=r"old\.safetensors.*no trained tensor in common"):

@@ -1,4 +1,4 @@
-"""The LoRA commands: a user's mistake gives one error line and exit code 2, and no file is written."""
+"""The LoRA commands: a user error gives one error line and exit code 2, and no file is written."""
 
 import pytest
 import torch
@@ -26,7 +26,7 @@ PARSERS = {"convert": convert_flux_lora, "merge": flux_merge_lora, "resize": res
         ("convert", "--src_path {folder} --dst_path {out} --dst diffusers", "is missing"),
     ],
 )
-def test_a_mistake_gives_one_error_line(command, flags, words, tmp_path, capsys):
+def test_user_error_prints_one_error_line(command, flags, words, tmp_path, capsys):
     save_file(lora_tensors(), tmp_path / "lora.safetensors")
     (tmp_path / "folder.safetensors").mkdir()
     paths = {"lora": tmp_path / "lora.safetensors", "out": tmp_path / "out.safetensors", "folder": tmp_path / "folder.safetensors"}
@@ -39,7 +39,7 @@ def test_a_mistake_gives_one_error_line(command, flags, words, tmp_path, capsys)
     assert not paths["out"].exists()
 
 
-def test_a_merge_to_nan_writes_no_file(tmp_path, capsys):
+def test_merge_to_nan_writes_no_file(tmp_path, capsys):
     save_file(lora_tensors(), tmp_path / "lora.safetensors")
     save_file({"double_blocks.0.img_attn.proj.weight": torch.full((8, 8), float("nan"))}, tmp_path / "flux.safetensors")
     lora, flux, out = (str(tmp_path / f"{name}.safetensors") for name in ("lora", "flux", "out"))

@@ -28,7 +28,7 @@ def make_lora(path):
     save_file(network.weights(torch.bfloat16), path, {"ss_seed": "7"})
 
 
-def test_there_and_back(tmp_path):
+def test_conversion_round_trip_is_exact(tmp_path):
     first, theirs, back = (tmp_path / f"{name}.safetensors" for name in ("first", "theirs", "back"))
     make_lora(first)
     assert go("--src_path", first, "--dst_path", theirs, "--dst", "diffusers") == 0
@@ -41,7 +41,7 @@ def test_there_and_back(tmp_path):
         assert file.metadata()["ss_seed"] == "7"
 
 
-def test_a_mistake_is_one_sentence(tmp_path, capsys):
+def test_user_error_prints_one_error_message(tmp_path, capsys):
     make_lora(tmp_path / "lora.safetensors")
     assert (
         go("--src_path", tmp_path / "lora.safetensors", "--dst_path", tmp_path / "x.safetensors", "--dst", "kohya", "--src", "diffusers")
@@ -51,7 +51,7 @@ def test_a_mistake_is_one_sentence(tmp_path, capsys):
     assert not (tmp_path / "x.safetensors").exists()
 
 
-def test_the_command_runs_from_anywhere(tmp_path):
+def test_command_runs_from_anywhere(tmp_path):
     make_lora(tmp_path / "lora.safetensors")
     argv = [sys.executable, str(SCRIPT), "--src_path", "lora.safetensors", "--dst_path", "out/new.safetensors", "--dst", "diffusers"]
     done = subprocess.run(argv, cwd=tmp_path, capture_output=True, text=True, check=False)

@@ -67,7 +67,7 @@ def trained(*network_args, **changes):
     return found
 
 
-def test_the_flags_choose_the_parts():
+def test_flags_select_trained_models():
     assert trained() == {TRANSFORMER, CLIP}
     assert trained(network_train_unet_only=True) == {TRANSFORMER}
     assert trained(network_train_text_encoder_only=True) == {CLIP}
@@ -90,7 +90,7 @@ def test_parts_of_another_family_are_chosen_by_their_own_data():
     assert [group["params"][0] for group in groups] == [network.parts["lora_dit"], network.parts["lora_qwen"]]
 
 
-def test_dropout_norm_and_rank_come_from_the_flags(capsys):
+def test_dropout_norm_and_rank_come_from_flags(capsys):
     network = create(config_of("conv_dim=4", "rank_dropout=0.2", network_dropout=0.1, scale_weight_norms=1.0), make_flux())
     assert network.max_norm == 1.0
     assert (network.loras[0].dropout.rates.neuron, network.loras[0].dropout.rates.rank) == (0.1, 0.2)
@@ -100,7 +100,7 @@ def test_dropout_norm_and_rank_come_from_the_flags(capsys):
 
 @pytest.mark.parametrize("form", ["kohya", "diffusers"])
 @torch.no_grad()
-def test_ranks_and_weights_come_from_a_file_of_either_form(form, tmp_path):
+def test_ranks_and_weights_come_from_file_of_either_form(form, tmp_path):
     source = make_flux()
     network = create_network(
         {FLUX_PREFIX: source}, LoRASpec(rank=6, alpha=3.0, options=LoRAOptions(img_attn_dim=2, train_blocks="double")), seed=5
@@ -115,7 +115,7 @@ def test_ranks_and_weights_come_from_a_file_of_either_form(form, tmp_path):
     assert torch.allclose(flux(**flux_inputs(PARAMS)), source(**flux_inputs(PARAMS)), atol=1e-6)
 
 
-def test_a_network_of_nothing_is_refused():
+def test_network_without_modules_is_refused():
     nothing = ["train_double_block_indices=none", "train_single_block_indices=none"]
     with pytest.raises(TrainerError, match="nothing would be trained"):
         create(config_of(*nothing, network_train_unet_only=True), make_flux())
@@ -125,7 +125,7 @@ EVERY_PART = frozenset({TRANSFORMER, CLIP, T5})
 
 
 @pytest.mark.parametrize("network_args", [(), ("train_t5xxl=True", "split_qkv=True"), ("in_dims=1,1,1,1,1", "verbose=True")])
-def test_a_network_fits_models_without_weights_if_it_fits_those_with(network_args, tmp_path, capsys):
+def test_network_fits_models_without_weights_if_it_fits_those_with(network_args, tmp_path, capsys):
     network = create(config_of(*network_args), make_flux(), make_clip(), make_t5())
     save_file(network.weights(), tmp_path / "old.safetensors")
     capsys.readouterr()

@@ -21,7 +21,7 @@ def groups(network_args=(), **rates):
     return network, found
 
 
-def test_all_share_one_rate_without_others():
+def test_parts_without_own_learning_rate_share_default():
     network, found = groups()
     assert [rate for rate, _ in found] == [1e-3, 1e-3]
     assert found[0][1] | found[1][1] == {name for name, _ in network.named_parameters()}
@@ -43,20 +43,20 @@ def test_each_part_has_its_own_rate(rates, expected):
     assert [next(iter(names)).split("_")[1] for _, names in found] == ["unet", "te1", "te3"]
 
 
-def test_a_rate_of_zero_freezes():
+def test_learning_rate_of_zero_freezes_part():
     network, found = groups(text_encoder_lr=[0.0])
     assert len(found) == 1
     assert all(p.requires_grad == name.startswith("lora_unet_") for name, p in network.named_parameters())
 
 
-def test_lora_plus_multiplies_the_ups_rate():
+def test_lora_plus_multiplies_learning_rate_of_up_matrices():
     _, found = groups(["loraplus_lr_ratio=4", "loraplus_text_encoder_lr_ratio=16"], text_encoder_lr=[1e-5])
     rates = {next(iter(names)).split("_")[1] + ("_up" if "lora_up" in next(iter(names)) else ""): rate for rate, names in found}
     assert rates == pytest.approx({"unet": 1e-3, "unet_up": 4e-3, "te1": 1e-5, "te1_up": 16e-5})
     assert all(len({"lora_up" in name for name in names}) == 1 for _, names in found)
 
 
-def test_a_rate_by_name_overrules():
+def test_learning_rate_by_name_has_precedence():
     _, found = groups(["network_reg_lrs=single_blocks_0=1e-5,single_blocks=2e-5", "loraplus_unet_lr_ratio=2"])
     by_rate = {rate: {name.split(".")[0] for name in names} for rate, names in found}
     assert sorted(rate for rate in by_rate if rate < 1e-3) == [1e-5, 2e-5, 4e-5]  # 2e-5: single 0's ups and single 1's downs

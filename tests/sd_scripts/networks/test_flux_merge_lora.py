@@ -1,4 +1,4 @@
-"""A merged model draws what model + LoRA draw; LoRAs merged into one add up; what is not touched stays byte for byte."""
+"""A merged model gives the same images as model + LoRA; LoRAs merged into one add up; what is not touched stays byte for byte."""
 
 import hashlib
 
@@ -53,7 +53,7 @@ def drawn_with(files, ratios):
 
 
 @torch.no_grad()
-def test_a_merged_model_draws_what_model_and_loras_draw(files):
+def test_merged_model_draws_what_model_and_loras_draw(files):
     merged = files / "out" / "merged.safetensors"
     argv = (
         "--flux_model",
@@ -81,7 +81,7 @@ def test_a_merged_model_draws_what_model_and_loras_draw(files):
 
 
 @torch.no_grad()
-def test_the_text_encoders_part_goes_into_the_text_encoder(files, capsys):
+def test_text_encoders_part_goes_into_text_encoder(files, capsys):
     merged = files / "clip_merged.safetensors"
     argv = ("--clip_l", files / "clip_l.safetensors", "--clip_l_save_to", merged, "--models", files / "one.safetensors", "--ratios", "1")
     assert go(*argv) == 0
@@ -96,7 +96,7 @@ def test_the_text_encoders_part_goes_into_the_text_encoder(files, capsys):
 
 
 @pytest.mark.parametrize("precision", [None, "bf16"])
-def test_a_models_precision_is_kept_unless_another_is_asked_for(precision, files):
+def test_models_precision_is_kept_unless_another_is_asked_for(precision, files):
     half = {name: tensor.half() for name, tensor in load_file(files / "flux.safetensors").items()}
     save_file(half, files / "half.safetensors")
     argv = (
@@ -114,7 +114,7 @@ def test_a_models_precision_is_kept_unless_another_is_asked_for(precision, files
 
 
 @torch.no_grad()
-def test_loras_become_one_whose_effect_is_their_sum(files):
+def test_concatenated_loras_equal_sum_of_effects(files):
     argv = (
         "--models",
         files / "one.safetensors",
@@ -134,7 +134,7 @@ def test_loras_become_one_whose_effect_is_their_sum(files):
     assert len(tensors) == 3 * 22
 
 
-def test_without_concat_the_sum_is_cut_to_the_highest_rank_with_the_least_loss():
+def test_without_concat_sum_is_cut_to_highest_rank_with_least_loss():
     random = torch.Generator().manual_seed(0)
     pairs = [LoRAPair("a", torch.randn(rank, 12, generator=random), torch.randn(16, rank, generator=random), 0.5) for rank in (2, 3)]
     exact = 0.7 * pairs[0].delta() - 0.2 * pairs[1].delta()
@@ -147,7 +147,7 @@ def test_without_concat_the_sum_is_cut_to_the_highest_rank_with_the_least_loss()
     assert torch.allclose(up @ down, u[:, :3] * s[:3] @ vh[:3], atol=1e-5)
 
 
-def test_what_cannot_be_is_one_sentence_and_writes_nothing(files, capsys):
+def test_invalid_input_prints_one_error_message_and_writes_no_file(files, capsys):
     one, out = files / "one.safetensors", files / "out.safetensors"
     save_file({"blocks.scale_weight": torch.ones(1)}, files / "scaled.safetensors")
     save_file(make_clip().state_dict() | {"x": torch.ones(1)}, files / "other.safetensors")
@@ -169,7 +169,7 @@ def test_what_cannot_be_is_one_sentence_and_writes_nothing(files, capsys):
     assert hashlib.sha256(one.read_bytes()).hexdigest() == before
 
 
-def test_a_lora_whose_layers_are_unknown_is_refused_and_writes_nothing(files, capsys):
+def test_lora_whose_layers_are_unknown_is_refused_and_writes_nothing(files, capsys):
     weights = {name.replace(".", "_.", 1): tensor for name, tensor in load_file(files / "one.safetensors").items()}
     save_file(weights, files / "odd.safetensors")
     argv = ("--models", files / "one.safetensors", files / "odd.safetensors", "--ratios", "1", "1", "--save_to", files / "out.safetensors")
@@ -181,7 +181,7 @@ def test_a_lora_whose_layers_are_unknown_is_refused_and_writes_nothing(files, ca
     assert not (files / "out.safetensors").exists()
 
 
-def test_a_lora_of_another_program_merges_with_one_of_kohya(files):
+def test_lora_of_another_program_merges_with_one_of_kohya(files):
     weights = load_file(files / "one.safetensors")
     flux = {name: tensor for name, tensor in weights.items() if name.startswith(FLUX_PREFIX)}
     paths = {kohya_name(FLUX_PREFIX, path): path for path, _ in make_flux().named_modules()}

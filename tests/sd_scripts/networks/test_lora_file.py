@@ -1,4 +1,4 @@
-"""A LoRA file is whole, finite and of shapes that fit, or it is named with what is wrong."""
+"""A LoRA file is complete, finite and of matching shapes, or it is reported with the reason."""
 
 import pytest
 import torch
@@ -9,7 +9,7 @@ from networks.lora_file import read_lora
 from tests.support.lora import LORA_MODULE, lora_tensors
 
 
-def test_a_whole_one_is_read(tmp_path):
+def test_valid_lora_file_is_read(tmp_path):
     save_file(lora_tensors(), tmp_path / "a.safetensors")
     (pair,) = read_lora(tmp_path / "a.safetensors", "the LoRA").pairs()
     assert (pair.name, pair.rank, pair.alpha) == (LORA_MODULE, 2, 1.0)
@@ -28,7 +28,7 @@ def test_a_whole_one_is_read(tmp_path):
         ({}, "contains no module"),
     ],
 )
-def test_what_is_wrong_is_named_with_the_file(tensors, words, tmp_path):
+def test_invalid_content_is_reported_with_file(tensors, words, tmp_path):
     save_file(tensors, tmp_path / "a.safetensors")
     with pytest.raises(TrainerError, match=words) as caught:
         read_lora(tmp_path / "a.safetensors", "the LoRA")

@@ -40,7 +40,7 @@ def fixture_true_width():
 
 @torch.no_grad()
 @pytest.mark.parametrize("split_qkv", [False, True])
-def test_a_saved_lora_read_by_diffusers_changes_its_output_as_ours(split_qkv, true_width, tmp_path):
+def test_saved_lora_read_by_diffusers_changes_its_output_as_ours(split_qkv, true_width, tmp_path):
     flux, reference, x, before = true_width
     network = create_network(
         {FLUX_PREFIX: flux}, LoRASpec(rank=4, alpha=2.0, options=LoRAOptions(split_qkv=split_qkv, in_dims=(2, 3, 4, 2, 3))), seed=1
@@ -73,7 +73,7 @@ def output_in_diffusers(model, x, lora):
 
 @torch.no_grad()
 @pytest.mark.parametrize("form", ["kohya", "diffusers"])
-def test_the_text_encoders_part_read_by_diffusers_changes_its_output_as_ours(form, tmp_path):
+def test_text_encoders_part_read_by_diffusers_changes_its_output_as_ours(form, tmp_path):
     clip, theirs = make_clip(), make_clip()
     theirs.load_state_dict(clip.state_dict())
     ids = torch.randint(1, 800, (2, 77), generator=torch.Generator().manual_seed(0))
@@ -87,7 +87,7 @@ def test_the_text_encoders_part_read_by_diffusers_changes_its_output_as_ours(for
     assert torch.allclose(theirs(ids), clip(ids), atol=1e-5)
 
 
-def test_kohyas_names():
+def test_module_names_match_kohya():
     names = {lora.name for lora in create_network({FLUX_PREFIX: make_flux()}, LoRASpec(rank=2, alpha=1.0), seed=0).loras}
     double = {f"{stream}_{part}" for stream in ("img", "txt") for part in ("attn_qkv", "attn_proj", "mlp_0", "mlp_2", "mod_lin")}
     expected = {f"lora_unet_double_blocks_0_{part}" for part in double}
@@ -100,7 +100,7 @@ def ranks_of(network):
 
 
 @pytest.mark.parametrize("case", KOHYAS, ids=str)
-def test_every_argument_trains_the_modules_that_kohya_trains(case):
+def test_every_argument_trains_modules_that_kohya_trains(case):
     deep = replace(PARAMS, depth=2, depth_single_blocks=3)
     options = parse_network_args([f"{key}={value}" for key, value in KOHYAS[case]["network_args"].items()])
     models = {FLUX_PREFIX: make_flux(deep), CLIP_PREFIX: make_clip()} | ({T5_PREFIX: make_t5()} if options.train_t5xxl else {})
@@ -108,7 +108,7 @@ def test_every_argument_trains_the_modules_that_kohya_trains(case):
     assert ranks_of(network) == KOHYAS[case]["modules"]
 
 
-def test_ranks_from_a_file_overrule_everything():
+def test_ranks_from_file_have_precedence():
     flux = make_flux()
     listed = {"lora_unet_single_blocks_1_linear2": (3, 1.5), "lora_unet_img_in": (2, 2.0)}
     network = create_network(
@@ -128,7 +128,7 @@ def test_verbose_prints_every_module(capsys):
     assert "lora_unet_double_blocks_0_img_mlp_2: rank 2, alpha 1" in lines
 
 
-def test_alpha_scales_the_change():
+def test_alpha_scales_change():
     x, outputs = flux_inputs(PARAMS), {}
     for alpha in (1.0, 2.0):
         flux = make_flux()
@@ -140,7 +140,7 @@ def test_alpha_scales_the_change():
     assert 1.5 < outputs[2.0].norm() / outputs[1.0].norm() < 2.5
 
 
-def test_gradients_are_the_same_with_checkpointing():
+def test_gradients_are_same_with_checkpointing():
     gradients = []
     for checkpointing in (False, True):
         flux = make_flux()
@@ -161,7 +161,7 @@ def test_weights_survive_saving_and_loading():
     assert all(torch.equal(a, b) for a, b in zip(first.parameters(), second.parameters(), strict=True))
 
 
-def test_what_does_not_fit_is_refused_by_name():
+def test_mismatching_tensor_is_refused_with_its_name():
     network = create_network({FLUX_PREFIX: make_flux()}, LoRASpec(rank=2, alpha=1.0), seed=0)
     weights = network.weights()
     name = sorted(weights)[0]

@@ -31,12 +31,12 @@ def same(first, second):
 
 @pytest.mark.parametrize("split_qkv", [False, True])
 @pytest.mark.parametrize(("rank", "alpha"), [(4, 2.0), (6, 6.0), (12, 1.0)])
-def test_kohyas_tensors_come_back_as_they_were(rank, alpha, split_qkv):
+def test_kohya_tensors_survive_round_trip(rank, alpha, split_qkv):
     weights = lora(rank=rank, alpha=alpha, split_qkv=split_qkv)
     assert same(to_kohya(to_diffusers(weights)), weights)
 
 
-def test_an_untrained_lora_comes_back_too():
+def test_untrained_lora_survives_round_trip():
     weights = create_network({FLUX_PREFIX: make_flux()}, LoRASpec(rank=12, alpha=1.0), seed=1).weights()
     assert same(to_kohya(to_diffusers(weights)), weights)
 
@@ -59,7 +59,7 @@ def peft(alpha=None, rank=3):
 
 
 @pytest.mark.parametrize("alpha", [None, 1.5])
-def test_pefts_tensors_come_back_as_they_were(alpha):
+def test_peft_tensors_survive_round_trip(alpha):
     kohya = to_kohya(peft(alpha))
     assert kohya["lora_unet_double_blocks_0_img_attn_qkv.lora_down.weight"].shape == (9, 64)
     assert kohya["lora_unet_single_blocks_1_linear1.lora_up.weight"].shape == (320, 12)
@@ -78,7 +78,7 @@ def deltas(tensors):
     }
 
 
-def test_a_part_that_is_missing_adds_nothing_and_parts_of_other_scales_keep_them():
+def test_part_that_is_missing_adds_nothing_and_parts_of_other_scales_keep_them():
     tensors = {name: tensor for name, tensor in peft(1.5).items() if "to_k" not in name}
     tensors["transformer.transformer_blocks.0.attn.to_v.alpha"] = torch.tensor(6.0)
     change = deltas(to_kohya(tensors))["lora_unet_double_blocks_0_img_attn_qkv"]
@@ -90,7 +90,7 @@ def test_a_part_that_is_missing_adds_nothing_and_parts_of_other_scales_keep_them
     assert torch.allclose(change, torch.cat([q * 0.5, torch.zeros(64, 64), v * 2]), atol=1e-5)
 
 
-def test_bfl_and_diffusers_have_the_last_modulation_the_other_way_round():
+def test_last_modulation_is_swapped_between_bfl_and_diffusers():
     up = torch.arange(8.0).reshape(4, 2)
     name = "lora_unet_final_layer_adaLN_modulation_1"
     kohya = {f"{name}.lora_down.weight": torch.ones(2, 3), f"{name}.lora_up.weight": up, f"{name}.alpha": torch.tensor(1.0)}
@@ -112,14 +112,14 @@ def test_bfl_and_diffusers_have_the_last_modulation_the_other_way_round():
         (to_kohya, {"transformer.x_embedder.lora_magnitude_vector": torch.ones(2)}),
     ],
 )
-def test_keys_without_a_counterpart_are_named(change, tensors):
+def test_keys_without_counterpart_are_reported(change, tensors):
     name = next(iter(tensors)).split(".lo")[0]
     with pytest.raises(TrainerError) as caught:
         change(tensors)
     assert name in str(caught.value)
 
 
-def test_to_kohya_without_the_up_matrix_names_the_incomplete_module():
+def test_to_kohya_without_up_matrix_names_incomplete_module():
     with pytest.raises(TrainerError, match=r"lora_unet_double_blocks_0_img_attn_qkv lacks its lora_up\.weight"):
         to_kohya({"transformer.transformer_blocks.0.attn.to_q.lora_A.weight": torch.ones(1, 2)})
 
@@ -150,7 +150,7 @@ OF_WHOLE_LAYERS = {
 
 
 @pytest.mark.parametrize("form", OF_WHOLE_LAYERS)
-def test_layers_under_other_programs_names_are_kohyas(form):
+def test_layer_names_of_other_programs_map_to_kohya(form):
     weights = create_network({FLUX_PREFIX: make_flux()}, LoRASpec(rank=4, alpha=2.0), seed=1).weights()
     assert same(to_kohya(OF_WHOLE_LAYERS[form](weights)), weights)
 
@@ -183,18 +183,18 @@ OF_PARTS = {
 
 
 @pytest.mark.parametrize("form", OF_PARTS)
-def test_parts_under_other_programs_names_are_diffusers(form):
+def test_part_names_of_other_programs_map_to_diffusers(form):
     assert same(to_kohya(OF_PARTS[form](peft(1.5))), to_kohya(peft(1.5)))
 
 
 @pytest.mark.parametrize("prefix", ["text_encoders.clip_l.transformer.", "clip_l.transformer.", "text_encoder."])
-def test_text_encoders_under_other_programs_names_are_kohyas(prefix):
+def test_text_encoder_names_of_other_programs_map_to_kohya(prefix):
     path = "text_model.encoder.layers.0.mlp.fc1"
     tensors = {f"{prefix}{path}.lora_A.weight": torch.ones(2, 64), f"{prefix}{path}.lora_B.weight": torch.ones(64, 2)}
     assert {name.split(".")[0] for name in to_kohya(tensors)} == {"lora_te1_text_model_encoder_layers_0_mlp_fc1"}
 
 
-def test_one_trainers_t5_is_kohyas_third_text_encoder():
+def test_te3_names_map_to_kohya_t5():
     module = "encoder_block_0_layer_1_DenseReluDense_wi_0"
     tensors = {f"lora_te2_{module}.lora_down.weight": torch.ones(2, 32), f"lora_te2_{module}.lora_up.weight": torch.ones(32, 2)}
     assert {name.split(".")[0] for name in to_kohya(tensors)} == {f"lora_te3_{module}"}
@@ -212,11 +212,11 @@ def test_one_trainers_t5_is_kohyas_third_text_encoder():
         ("lycoris_transformer_blocks_0_attn_to_q.lora_down.weight", KeyForm.SIMPLETUNER),
     ],
 )
-def test_the_form_of_keys_is_whose_they_are(key, form):
+def test_key_format_is_detected(key, form):
     assert form_of([key]) is form
 
 
-def test_a_layer_under_two_names_is_refused():
+def test_layer_under_two_names_is_refused():
     weights = create_network({FLUX_PREFIX: make_flux()}, LoRASpec(rank=4, alpha=2.0), seed=1).weights()
     with pytest.raises(TrainerError, match="has tensors under two names"):
         to_kohya(weights | OF_WHOLE_LAYERS["ComfyUI"](weights))
@@ -227,6 +227,6 @@ def test_a_layer_under_two_names_is_refused():
 @pytest.mark.parametrize(
     "module", ["lora_unet_double_blocks_0_img_attn_qkv_", "lora_unet_down_blocks_0", "lora_unet_x_embedder", "transformer.img_in", "x"]
 )
-def test_only_kohyas_keys_of_flux_are_written(module):
+def test_only_kohya_keys_of_flux_are_written(module):
     with pytest.raises(TrainerError, match=f"{module}.alpha belongs to no layer of FLUX"):
         check_layers([f"{module}.alpha"])

@@ -1,4 +1,4 @@
-"""Files other than plain LoRAs for FLUX are called by their names."""
+"""Files other than plain LoRAs for FLUX are identified by name."""
 
 import pytest
 import torch
@@ -32,7 +32,7 @@ KINDS = {
 
 
 @pytest.mark.parametrize(("name", "words"), KINDS.items())
-def test_a_file_of_another_kind_is_named(name, words, tmp_path):
+def test_file_of_another_kind_is_reported(name, words, tmp_path):
     save_file({name: torch.ones(2, 2)}, tmp_path / "a.safetensors")
     with pytest.raises(TrainerError) as caught:
         read_lora(tmp_path / "a.safetensors", "--models")
@@ -50,5 +50,5 @@ def test_a_file_of_another_kind_is_named(name, words, tmp_path):
         "lora_transformer_single_transformer_blocks_0_attn_to_q.alpha",
     ],
 )
-def test_a_lora_for_flux_has_no_other_kind(name):
+def test_lora_for_flux_is_not_detected_as_another_kind(name):
     assert other_kind([name]) is None

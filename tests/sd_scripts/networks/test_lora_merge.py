@@ -1,4 +1,4 @@
-"""A base with LoRAs merged into it draws what base and LoRAs draw; what does not fit is named."""
+"""A base with LoRAs merged into it gives the same images as base and LoRAs; mismatches are reported."""
 
 import pytest
 import torch
@@ -32,7 +32,7 @@ def files(paths, multipliers=(1.0, 1.0)):
 
 
 @torch.no_grad()
-def test_merged_is_base_plus_lora(paths):
+def test_merged_weights_equal_base_plus_lora(paths):
     merged, expected = make_flux(), make_flux()
     merge_base_weights(files(paths, (0.5, 1.0)), {FLUX_PREFIX: merged})
     for seed, multiplier in enumerate((0.5, 1.0)):
@@ -54,7 +54,7 @@ def test_each_model_takes_its_own_part(paths):
     merge_base_weights([], {CLIP_PREFIX: clip})  # nothing given, nothing happens
 
 
-def test_only_what_changes_the_text_encoders_changes_the_captions_caches(paths):
+def test_only_what_changes_text_encoders_changes_captions_caches(paths):
     assert text_identity(files(paths[:1])) == text_identity([]) == ()
     one, half = text_identity(files(paths)), text_identity(files(paths, (1.0, 0.5)))
     assert len(one) == len(half) == 1
@@ -77,7 +77,7 @@ def test_quantized_weights_are_widened_added_to_and_quantized_again(paths):
             ).all()  # rounded three times, to half a step each
 
 
-def test_what_cannot_be_is_named(tmp_path):
+def test_invalid_value_is_reported(tmp_path):
     save_file(
         {
             "lora_unet_double_blocks_9_img_mlp_0.lora_down.weight": torch.ones(1, 64),

@@ -21,7 +21,7 @@ def fill(module):
 
 
 @torch.no_grad()
-def test_it_adds_scale_times_up_times_down():
+def test_lora_output_adds_scaled_up_down_product():
     frozen = target(3, 1.5).linear
     lora = fill(LoRAModule(target(3, 1.5, linear=frozen), seed=0))
     saved = lora.saved()
@@ -32,7 +32,7 @@ def test_it_adds_scale_times_up_times_down():
 
 
 @torch.no_grad()
-def test_a_split_module_saves_one_module_of_the_same_effect():
+def test_split_module_saves_one_module_of_same_effect():
     split = fill(SplitLoRAModule(target(2, 1.0), [8, 8, 4], seed=0))
     saved = split.saved()
     assert saved["lora_down.weight"].shape == (6, 8)
@@ -47,7 +47,7 @@ def test_a_split_module_saves_one_module_of_the_same_effect():
 
 
 @torch.no_grad()
-def test_another_alpha_is_made_up_for():
+def test_different_alpha_is_compensated():
     lora = fill(LoRAModule(target(3, 1.5), seed=0))
     other = LoRAModule(target(3, 6.0), seed=0)
     other.load_weights(lora.saved())
@@ -55,7 +55,7 @@ def test_another_alpha_is_made_up_for():
     assert torch.allclose(other(X), lora(X), atol=1e-6)
 
 
-def test_parts_must_make_up_the_layer_and_mixed_weights_do_not_come_apart():
+def test_split_sizes_must_sum_to_layer_and_mixed_weights_cannot_be_split():
     with pytest.raises(ValueError, match="parts"):
         SplitLoRAModule(target(2, 1.0), [8, 8], seed=0)
     mixed = fill(LoRAModule(target(6, 3.0), seed=0)).saved()
@@ -63,7 +63,7 @@ def test_parts_must_make_up_the_layer_and_mixed_weights_do_not_come_apart():
         SplitLoRAModule(target(2, 1.0), [8, 8, 4], seed=0).load_weights(mixed)
 
 
-def test_the_first_weights_depend_on_seed_and_name_only():
+def test_first_weights_depend_on_seed_and_name_only():
     one, same, other = (LoRAModule(target(3, 1.5, name=name), seed=0) for name in ("a", "a", "b"))
     assert torch.equal(one.lora_down.weight, same.lora_down.weight)
     assert not torch.equal(one.lora_down.weight, other.lora_down.weight)

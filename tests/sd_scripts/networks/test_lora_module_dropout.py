@@ -16,14 +16,14 @@ def dropout(micro_step, name="lora_unet_a", **rates):
     return Dropout(DropoutRates(**rates), micro_step, name)
 
 
-def test_nothing_is_dropped_outside_a_training_step():
+def test_nothing_is_dropped_outside_training_step():
     drop = dropout(MicroStep(1), neuron=0.9, rank=0.9, module=0.9)
     x = torch.ones(2, 3, 4)
     assert torch.equal(drop(x), x)
     assert not drop.skips_module()
 
 
-def test_neurons_and_ranks_are_dropped_at_their_rate_and_the_mean_stays():
+def test_dropout_rates_are_met_and_mean_is_kept():
     x = torch.ones(16, 200, 64)
     micro_step = MicroStep(1, active=True)
     neurons = dropout(micro_step, neuron=0.25)(x)
@@ -36,7 +36,7 @@ def test_neurons_and_ranks_are_dropped_at_their_rate_and_the_mean_stays():
     assert set(flat.unique().tolist()) == {0.0, 2.0}
 
 
-def test_a_module_is_skipped_at_its_rate():
+def test_module_is_skipped_at_its_rate():
     micro_step = MicroStep(1, active=True)
     drop = dropout(micro_step, module=0.3)
     skipped = 0
@@ -64,7 +64,7 @@ def spec(kind, rate, *, split_qkv):
 
 @pytest.mark.parametrize("split_qkv", [False, True])
 @pytest.mark.parametrize("kind", ["dropout", "rank_dropout", "module_dropout"])
-def test_a_recompute_sees_the_same_masks(kind, split_qkv):
+def test_recompute_sees_same_masks(kind, split_qkv):
     gradients = []
     for checkpointing in (False, True, False):
         flux = make_flux()

@@ -20,7 +20,7 @@ def formula(out, x, down, up, scale):
     return out + scale * (x @ down.t()) @ up.t()
 
 
-def test_value_and_gradients_equal_the_formula():
+def test_value_and_gradients_equal_formula():
     tensors = {name: tensor.requires_grad_() for name, tensor in factors().items()}
     ours, plain = fused(**tensors, scale=0.25), formula(**tensors, scale=0.25)
     assert torch.allclose(ours, plain)

@@ -12,7 +12,7 @@ def pair(out=20, rank=6, inner=12, seed=0):
     return torch.randn(rank, inner, generator=random), torch.randn(out, rank, generator=random)
 
 
-def test_fused_pairs_are_the_products_one_above_the_other_and_come_apart_again():
+def test_fused_pairs_stack_products_and_split_exactly():
     pairs = [pair(out=8, rank=3, seed=1), pair(out=5, rank=3, seed=2)]
     down, up = fuse(pairs)
     assert torch.allclose(up @ down, torch.cat([each_up @ each_down for each_down, each_up in pairs]), atol=1e-6)
@@ -20,7 +20,7 @@ def test_fused_pairs_are_the_products_one_above_the_other_and_come_apart_again()
     assert all(torch.equal(a, b) for ours, theirs in zip(apart, pairs, strict=True) for a, b in zip(ours, theirs, strict=True))
 
 
-def test_what_is_mixed_does_not_come_apart():
+def test_mixed_weights_cannot_be_split():
     down, up = pair(rank=6)
     with pytest.raises(ValueError, match="mixed"):
         split(down, up, [10, 10])
@@ -29,7 +29,7 @@ def test_what_is_mixed_does_not_come_apart():
 
 
 @pytest.mark.parametrize("rank", [6, 30])  # also more ranks than the matrix has
-def test_norm_and_singular_values_are_numpys(rank):
+def test_norm_and_singular_values_match_numpy(rank):
     down, up = pair(rank=rank)
     product = (up.double() @ down.double()).numpy()
     u, s, vh = singular(down.double(), up.double())
@@ -38,7 +38,7 @@ def test_norm_and_singular_values_are_numpys(rank):
     assert np.allclose((u * s @ vh).numpy(), product)
 
 
-def test_truncation_is_numpys_and_all_ranks_are_the_whole():
+def test_truncation_matches_numpy_and_full_rank_is_exact():
     down, up = (each.double() for each in pair())
     product = (up @ down).numpy()
     u, s, vh = np.linalg.svd(product)

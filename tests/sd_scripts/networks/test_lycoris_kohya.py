@@ -1,4 +1,4 @@
-"""LyCORIS over our FLUX: trained, saved under its own names, loaded again; what it cannot do here is named."""
+"""LyCORIS over our FLUX: trained, saved under its own names, loaded again; unsupported settings are reported."""
 
 import importlib.util
 
@@ -57,7 +57,7 @@ def output(flux):
 
 
 @pytest.mark.parametrize("algo", ON_A_TINY_MODEL)
-def test_two_steps_saved_and_loaded_again_draw_the_same(algo):
+def test_lora_saved_and_loaded_gives_same_output(algo):
     config = config_of(f"algo={algo}")
     flux, network, optimizer = training(config)
     before = output(flux)
@@ -85,7 +85,7 @@ def test_lycoris_itself_reads_what_was_saved(tmp_path):
     assert torch.allclose(output(again), output(flux), atol=1e-5)
 
 
-def test_a_resume_repeats_lycoris_own_dropout():
+def test_resume_repeats_lycoris_own_dropout():
     config = config_of("algo=lokr", "rank_dropout=0.3", "module_dropout=0.2")
     straight = training(config)
     train(*straight, range(4))
@@ -99,7 +99,7 @@ def test_a_resume_repeats_lycoris_own_dropout():
     assert all(torch.equal(a, b) for a, b in zip(straight[1].parameters(), resumed[1].parameters(), strict=True))
 
 
-def test_it_learns_beside_a_float8_base():
+def test_lycoris_trains_with_float8_base():
     flux = make_flux()
     quantize_blocks(flux.blocks, "fp8", torch.float32)
     config = config_of("algo=lokr")
@@ -111,7 +111,7 @@ def test_it_learns_beside_a_float8_base():
 
 @pytest.mark.parametrize("kind", ["fp8", "int8", "nf4"])
 @pytest.mark.parametrize("asked", [("algo=lokr", "dora_wd=True"), ("algo=diag-oft",)])
-def test_what_works_on_the_weights_themselves_refuses_quantized_ones(kind, asked):
+def test_weight_decomposition_with_quantized_weights_is_refused(kind, asked):
     flux = make_flux()
     quantize_blocks(flux.blocks, kind, torch.float32)
     with pytest.raises(TrainerError, match=rf"{asked[-1]}.*base_quantization"):
@@ -128,13 +128,13 @@ def test_norms_are_limited_and_parts_have_rates():
     assert max(norms) == pytest.approx(0.002, rel=1e-3)
 
 
-def test_only_the_text_encoder():
+def test_lycoris_trains_text_encoder_only():
     network = create(config_of("algo=lokr", network_train_text_encoder_only=True), make_flux(), make_clip())
     assert network.trainable_parameters(CLIP_PREFIX)
     assert not network.trainable_parameters(FLUX_PREFIX)
 
 
-def test_begun_from_a_file(tmp_path):
+def test_lycoris_starts_from_file(tmp_path):
     flux, network, optimizer = training(config_of("algo=loha"))
     train(flux, network, optimizer, range(1))
     save_file(network.weights(), tmp_path / "loha.safetensors")
@@ -154,7 +154,7 @@ def test_begun_from_a_file(tmp_path):
         "decompose_both=1", "preset=nowhere.toml", "algo=boft",
     ],
 )  # fmt: skip
-def test_what_cannot_be_is_named(pair):
+def test_invalid_value_is_reported(pair):
     config = config_of(pair)
     with pytest.raises(TrainerError, match="--network_args"):
         create_checked(config)
@@ -165,7 +165,7 @@ def create_checked(config):
     create(config, make_flux(), None)
 
 
-def test_other_flags_that_cannot_be_are_named():
+def test_unsupported_flags_are_reported():
     for changes, named in (({"dim_from_weights": True}, "--dim_from_weights"), ({"save_keys": "diffusers"}, "--save_keys")):
         with pytest.raises(TrainerError, match=named):
             network_checks.check_network(config_of("algo=lokr", **changes))
@@ -178,26 +178,26 @@ def test_other_flags_that_cannot_be_are_named():
         ("conv_alpha=x", "finite number"), ("preset=nowhere.toml", "neither a file"),
     ],
 )  # fmt: skip
-def test_an_argument_out_of_range_is_refused_before_the_models_are_loaded(pair, limit):
+def test_argument_out_of_range_is_refused_before_models_are_loaded(pair, limit):
     with pytest.raises(TrainerError, match=f"--network_args {pair.split('=')[0]}") as caught:
         network_checks.check_network(config_of(pair))
     assert limit in str(caught.value)
 
 
-def test_the_rank_is_limited_and_lokr_may_have_the_full_one():
+def test_rank_is_limited_and_lokr_may_have_full_one():
     network_checks.check_network(config_of("algo=lokr", network_dim=100_000))
     for algo, rank, limit in (("loha", 4097, 4096), ("lokr", 10**20, 1_000_000)):
         with pytest.raises(TrainerError, match=f"--network_dim {rank} is too large; it must be at most {limit}"):
             network_checks.check_network(config_of(f"algo={algo}", network_dim=rank))
 
 
-def test_without_the_package_one_sentence_says_how_to_get_it(monkeypatch):
+def test_missing_package_is_reported_with_install_command(monkeypatch):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     with pytest.raises(TrainerError, match=r"pip install -r requirements-lycoris\.txt"):
         network_checks.check_network(config_of("algo=lokr"))
 
 
-def test_dropout_draws_between_begin_and_the_end_of_the_step_alone():
+def test_dropout_draws_between_begin_and_end_of_step_alone():
     network = training(config_of("algo=lokr", "dropout=0.5"))[1]
     assert not network.inner.training
     network.start_micro_step(0, 0)

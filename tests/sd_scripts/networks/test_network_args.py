@@ -1,4 +1,4 @@
-"""kohya's --network_args are read, or refused by name."""
+"""kohya's --network_args are parsed, or refused with their names."""
 
 import re
 from pathlib import Path
@@ -10,11 +10,11 @@ from networks import lycoris_args
 from networks.network_args import KINDS, REFUSED, LoRAOptions, block_choice, parse_network_args, warn_of_network_args
 
 
-def test_nothing_given_means_kohyas_defaults():
+def test_defaults_match_kohya():
     assert parse_network_args(None) == LoRAOptions()
 
 
-def test_values_are_read():
+def test_network_args_are_parsed():
     options = parse_network_args(
         ["train_blocks=single", "split_qkv=True", "rank_dropout=0.1", "img_attn_dim=0", "in_dims=[1,2,3,4,5]", "loraplus_lr_ratio=16",
          "train_single_block_indices=0-2,5", "network_reg_dims=single_blocks_(1|2)=3, txt=4", "network_reg_lrs=img_mod=1e-5"]
@@ -34,7 +34,7 @@ def test_values_are_read():
         "ggpo_sigma=0.1", "dropout=0.1",
     ],
 )  # fmt: skip
-def test_what_cannot_be_is_named(pair):
+def test_invalid_value_is_reported(pair):
     with pytest.raises(TrainerError, match="--network_args") as caught:
         parse_network_args([pair])
     assert pair.split("=")[0] in str(caught.value)
@@ -50,7 +50,7 @@ HUGE = "99999999999999999999"
         f"network_reg_dims=single_blocks_0={HUGE}", "network_reg_dims=single_blocks_0=-1",
     ],
 )  # fmt: skip
-def test_a_rank_beyond_the_limit_is_refused_with_the_limit(pair):
+def test_rank_beyond_limit_is_refused_with_limit(pair):
     name, _, text = pair.partition("=")
     with pytest.raises(TrainerError) as caught:
         parse_network_args([pair])
@@ -66,7 +66,7 @@ def test_a_rank_beyond_the_limit_is_refused_with_the_limit(pair):
         ("network_reg_dims=(=3", "“(” is not a regular expression"),
     ],
 )  # fmt: skip
-def test_a_number_out_of_range_is_refused_with_the_limit(pair, limit):
+def test_number_out_of_range_is_refused_with_limit(pair, limit):
     with pytest.raises(TrainerError, match=re.escape(f"--network_args {pair.split('=')[0]}=")) as caught:
         parse_network_args([pair])
     assert limit in str(caught.value)
@@ -89,7 +89,7 @@ def test_blocks_are_chosen_by_number():
             block_choice("train_x", text, 19)
 
 
-def test_the_document_names_every_argument_and_no_other():
+def test_document_lists_exactly_supported_arguments():
     text = (Path(__file__).parents[3] / "docs" / "networks.md").read_text()
     lora, lycoris = text.split("## LyCORIS")
     rows = {name for line in lora.splitlines() if line.startswith("| `") for name in re.findall(r"`(\w+)`", line.split("|")[1])}

@@ -20,6 +20,6 @@ from tests.support.trainer_config import trainer_config
         ({"network_args": ["img_attn=4"]}, "img_attn=4"),
     ],
 )
-def test_what_contradicts_itself_is_named(changes, named):
+def test_contradicting_arguments_are_reported(changes, named):
     with pytest.raises(TrainerError, match=named):
         network_checks.check_network(trainer_config(**changes))

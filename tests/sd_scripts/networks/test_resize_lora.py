@@ -34,14 +34,14 @@ def deltas(path):
     return {pair.name: pair.delta().numpy() for pair in read_lora(path, "a LoRA").pairs()}
 
 
-def test_full_rank_is_the_identity(lora, tmp_path):
+def test_full_rank_is_identity(lora, tmp_path):
     assert go("--model", lora, "--save_to", tmp_path / "same.safetensors", "--new_rank", 6) == 0
     old, new = deltas(lora), deltas(tmp_path / "same.safetensors")
     assert old.keys() == new.keys()
     assert all(np.allclose(old[name], new[name], atol=1e-5) for name in old)
 
 
-def test_a_lower_rank_is_numpys_truncation_and_the_form_is_kept(lora, tmp_path):
+def test_lower_rank_matches_numpy_truncation_and_keeps_format(lora, tmp_path):
     assert go("--model", lora, "--save_to", tmp_path / "small.safetensors", "--new_rank", 2) == 0
     new = deltas(tmp_path / "small.safetensors")
     for name, old in deltas(lora).items():
@@ -66,12 +66,12 @@ VALUES = torch.tensor([10.0, 6.0, 3.0, 1.0])  # sum 20, squares 146
         ("sv_fro", 0.96, 4, 2),
     ],
 )  # fmt: skip
-def test_the_rank_is_the_smallest_that_reaches_the_target(method, target, highest, expected):
+def test_rank_is_smallest_that_reaches_target(method, target, highest, expected):
     assert rank_for(VALUES, method, target, highest) == expected
     assert rank_for(torch.zeros(4), "sv_fro", 0.5, 4) == 1
 
 
-def test_a_dynamic_rank_is_printed(lora, tmp_path, capsys):
+def test_dynamic_rank_is_printed(lora, tmp_path, capsys):
     argv = ("--model", lora, "--save_to", tmp_path / "d.safetensors", "--new_rank", 6, "--dynamic_method", "sv_fro", "--dynamic_param", 0.9)
     assert go(*argv, "--verbose", "--new_conv_rank", 4, "--save_precision", "bf16") == 0
     out, err = capsys.readouterr()
@@ -92,6 +92,6 @@ def test_a_dynamic_rank_is_printed(lora, tmp_path, capsys):
         (["--dynamic_method", "sv_ratio", "--dynamic_param", 0.5], "--dynamic_param 0.5"),
     ],
 )
-def test_what_cannot_be_is_named(flags, named, tmp_path, capsys):
+def test_invalid_value_is_reported(flags, named, tmp_path, capsys):
     assert go("--model", "x", "--save_to", tmp_path / "y.safetensors", *flags) == 2
     assert named in capsys.readouterr().err

@@ -1,23 +1,23 @@
-"""Scenes are repeatable, and their words say what is drawn."""
+"""Scenes are repeatable, and their captions describe them."""
 
 import numpy as np
 
 from pocket.scenes import COLORS, random_scene, shape_caption
 
 
-def test_scene_of_the_same_seed_is_the_same():
+def test_scene_of_same_seed_is_same():
     one, two = (random_scene(np.random.default_rng(5), 64) for _ in range(2))
     assert one.caption == two.caption
     assert np.array_equal(one.pixels, two.pixels)
 
 
-def test_shape_caption_uses_the_right_article():
+def test_shape_caption_uses_right_article():
     assert shape_caption("yellow", "star", "purple") == "a yellow star on a purple background"
     assert shape_caption("orange", "ring", "orange") == "an orange ring on an orange background"
     assert shape_caption("blue", "heart", "red", "big ") == "a big blue heart on a red background"
 
 
-def test_caption_names_the_colors_that_are_drawn():
+def test_caption_names_colors_that_are_drawn():
     random = np.random.default_rng(0)
     for _ in range(50):
         scene = random_scene(random, 64)

@@ -1,4 +1,4 @@
-"""Files are recognized by their content, and what is not an image is named for what it is."""
+"""Files are recognized by their content, and other files are refused with the name of their format."""
 
 import pytest
 
@@ -16,7 +16,7 @@ from tests.support.image_files import HEIC
         (b"\0\0\0\x1cftypmif1\0\0\0\0mif1avif", formats.AVIF), (b"\0\0\0\x1cftypmif1\0\0\0\0mif1heic", formats.HEIF),
     ],
 )  # fmt: skip
-def test_format_of_an_image_is_found_by_its_content(head, expected):
+def test_format_of_image_is_found_by_its_content(head, expected):
     assert format_of(head) is expected
 
 
@@ -38,13 +38,13 @@ def test_format_of_another_file_is_refused_by_its_name(head, words):
 @pytest.mark.parametrize(
     "head", [b"", b"I am text", b"\0\0\0\x18ftypmp42\0\0\0\0isom", b"\x0a\x05\x01\x08", b"P6 8 8 255\n", b"\xd7\xcd\xc6\x9a"]
 )
-def test_format_of_anything_else_is_not_an_image(head):
+def test_format_of_anything_else_is_not_image(head):
     with pytest.raises(UnusableImage, match="is not an image"):
         format_of(head)
 
 
 @pytest.mark.parametrize("size", [(12_000, 9000), (1, 1), (65_535, 1000)])
-def test_check_pixels_within_the_bound_passes(size):
+def test_check_pixels_within_bound_passes(size):
     check_pixels(*size)
 
 

@@ -33,17 +33,17 @@ def saved(size, image_format, **options):
 
 @pytest.mark.parametrize("size", SIZES)
 @pytest.mark.parametrize("options", [{}, {"lossless": True}, {"mode": "RGBA"}, {"exif": b"Exif\0\0MM\0*"}])
-def test_header_size_of_webp_is_the_decoders(size, options):
+def test_header_size_of_webp_equals_decoder(size, options):
     assert header_size(saved(size, "WEBP", **options), WEBP) == size
 
 
 @pytest.mark.parametrize("size", SIZES)
 @pytest.mark.parametrize("options", [{}, {"use_container": True}, {"use_container": True, "exif": b"MM\0*" * 20}])
-def test_header_size_of_jpeg_xl_is_the_decoders(size, options):
+def test_header_size_of_jpeg_xl_equals_decoder(size, options):
     assert header_size(saved(size, "JXL", effort=1, **options), JXL) == size
 
 
-def test_header_size_of_a_packed_jpeg_is_the_jpegs(tmp_path):
+def test_header_size_of_packed_jpeg_equals_jpeg(tmp_path):
     (tmp_path / "a.jpg").write_bytes(saved((90, 60), "JPEG").getvalue())
     Image.open(tmp_path / "a.jpg").save(tmp_path / "a.jxl", lossless_jpeg=True)
     with (tmp_path / "a.jxl").open("rb") as file:
@@ -51,7 +51,7 @@ def test_header_size_of_a_packed_jpeg_is_the_jpegs(tmp_path):
 
 
 @pytest.mark.parametrize(("image_format", "name"), [(WEBP, "WEBP"), (JXL, "JXL")])
-def test_header_size_of_a_damaged_header_is_refused(image_format, name):
+def test_header_size_of_damaged_header_is_refused(image_format, name):
     whole = saved((90, 60), name).getvalue()
     for length in (0, 2, 12, 15):
         with pytest.raises(UnusableImage, match="damaged"):

@@ -21,7 +21,7 @@ def opened(data):
 
 
 @pytest.mark.parametrize("mode", ["RGB", "RGBA", "L", "P", "1", "I;16", "LA"])
-def test_pixels_without_texts_are_the_same(mode, tmp_path):
+def test_pixels_without_texts_are_same(mode, tmp_path):
     image = Image.effect_noise((300, 200), 90)
     image = Image.fromarray(np.asarray(image, np.uint16) * 257) if mode == "I;16" else image.convert(mode)
     image.save(tmp_path / "a.png", transparency=3 if mode == "P" else None)
@@ -61,13 +61,13 @@ def test_texts_of_any_length_do_not_prevent_reading(chunk, after_pixels):
     ],
 )
 @pytest.mark.parametrize("after_pixels", [False, True])
-def test_orientation_is_known_before_the_pixels_are_decoded(chunk, after_pixels, monkeypatch):
+def test_orientation_is_known_before_pixels_are_decoded(chunk, after_pixels, monkeypatch):
     image = opened(png_with(chunk, after_pixels=after_pixels))
     monkeypatch.setattr(Image.Image, "load", lambda *_: pytest.fail("decoded"))
     assert Image.Image.getexif(image).get(0x0112) == 6
 
 
-def test_cut_off_file_stays_cut_off():
+def test_truncated_file_stays_truncated():
     whole = png_with(b"", size=(300, 200))
     for length in (8, 20, 40, len(whole) // 2):
         with pytest.raises((OSError, SyntaxError)):

@@ -56,14 +56,14 @@ def kill_during(pool: ImagePool, request: ImageRequest, number: int) -> str:
     ("number", "words"),
     [(signal.SIGKILL, "memory ran out"), (signal.SIGSEGV, "crash"), (signal.SIGABRT, "crash"), (signal.SIGXCPU, "too long")],
 )
-def test_worker_that_dies_costs_one_sentence(number, words, request_of_photo):
+def test_worker_crash_is_reported_as_unusable_image(number, words, request_of_photo):
     pool = ImagePool(1, WORKER)
     assert words in kill_during(pool, request_of_photo, number)
     assert pool.pids() == set()
     assert pool.run(request_of_photo).width == 20
 
 
-def test_worker_that_dies_while_idle_costs_nothing(request_of_photo):
+def test_worker_that_dies_while_idle_is_replaced(request_of_photo):
     pool = ImagePool(1, WORKER)
     pool.run(request_of_photo)
     (pid,) = pool.pids()
@@ -103,7 +103,7 @@ def test_requests_share_at_most_size_workers(request_of_photo):
     assert 1 <= len(pids) <= 2
 
 
-def test_worker_has_neither_the_paths_of_programs_nor_secrets(request_of_photo, monkeypatch):
+def test_worker_has_neither_paths_of_programs_nor_secrets(request_of_photo, monkeypatch):
     monkeypatch.setenv("FLUXGYM_TOKEN", "canary-5d1")
     pool = ImagePool(1, WORKER)
     pool.run(request_of_photo)
@@ -112,7 +112,7 @@ def test_worker_has_neither_the_paths_of_programs_nor_secrets(request_of_photo, 
     assert not [entry for entry in environment if entry.startswith((b"PATH=", b"FLUXGYM_"))]
 
 
-def test_machine_that_refuses_a_process_says_why(request_of_photo, monkeypatch):
+def test_refused_process_start_raises_no_worker_with_reason(request_of_photo, monkeypatch):
     monkeypatch.setattr(sys, "executable", "/nowhere/python")
     with pytest.raises(NoWorker, match="No such file"):
         ImagePool(1, WORKER).run(request_of_photo)

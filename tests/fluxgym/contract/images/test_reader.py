@@ -55,14 +55,14 @@ def test_huge_webp_and_jpeg_xl_are_refused_before_their_decoders_open_them(tmp_p
             read(tmp_path / name)
 
 
-def test_tiff_with_a_tile_of_more_pixels_than_an_image_may_have_is_refused_before_it_is_decoded(tmp_path, monkeypatch):
+def test_tiff_with_tile_of_more_pixels_than_image_may_have_is_refused_before_it_is_decoded(tmp_path, monkeypatch):
     (tmp_path / "a.tif").write_bytes(tiff_of_one_huge_tile(11_008))
     monkeypatch.setattr(TiffImageFile, "load", lambda *_: pytest.fail("decoded"))
     with pytest.raises(UnusableImage, match="tiles of 11008x11008 pixels, more than 108 million; save it again"):
         read(tmp_path / "a.tif")
 
 
-def test_size_of_a_png_is_read_without_decoding(tmp_path, monkeypatch):
+def test_size_of_png_is_read_without_decoding(tmp_path, monkeypatch):
     (tmp_path / "a.png").write_bytes(png_with(png_chunk(b"eXIf", exif_of(8)), after_pixels=True))
     (tmp_path / "b.png").write_bytes(png_with(b""))
     monkeypatch.setattr(Image.Image, "load", lambda *_: pytest.fail("decoded"))
@@ -73,7 +73,7 @@ def test_size_of_a_png_is_read_without_decoding(tmp_path, monkeypatch):
     assert sizes == [(60, 90), (90, 60)]
 
 
-def test_heic_of_a_phone_is_read_upright(tmp_path):
+def test_heic_of_phone_is_read_upright(tmp_path):
     (tmp_path / "a.HEIC").write_bytes(HEIC)
     assert read(tmp_path / "a.HEIC") == HEIC_SIZE
 
@@ -81,7 +81,7 @@ def test_heic_of_a_phone_is_read_upright(tmp_path):
 @pytest.mark.parametrize(
     ("name", "plugin", "words"), [("a.jxl", "pillow_jxl", "requirements-images.txt"), ("a.heic", "pi_heif", "requirements.txt")]
 )
-def test_image_without_its_plugin_names_the_command(name, plugin, words, tmp_path, monkeypatch):
+def test_image_without_its_plugin_names_command(name, plugin, words, tmp_path, monkeypatch):
     content = HEIC if plugin == "pi_heif" else b"\xff\x0a" + (1 | 4 << 1 | 1 << 6).to_bytes(16, "little")
     (tmp_path / name).write_bytes(content)
     monkeypatch.setitem(sys.modules, plugin, None)

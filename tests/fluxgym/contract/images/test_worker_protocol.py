@@ -1,4 +1,4 @@
-"""A worker decodes within its limits, and answers with one sentence where it cannot."""
+"""A worker decodes within its limits, and otherwise replies with one error message."""
 
 import json
 import os
@@ -30,7 +30,7 @@ def worker(limits: str, *paths: Path, module: str = "fluxgym.dataset.image_worke
     return [json.loads(line) for line in done.stdout.splitlines() if line.startswith(b"{")]
 
 
-def test_image_that_needs_too_much_memory_is_refused_and_the_worker_says_so(tmp_path):
+def test_image_that_needs_too_much_memory_is_refused_and_worker_is_marked_exhausted(tmp_path):
     (tmp_path / "a.png").write_bytes(huge_png(9000, 9000))
     Image.new("L", (20, 10)).save(tmp_path / "b.png")
     large, small = worker("decode_bytes=60 << 20", tmp_path / "a.png", tmp_path / "b.png")
@@ -40,7 +40,7 @@ def test_image_that_needs_too_much_memory_is_refused_and_the_worker_says_so(tmp_
 
 
 @pytest.mark.parametrize(("module", "action"), [("fluxgym.dataset.image_worker", "check"), ("library.data.image_worker", "rgb")])
-def test_image_that_takes_too_long_ends_the_worker_of_app_and_trainer(module, action, tmp_path):
+def test_image_that_takes_too_long_ends_worker_of_app_and_trainer(module, action, tmp_path):
     (tmp_path / "a.jpg").write_bytes(slow_jpeg())
     Image.new("L", (20, 10)).save(tmp_path / "b.png")
     files = [tmp_path / name for name in ("b.png", "a.jpg", "b.png")]
@@ -65,6 +65,6 @@ def test_worker_uses_few_of_many_cpus(count):
     assert len(chosen) == min(count, MAX_CPUS)
 
 
-def test_error_of_the_file_system_is_named(tmp_path):
+def test_error_of_file_system_is_reported(tmp_path):
     reply, data = handle(lambda: (read_size(tmp_path / "missing.png", Image), b""), 1 << 30)
     assert (reply.refusal, data) == ("cannot be read as an image (No such file or directory); save it again.", b"")

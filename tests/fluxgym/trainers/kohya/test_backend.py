@@ -24,7 +24,7 @@ def fixture_checkout(tmp_path):
     return write_checkout(tmp_path / "kohya")
 
 
-def test_a_checkout_matches_and_our_trainer_does_not(checkout, tmp_path):
+def test_checkout_matches_and_our_trainer_does_not(checkout, tmp_path):
     assert (OURS / "flux_train_network.py").is_file()
     assert KOHYA.matches(checkout)
     assert not KOHYA.matches(OURS)
@@ -52,7 +52,7 @@ def test_its_options_are_read_from_its_sources(checkout):
         ),
     ],
 )
-def test_a_value_that_its_parser_refuses_is_an_error_of_its_field(checkout, options, field, message):
+def test_value_that_its_parser_refuses_is_error_of_its_field(checkout, options, field, message):
     (problem,) = KOHYA.check_flags({"--seed": ("1",), **options}, checkout)
     label = SETTINGS[field].label if field in SETTINGS else ""
     assert (problem.level, problem.field) == (Level.ERROR, field)
@@ -60,29 +60,29 @@ def test_a_value_that_its_parser_refuses_is_an_error_of_its_field(checkout, opti
 
 
 @pytest.mark.parametrize(("blocks", "is_refused"), [("0-1", False), ("all", False), ("2", True), ("x", True)])
-def test_blocks_that_the_model_does_not_have_are_refused(checkout, blocks, is_refused):
+def test_blocks_that_model_does_not_have_are_refused(checkout, blocks, is_refused):
     model = OURS.parent / "models" / "pocket" / "flux.safetensors"  # two double blocks
     options = {
         "--pretrained_model_name_or_path": (str(model),),
         "--network_args": (f"train_double_block_indices={blocks}", "train_blocks=double"),
     }
     question = TrainerQuestion(options=options, toml="", steps_per_epoch=None, trainer_dir=checkout)
-    problems = KOHYA.check_with_trainer(question, TrainerVerdicts(), may_ask=False)
+    problems = KOHYA.check_with_trainer(question, TrainerVerdicts(), may_run_trainer=False)
     assert [problem.field for problem in problems] == ["advanced"] * is_refused
 
 
-def test_images_that_kohya_does_not_list_are_named():
+def test_images_that_kohya_does_not_list_are_reported():
     names = ["a.png", "b.PNG", "c.Png", "d.gif", "e.tif", "f.HEIC", "g.avif", "h.jxl", "i.bmp"]
     assert KOHYA.skipped_images(names) == ["c.Png", "d.gif", "e.tif", "f.HEIC"]
 
 
-def test_a_missing_script_is_a_problem(checkout):
+def test_missing_script_is_problem(checkout):
     (checkout / "flux_train_network.py").unlink()
     (problem,) = KOHYA.check_flags({}, checkout)
     assert "flux_train_network.py is missing" in problem.message
 
 
-def test_a_checkout_runs_in_its_own_environment_if_it_has_one(checkout):
+def test_checkout_runs_in_its_own_environment_if_it_has_one(checkout):
     assert python_of(checkout) == sys.executable
     (checkout / "venv" / "bin").mkdir(parents=True)
     (checkout / "venv" / "bin" / "python").touch()
@@ -93,7 +93,7 @@ def test_a_checkout_runs_in_its_own_environment_if_it_has_one(checkout):
     ]  # fmt: skip
 
 
-def test_each_attempt_is_given_the_epoch_of_its_checkpoint(folder, checkout):
+def test_resume_command_contains_epoch_of_checkpoint(folder, checkout):
     run = RunPaths(folder.parent)
     first = LaunchSpec(run_id="x", attempt=1, backend="kohya", trainer_dir=str(checkout), options={"--seed": ("1",)})
     assert parse_words(KOHYA.command(first, run)[3:]) == {"--seed": ("1",)}
@@ -105,7 +105,7 @@ def test_each_attempt_is_given_the_epoch_of_its_checkpoint(folder, checkout):
     assert parse_words(KOHYA.command(third, run)[3:]) == {"--seed": ("1",), "--resume": (str(later),), "--initial_epoch": ("7",)}
 
 
-def test_a_checkout_without_initial_epoch_gets_only_resume(folder, checkout):
+def test_checkout_without_initial_epoch_gets_only_resume(folder, checkout):
     source = checkout / "library" / "train_util.py"
     source.write_text(source.read_text().replace('"--initial_epoch"', '"--other"'))
     spec = LaunchSpec(run_id="x", attempt=1, backend="kohya", trainer_dir=str(checkout), resume_from=str(folder))

@@ -37,7 +37,7 @@ def fixture_flags(tmp_path):
         ("--computed", ("any",), None), ("--broken", ("any",), None), ("--either", None, None), ("--unknown", ("any",), None),
     ],
 )  # fmt: skip
-def test_values_are_taken_as_the_parser_takes_them(flags, flag, values, wrong):
+def test_values_are_parsed_as_by_argparse(flags, flag, values, wrong):
     assert flags.refused_value(flag, values) == wrong
 
 
@@ -45,7 +45,7 @@ def test_names_are_those_in_quotes(flags):
     assert flags.names == {"--seed", "--loss", "--loss_type", "--rates", "--on", "--computed", "--either", "--broken"}
 
 
-def test_a_value_that_one_script_of_the_checkout_takes_is_taken(tmp_path):
+def test_value_that_one_script_of_checkout_takes_is_taken(tmp_path):
     (tmp_path / "library").mkdir()
     (tmp_path / "library" / "train_util.py").write_text('parser.add_argument("--precision", choices=["bf16"])')
     (tmp_path / "other.py").write_text('parser.add_argument("--precision", choices=["bf16", "fp16"])')
@@ -53,7 +53,7 @@ def test_a_value_that_one_script_of_the_checkout_takes_is_taken(tmp_path):
     assert read_flags(tmp_path).refused_value("--precision", ("fp8",)) is not None
 
 
-def test_a_changed_checkout_is_read_again(tmp_path):
+def test_changed_checkout_is_read_again(tmp_path):
     source = tmp_path / "train.py"
     source.write_text('parser.add_argument("--one")')
     assert read_flags(tmp_path).names == {"--one"}

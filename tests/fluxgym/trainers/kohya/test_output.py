@@ -31,24 +31,24 @@ def heard(*lines):
         (b"                    INFO     model saved.                       train_network.py:1729", "done"),
     ],
 )
-def test_a_line_sets_the_phase(line, phase):
+def test_line_sets_phase(line, phase):
     assert heard(ATTEMPT_LINE, line).phase == phase
 
 
-def test_a_progress_bar_gives_step_loss_and_speed():
+def test_progress_bar_gives_step_loss_and_speed():
     output = heard(*FIRST_LINES, b"epoch 1/4", progress_bar(7, avr_loss=0.4567))
     assert output.fields() == {"phase": "training", "step": 7, "total_steps": 40, "epoch": 1, "loss": 0.457, "s_per_it": 1.25}
     output.feed_line(progress_bar(20, rate=0.1, avr_loss=1e-5))
     assert (output.step, output.loss, output.s_per_it) == (20, 1e-5, 0.1)
 
 
-def test_a_loss_of_nan_is_left_out():
+def test_loss_of_nan_is_left_out():
     output = heard(*FIRST_LINES, b"epoch 1/4", progress_bar(7, avr_loss=float("nan")))
     assert "loss" not in output.fields()
     assert output.step == 7
 
 
-def test_a_resumed_bar_begins_at_zero_but_the_steps_go_on():
+def test_resumed_bar_begins_at_zero_but_steps_continue():
     output = heard(*FIRST_LINES)
     assert output.step == 0
     output.feed_line(b"epoch 3/4")
@@ -60,24 +60,24 @@ def test_a_resumed_bar_begins_at_zero_but_the_steps_go_on():
     assert output.step == 40
 
 
-def test_gradients_that_are_gathered_make_epochs_shorter():
+def test_gradient_accumulation_shortens_epochs():
     lines = [line.replace(b"= 1", b"= 3") for line in FIRST_LINES]
     assert heard(*lines, b"epoch 2/4").step == 4  # ten batches are four steps
 
 
-def test_a_progress_bar_of_images_gives_the_item():
+def test_progress_bar_of_images_gives_item():
     output = heard(ATTEMPT_LINE, b"INFO caching latents...", b" 25%|##5       | 1/4 [00:00<00:02,  1.31it/s]")
     assert output.fields() == {"phase": "caching", "step": 0, "item": 1, "num_items": 4}
     output.feed_line(b"INFO model loading: Loading state dict from x")
     assert "item" not in output.fields()
 
 
-def test_the_bar_that_is_drawn_once_more_at_the_end_changes_nothing():
+def test_bar_that_is_drawn_once_more_at_end_changes_nothing():
     output = heard(*FIRST_LINES, b"epoch 4/4", progress_bar(10, avr_loss=1), b"INFO model saved.", progress_bar(10, avr_loss=1))
     assert output.phase == "done"
 
 
-def test_a_saved_state_has_its_step_and_epoch():
+def test_saved_state_has_its_step_and_epoch():
     output = heard(*FIRST_LINES, b"epoch 3/4", progress_bar(10, avr_loss=1), b"INFO  saving state at epoch 3")
     output.feed_line(b"epoch 4/4")
     output.feed_line(b"INFO  saving state at step 13")
@@ -89,7 +89,7 @@ def test_a_saved_state_has_its_step_and_epoch():
     assert output.saved == expected
 
 
-def test_a_new_attempt_begins_from_nothing():
+def test_new_attempt_begins_from_nothing():
     for header in (ATTEMPT_LINE, progress_bar(8, avr_loss=1) + ATTEMPT_LINE):  # a trainer that was killed leaves its bar's line open
         output = heard(*FIRST_LINES, b"epoch 1/4", progress_bar(7, avr_loss=1), header)
         assert output.fields() == {"phase": "loading", "step": 0}
@@ -101,14 +101,14 @@ def test_a_new_attempt_begins_from_nothing():
         | st.sampled_from([*FIRST_LINES, b"epoch 9/0", b"epoch 0/4", progress_bar(50), b"steps: 1%|| 9/0 [?, 0s/it]"])
     )
 )
-def test_nothing_that_is_printed_breaks_it(lines):
+def test_parser_accepts_any_output(lines):
     output = heard(*lines)
     assert output.step >= 0
     assert output.fields()["phase"]
 
 
 @pytest.mark.parametrize("line", [b"steps: 1%|| 9/9 [" + b"a," * 4000, b"steps: " * 1000, b"epoch " + b"9" * 8000 + b"/4", b"1%|" * 2700])
-def test_hostile_lines_cost_no_time(line):
+def test_hostile_lines_are_parsed_in_linear_time(line):
     began = time.perf_counter()
     heard(*FIRST_LINES, b"INFO caching latents", line)
     assert time.perf_counter() - began < 0.2

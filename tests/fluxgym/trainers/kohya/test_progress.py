@@ -1,4 +1,4 @@
-"""progress.jsonl follows training.log: only what is new is read, and torn, odd or huge output does no harm."""
+"""progress.jsonl follows training.log: only new output is read; truncated, invalid or huge output is handled."""
 
 import json
 import time
@@ -27,7 +27,7 @@ def lines_of(run):
     return [json.loads(line) for line in run.progress.read_text().splitlines()] if run.progress.exists() else []
 
 
-def test_a_bar_without_an_end_counts_and_a_torn_one_waits(run):
+def test_incomplete_line_is_parsed_later(run):
     progress = KohyaProgress(run, 1)
     whole = b"\r" + progress_bar(7, avr_loss=0.5)
     say(run, whole[:-30])
@@ -38,7 +38,7 @@ def test_a_bar_without_an_end_counts_and_a_torn_one_waits(run):
     assert lines_of(run)[-1] | {"step": 7, "loss": 0.5, "attempt": 1} == lines_of(run)[-1]
 
 
-def test_a_torn_number_is_not_taken_for_a_whole_one(run):
+def test_truncated_number_is_not_parsed(run):
     progress = KohyaProgress(run, 1)
     (run.folder / "cat-000012-state").mkdir()
     (run.folder / "cat-000012-state" / "train_state.json").write_text("{}")
@@ -49,7 +49,7 @@ def test_a_torn_number_is_not_taken_for_a_whole_one(run):
     assert read_position(run.folder / "cat-000012-state").epoch == 12
 
 
-def test_a_state_gets_its_position_once_kohya_has_written_it(run):
+def test_state_gets_its_position_once_kohya_has_written_it(run):
     progress, folder = KohyaProgress(run, 1), run.folder / "cat-000001-state"
     folder.mkdir()
     (folder / "train_state.json").write_text("{}")
@@ -60,7 +60,7 @@ def test_a_state_gets_its_position_once_kohya_has_written_it(run):
     assert (read_position(folder).step, read_position(folder).total_steps) == (10, 40)
 
 
-def test_nothing_new_writes_nothing(run):
+def test_poll_without_new_output_writes_nothing(run):
     progress = KohyaProgress(run, 1)
     for _ in range(3):
         progress.close()
@@ -75,7 +75,7 @@ def test_phases_between_two_polls_are_written(run):
     assert [line["phase"] for line in lines_of(run)] == ["training", "training", "saving", "sampling"]
 
 
-def test_within_a_phase_it_speaks_twice_a_second(run):
+def test_progress_within_phase_is_written_twice_per_second(run):
     progress = KohyaProgress(run, 1)
     end = time.monotonic() + 1.2
     step = 0
@@ -86,13 +86,13 @@ def test_within_a_phase_it_speaks_twice_a_second(run):
     assert 2 <= len(lines_of(run)) <= 4
 
 
-def test_bytes_of_no_alphabet_do_no_harm(run):
+def test_undecodable_output_is_replaced(run):
     say(run, b"\xff\xfe\x00\n\r\n", b"\r\xe5" + progress_bar(3), b"\r", progress_bar(4, avr_loss=1))
     KohyaProgress(run, 1).close()
     assert lines_of(run)[-1]["step"] == 4
 
 
-def test_of_a_flood_only_the_end_is_read(run):
+def test_only_end_of_large_output_is_read(run):
     progress = KohyaProgress(run, 1)
     progress.poll()
     with run.training_log.open("r+b") as file:
@@ -105,7 +105,7 @@ def test_of_a_flood_only_the_end_is_read(run):
     assert run.training_log.stat().st_size > MAX_BYTES
 
 
-def test_a_log_that_was_emptied_is_read_from_its_start(run):
+def test_truncated_log_is_read_from_start(run):
     progress = KohyaProgress(run, 1)
     progress.poll()
     run.training_log.write_bytes(b"\r" + progress_bar(6, avr_loss=1))
@@ -113,18 +113,18 @@ def test_a_log_that_was_emptied_is_read_from_its_start(run):
     assert lines_of(run)[-1]["step"] == 6
 
 
-def test_taking_over_repeats_nothing(run):
+def test_takeover_repeats_no_progress_line(run):
     say(run, b"\r", progress_bar(5, avr_loss=1), b"\nsaving checkpoint: x\n", b"\r", progress_bar(6, avr_loss=1))
     KohyaProgress(run, 1).close()
     assert [line["step"] for line in lines_of(run)] == [6]
 
 
-def test_an_attempt_whose_start_was_not_seen_is_not_reported(run):
+def test_attempt_whose_start_was_not_seen_is_not_reported(run):
     run.training_log.write_bytes(b"epoch 3/4\n\r" + progress_bar(5, avr_loss=1))
     KohyaProgress(run, 1).close()
     assert not run.progress.exists()
 
 
-def test_a_full_disk_ends_no_training(run):
+def test_full_disk_ends_no_training(run):
     run.progress.mkdir()
     KohyaProgress(run, 1).close()

@@ -1,4 +1,4 @@
-"""States of kohya's trainer: one is offered only when all of it was written; an invented position is ignored."""
+"""States of kohya's trainer: only complete ones are offered; an invalid position is ignored."""
 
 import os
 import zipfile
@@ -14,7 +14,7 @@ from fluxgym.trainers.kohya.states import is_complete, read_position, read_state
 from tests.support.runs import make_run
 
 
-def test_a_whole_one_is_complete_but_not_exact(folder):
+def test_complete_state_is_resumable_but_not_exact(folder):
     assert is_complete(folder, verify=True)
     found = read_state_folder(folder, verify=True)
     assert (found.step, found.epoch, found.total_steps) == (7, 1, 0)
@@ -22,18 +22,18 @@ def test_a_whole_one_is_complete_but_not_exact(folder):
 
 
 @pytest.mark.parametrize("name", ["model.safetensors", "optimizer.bin", "scheduler.bin", "random_states_0.pkl"])
-def test_a_torn_file_makes_it_incomplete(folder, name):
+def test_truncated_file_makes_state_incomplete(folder, name):
     os.truncate(folder / name, (folder / name).stat().st_size - 9)
     assert not is_complete(folder)
 
 
 @pytest.mark.parametrize("name", ["train_state.json", "model.safetensors", "optimizer.bin", "random_states_0.pkl"])
-def test_a_missing_file_makes_it_incomplete(folder, name):
+def test_missing_file_makes_state_incomplete(folder, name):
     (folder / name).unlink()
     assert not is_complete(folder)
 
 
-def test_a_flipped_byte_is_found_when_it_is_verified(folder):
+def test_flipped_byte_is_found_when_it_is_verified(folder):
     path = folder / "optimizer.bin"
     with zipfile.ZipFile(path) as archive:
         largest = max(archive.infolist(), key=lambda entry: entry.file_size)
@@ -43,13 +43,13 @@ def test_a_flipped_byte_is_found_when_it_is_verified(folder):
     assert not is_complete(folder, verify=True)
 
 
-def test_an_older_one_that_was_being_written_over_is_incomplete(folder):
+def test_partly_overwritten_state_is_incomplete(folder):
     path = folder / "random_states_0.pkl"
     os.utime(path, (path.stat().st_atime, path.stat().st_mtime - 60))
     assert not is_complete(folder)
 
 
-def test_its_position_is_what_the_supervisor_saw_until_it_is_overwritten(folder):
+def test_state_position_is_recorded_by_supervisor_until_overwritten(folder):
     write_position(folder, KohyaPosition(step=47, epoch=4, total_steps=80))
     assert read_state_folder(folder).step == 47
     os.utime(folder / KOHYA_POSITION, (0, 0))
@@ -57,7 +57,7 @@ def test_its_position_is_what_the_supervisor_saw_until_it_is_overwritten(folder)
 
 
 @pytest.mark.parametrize("text", ["{}", "[]", "no json", '{"step": "7", "epoch": 1, "total_steps": 9}', '{"step": 7}'])
-def test_a_damaged_position_returns_none(folder, text):
+def test_damaged_position_returns_none(folder, text):
     (folder / KOHYA_POSITION).write_text(text)
     assert read_position(folder) is None
     (folder / KOHYA_POSITION).unlink()
@@ -65,7 +65,7 @@ def test_a_damaged_position_returns_none(folder, text):
     assert read_position(folder) is None
 
 
-def test_the_furthest_comes_first_by_the_true_step(folder):
+def test_states_are_sorted_by_true_step_descending(folder):
     later = folder.with_name("cat-000003-state")
     later.mkdir()
     for path in folder.iterdir():

@@ -1,4 +1,4 @@
-"""The banner: at most three rows, in the order of what matters now, and attention only for what the user has not opened."""
+"""The banner: at most three rows, by urgency, and attention only for what the user has not opened."""
 
 import json
 import os
@@ -13,14 +13,14 @@ from fluxgym.sessions.index import SessionIndex
 from fluxgym.ui.api.banner import BannerRoutes
 from tests.support.api import router_client, value
 from tests.support.opened_files import opened_files
-from tests.support.runs import make_run, order_of, record_processes, write_checkpoint, write_ticket
-from tests.support.small_world import small_world
+from tests.support.runs import make_run, make_spec, record_processes, write_checkpoint, write_ticket
+from tests.support.small_installation import small_installation
 
 
 @pytest.fixture
 def settings(tmp_path):
     """Return folders of this test."""
-    return small_world(tmp_path)
+    return small_installation(tmp_path)
 
 
 @pytest.fixture
@@ -56,7 +56,7 @@ def wait_in_queue(settings, name, position):
     return run
 
 
-def test_no_runs(client):
+def test_banner_without_runs_is_empty(client):
     answer = banner(client)
     assert answer["rows"] == []
     assert answer["counts"] == {"running": 0, "queued": 0, "attention": 0, "total": 0}
@@ -64,7 +64,7 @@ def test_no_runs(client):
     assert answer["machine"]
 
 
-def test_rows_are_running_then_the_queue_then_attention(client, settings):
+def test_rows_are_running_then_queue_then_attention(client, settings):
     make(settings, "done", "completed", age=10)
     make(settings, "broken", "failed", age=500, reason_code="cuda_oom")
     wait_in_queue(settings, "second", 2)
@@ -79,7 +79,7 @@ def test_rows_are_running_then_the_queue_then_attention(client, settings):
     assert (queued["began"], queued["started"]) == ("Queued", 1001.0)
 
 
-def test_free_rows_show_the_newest_ended_runs(client, settings):
+def test_free_rows_show_newest_ended_runs(client, settings):
     for number in range(5):
         make(settings, f"run-{number}", "completed", age=100 - number)
     assert slugs(banner(client)) == ["run-4", "run-3", "run-2"]
@@ -97,17 +97,17 @@ def test_more_than_three_are_counted_and_shown_on_request(client, settings):
     ("status", "code", "needs"),
     [("failed", "nan", 1), ("stopped", "interrupted", 1), ("stopped", "user", 0), ("stopped", "", 0), ("completed", "", 0)],
 )
-def test_attention_is_for_failures_and_stops_that_the_user_did_not_request(client, settings, status, code, needs):
+def test_attention_is_for_failures_and_stops_that_user_did_not_request(client, settings, status, code, needs):
     make(settings, "cat", status, **({"reason_code": code} if code else {}))
     assert banner(client)["counts"]["attention"] == needs
 
 
-def test_a_copy_needs_no_attention(client, settings):
+def test_copy_needs_no_attention(client, settings):
     duplicate(make(settings, "cat", "failed", reason_code="nan"), "copy")
     assert banner(client)["counts"]["attention"] == 1
 
 
-def test_an_end_that_was_opened_needs_no_attention_until_the_next_one(client, settings):
+def test_end_that_was_opened_needs_no_attention_until_next_one(client, settings):
     run = make(settings, "cat", "failed", reason_code="nan")
     key = banner(client, open="cat")["open_end"]
     seen = json.dumps({"cat": key})
@@ -117,7 +117,7 @@ def test_an_end_that_was_opened_needs_no_attention_until_the_next_one(client, se
     assert banner(client, seen=seen)["counts"]["attention"] == 1
 
 
-def test_a_run_that_is_open_is_left_out(client, settings):
+def test_open_run_is_omitted(client, settings):
     make(settings, "cat", "failed", reason_code="nan")
     make(settings, "dog", "completed")
     answer = banner(client, open="cat")
@@ -126,12 +126,12 @@ def test_a_run_that_is_open_is_left_out(client, settings):
 
 
 @pytest.mark.parametrize("seen", ["{", "[]", "5", '{"cat": 5}', "[" * 10_000])
-def test_odd_values_of_seen_count_as_nothing_seen(client, settings, seen):
+def test_invalid_seen_values_are_ignored(client, settings, seen):
     make(settings, "cat", "failed", reason_code="nan")
     assert banner(client, seen=seen)["counts"]["attention"] == 1
 
 
-def test_a_banner_that_did_not_change_is_not_sent_again(client, settings, monkeypatch):
+def test_banner_that_did_not_change_is_not_sent_again(client, settings, monkeypatch):
     monkeypatch.setattr("fluxgym.ui.api.banner.describe", lambda folder: ["CPU"])
     make(settings, "cat", "stopped")
     version = banner(client)["version"]
@@ -140,14 +140,14 @@ def test_a_banner_that_did_not_change_is_not_sent_again(client, settings, monkey
     assert slugs(banner(client, version=version)) == ["dog", "cat"]
 
 
-def test_the_open_run_is_left_out_of_the_rows_but_counted(client, settings):
+def test_open_run_is_left_out_of_rows_but_counted(client, settings):
     run_now(make(settings, "cat", "running", run_id="id-cat"), step=1, total_steps=4)
     answer = banner(client, open="cat")
     assert slugs(answer) == []
     assert answer["counts"]["running"] == 1
 
 
-def test_the_last_end_is_that_of_the_run_that_ended_last_and_says_how(client, settings):
+def test_last_outcome_is_that_of_run_that_ended_last(client, settings):
     for name, status, ended in (("first", "completed", 1000.0), ("last", "failed", 3000.0), ("middle", "stopped", 2000.0)):
         run = make(settings, name, status)
         os.utime(run.ui_state, (ended, ended))
@@ -159,7 +159,7 @@ def test_the_last_end_is_that_of_the_run_that_ended_last_and_says_how(client, se
 def test_each_row_reads_launch_json_once(client, settings):
     for number, status in enumerate(("stopped", "failed", "completed")):
         run = make(settings, f"run-{number}", status, max_train_epochs=4)
-        order_of(run, "")
+        make_spec(run, "")
         write_checkpoint(run, f"run-{number}-step00000020-state", 20)
     banner(client)
     with opened_files() as names:

@@ -1,4 +1,4 @@
-"""Actions on several runs: each is done or refused on its own, nothing is lost that was not counted, and Forget can be undone."""
+"""Actions on several runs: each run is handled or refused separately, everything deleted is counted first, and Forget can be undone."""
 
 import os
 import shutil
@@ -10,16 +10,17 @@ from fluxgym.runs.process_identity import identify
 from fluxgym.runs.state import update_state
 from fluxgym.sessions import delete, forget, preconditions
 from fluxgym.sessions.listing import list_sessions
+from fluxgym.ui.api.action_answers import Contents
 from fluxgym.ui.api.bulk import BulkRoutes
 from tests.support.api import error, router_client, value
 from tests.support.runs import make_run, record_processes
-from tests.support.small_world import small_world
+from tests.support.small_installation import small_installation
 
 
 @pytest.fixture
 def settings(tmp_path):
     """Return folders of this test."""
-    return small_world(tmp_path)
+    return small_installation(tmp_path)
 
 
 @pytest.fixture
@@ -37,7 +38,7 @@ def listed(settings):
     return sorted(session.slug for session in list_sessions(settings.outputs))
 
 
-def test_forget_and_undo(client, settings):
+def test_runs_are_forgotten_and_restored(client, settings):
     for name in ("cat", "dog", "emu"):
         make_run(settings.outputs, name, status="completed")
     assert value(client.post("selection/forget", json=runs("cat", "dog"))) == {"slugs": ["cat", "dog"], "refused": []}
@@ -46,7 +47,7 @@ def test_forget_and_undo(client, settings):
     assert listed(settings) == ["cat", "dog", "emu"]
 
 
-def test_one_that_is_refused_does_not_prevent_the_others(client, settings):
+def test_refused_run_does_not_prevent_others(client, settings):
     make_run(settings.outputs, "cat", status="completed")
     live = make_run(settings.outputs, "dog", status="running")
     me = identify(os.getpid(), "id-dog")
@@ -59,20 +60,20 @@ def test_one_that_is_refused_does_not_prevent_the_others(client, settings):
     assert live.ui_state.exists()
 
 
-def test_contents_are_the_sum_and_delete_removes_the_folders(client, settings):
+def test_contents_are_sum_and_delete_removes_folders(client, settings):
     folders = []
     for name in ("cat", "dog"):
         run = make_run(settings.outputs, name, status="completed")
         run.lora.write_bytes(b"x" * 1000)
         folders.append(run.folder)
-    found = value(client.post("selection/contents", json=runs("cat", "dog")))
-    assert (found["num_loras"], found["num_files"], found["num_bytes"] > 2000) == (2, 4, True)
+    contents = Contents(**value(client.post("selection/contents", json=runs("cat", "dog"))))
+    assert (contents.num_loras, contents.num_files, contents.num_bytes > 2000) == (2, 4, True)
     assert value(client.post("selection/delete", json=runs("cat", "dog")))["slugs"] == ["cat", "dog"]
     assert not any(folder.exists() for folder in folders)
     assert "no run" in error(client.post("selection/contents", json=runs("cat")), 404)
 
 
-def test_a_run_that_was_started_again_is_left_alone(client, settings):
+def test_run_that_was_started_again_is_not_changed(client, settings):
     run = make_run(settings.outputs, "cat", status="completed", run_id="new")
     answer = value(client.post("selection/forget", json={"runs": [{"slug": "cat", "run_id": "old"}]}))
     assert "again" in answer["refused"][0]["message"]
@@ -95,20 +96,20 @@ def restarted(monkeypatch):
 
 
 @pytest.mark.parametrize("action", ["forget", "delete"])
-def test_a_run_that_is_started_again_before_its_turn_is_left_alone(client, settings, restarted, action):
+def test_run_that_is_started_again_before_its_turn_is_not_changed(client, settings, restarted, action):
     run = make_run(settings.outputs, "cat", status="completed", run_id="old")
     answer = value(client.post(f"selection/{action}", json={"runs": [{"slug": "cat", "run_id": "old"}]}))
     assert (answer["slugs"], "started again" in answer["refused"][0]["message"]) == ([], True)
     assert run.ui_state.exists()
 
 
-def test_a_sweep_leaves_a_run_alone_that_is_started_again_before_its_turn(client, settings, restarted):
+def test_sweep_leaves_run_alone_that_is_started_again_before_its_turn(client, settings, restarted):
     make_run(settings.outputs, "cat", status="completed", run_id="old", timestamp=1000.0)
     assert value(client.post("sweep", json={"days": 1}))["slugs"] == []
     assert listed(settings) == ["cat"]
 
 
-def test_a_sweep_is_counted_before_it_is_done(client, settings):
+def test_sweep_is_counted_before_it_is_done(client, settings):
     for number in range(7):
         make_run(settings.outputs, f"run-{number}", status="completed", timestamp=1000.0)
     make_run(settings.outputs, "new", status="completed")
@@ -122,19 +123,19 @@ def test_a_sweep_is_counted_before_it_is_done(client, settings):
 
 
 @pytest.mark.parametrize("days", [-1, 100_001, "soon"])
-def test_a_preview_of_impossible_days_is_refused(client, days):
+def test_preview_of_impossible_days_is_refused(client, days):
     assert "reload" in error(client.get("sweep", params={"days": days}), 400)
 
 
 @pytest.mark.parametrize("days", [10**30, -(10**30), -5])
-def test_a_sweep_of_impossible_days_forgets_nothing(client, settings, days):
+def test_sweep_of_impossible_days_forgets_nothing(client, settings, days):
     run = make_run(settings.outputs, "cat", status="completed")
     assert "reload" in error(client.post("sweep", json={"days": days}), 400)
     assert run.ui_state.exists()
 
 
 @pytest.mark.parametrize("body", [{}, {"runs": "cat"}, {"runs": ["cat"]}, {"runs": [{"run_id": "x"}]}, []])
-def test_a_selection_of_the_wrong_form_is_refused(client, settings, body):
+def test_selection_of_wrong_form_is_refused(client, settings, body):
     run = make_run(settings.outputs, "cat", status="completed")
     for action in ("forget", "delete", "undo-forget", "contents"):
         assert "reload" in error(client.post(f"selection/{action}", json=body), 400)
@@ -142,7 +143,7 @@ def test_a_selection_of_the_wrong_form_is_refused(client, settings, body):
 
 
 @pytest.mark.parametrize("slug", ["../../x", "..", ".fluxgym", "a\0b", "a\nb", "x" * 5000, "%2F", "gone", ""])
-def test_odd_names_are_refused_and_nothing_is_deleted(client, settings, tmp_path, slug):
+def test_invalid_names_are_refused_and_nothing_is_deleted(client, settings, tmp_path, slug):
     make_run(settings.outputs, "cat", status="completed")
     before = {path for path in tmp_path.rglob("*") if "locks" not in path.parts}
     for action in ("forget", "undo-forget", "delete"):
@@ -152,7 +153,7 @@ def test_odd_names_are_refused_and_nothing_is_deleted(client, settings, tmp_path
     assert {path for path in tmp_path.rglob("*") if "locks" not in path.parts} == before
 
 
-def test_a_run_that_is_gone_does_not_block_the_question_before_a_delete(client, settings):
+def test_run_that_was_removed_does_not_block_question_before_delete(client, settings):
     make_run(settings.outputs, "cat", status="completed")
     assert value(client.post("selection/contents", json=runs("cat", "gone")))["num_files"] > 0
     answer = value(client.post("selection/delete", json=runs("gone", "cat")))
@@ -160,7 +161,7 @@ def test_a_run_that_is_gone_does_not_block_the_question_before_a_delete(client, 
     assert [one["slug"] for one in answer["refused"]] == ["gone"]
 
 
-def test_a_sweep_goes_on_after_a_run_that_cannot_be_forgotten(client, settings):
+def test_sweep_continues_after_run_that_cannot_be_forgotten(client, settings):
     for name in ("cat", "dog", "emu"):
         make_run(settings.outputs, name, status="completed", timestamp=1000.0)
     shutil.rmtree(settings.outputs / "dog" / ".run", ignore_errors=True)

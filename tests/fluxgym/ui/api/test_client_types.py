@@ -1,4 +1,4 @@
-"""The types of the page's scripts are those of the API, and the API's description says what each route does and answers."""
+"""The types of the page's scripts are those of the API, and the API's description has a summary and a response for each route."""
 
 from pathlib import Path
 
@@ -16,19 +16,19 @@ OPERATIONS = {
 }
 
 
-def test_the_committed_types_are_current():
+def test_committed_types_are_current():
     assert Path("fluxgym/ui/assets/types.js").read_text(encoding="utf-8") == types_js(DESCRIPTION), "run: make types"
 
 
 @pytest.mark.parametrize(("kind", "values"), [("Status", Status), ("Origin", Origin)])
-def test_a_closed_set_of_words_is_a_union_so_that_tsc_finds_a_misspelled_one(kind, values):
+def test_closed_set_of_texts_is_union_so_that_tsc_finds_misspelled_one(kind, values):
     text = types_js(DESCRIPTION)
     union = " | ".join(f'"{value}"' for value in values)
     assert f" * @typedef {{{union}}} {kind}\n" in text
     assert f" * @property {{{kind}}} {kind.lower()}\n" in text
 
 
-def test_figures_of_the_progress_are_those_of_a_session_and_may_be_missing():
+def test_figures_of_progress_are_those_of_session_and_may_be_missing():
     assert list(ProgressFigures.__annotations__) == [*SHOWN, "eta_s"]
     text = types_js(DESCRIPTION)
     assert all(f" * @property {{{'string' if name == 'phase' else 'number'}}} [{name}]\n" in text for name in SHOWN)
@@ -82,7 +82,7 @@ def made_up(**properties: object) -> str:
         ({"type": "object", "additionalProperties": True}, "Record<string, any>"), ({}, "any"),
     ],
 )  # fmt: skip
-def test_each_kind_of_value_has_its_type(schema, shown):
+def test_each_python_type_has_typescript_type(schema, shown):
     assert f" * @property {{{shown}}} value\n" in made_up(value=schema)
 
 
@@ -94,6 +94,6 @@ def test_fields_of_requests_may_be_left_out_and_those_of_answers_may_not():
     assert ' * @typedef {"red" | "blue"} Color\n' in text
 
 
-def test_an_address_with_more_parts_is_looked_up_first():
+def test_address_with_more_parts_is_looked_up_first():
     text = made_up()
     assert text.index("P extends `api/runs/${string}`") < text.index("P extends `api/runs`")

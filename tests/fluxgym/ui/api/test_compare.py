@@ -1,4 +1,4 @@
-"""Two runs side by side: settings as the form names them, results, and both curves."""
+"""Two runs side by side: settings with the labels of the form, results, and both curves."""
 
 import json
 
@@ -7,13 +7,13 @@ import pytest
 from fluxgym.ui.api.compare import CompareRoutes
 from tests.support.api import error, router_client, value
 from tests.support.runs import make_run
-from tests.support.small_world import small_world
+from tests.support.small_installation import small_installation
 
 
 @pytest.fixture
 def settings(tmp_path):
     """Return folders of this test."""
-    return small_world(tmp_path)
+    return small_installation(tmp_path)
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""Several runs are exported as one archive: all that are there, within the limit, and under known names only."""
+"""Several runs are exported as one archive: all existing ones, within the limit, and under known names only."""
 
 import io
 import zipfile
@@ -10,12 +10,12 @@ from fluxgym.ui.api.responses import API
 from tests.support.api import error, router_client
 from tests.support.photos import write_cats
 from tests.support.runs import make_run
-from tests.support.small_world import small_world
+from tests.support.small_installation import small_installation
 
 
 @pytest.fixture(name="client")
 def fixture_client(tmp_path):
-    settings = small_world(tmp_path)
+    settings = small_installation(tmp_path)
     for name in ("cat", "dog"):
         write_cats(make_run(settings.outputs, name).dataset, count=1)
     client = router_client([FileRoutes(settings).router])
@@ -24,7 +24,7 @@ def fixture_client(tmp_path):
 
 
 @pytest.mark.parametrize("name", ARCHIVES)
-def test_an_archive_holds_every_run_once(client, name):
+def test_archive_holds_every_run_once(client, name):
     answer = client.get(f"export/{name}", params={"slug": ["cat", "dog", "cat"]})
     with zipfile.ZipFile(io.BytesIO(answer.content)) as archive:
         names = archive.namelist()

@@ -13,7 +13,7 @@ from tests.support.api import error, router_client, value
 from tests.support.drafts import new_draft_id
 from tests.support.photos import write_cats
 from tests.support.runs import make_run
-from tests.support.small_world import small_world
+from tests.support.small_installation import small_installation
 
 
 @contextmanager
@@ -29,7 +29,7 @@ def traced_peak():
 @pytest.fixture
 def settings(tmp_path):
     """Return folders of this test."""
-    return small_world(tmp_path)
+    return small_installation(tmp_path)
 
 
 @pytest.fixture
@@ -57,7 +57,7 @@ def counts(answer):
     return {name: part for name, part in answer.items() if name not in ("undo", "changed")}
 
 
-def test_a_page_of_images(client, draft):
+def test_images_are_paginated(client, draft):
     answer = value(client.get(f"drafts/{draft.id}/images", params={"offset": 1, "limit": 2}))
     assert [item["name"] for item in answer["items"]] == ["cat 1.png", "cat 2.png"]
     assert (answer["source"], answer["count"], answer["captioned"]) == ("", 4, 4)
@@ -65,7 +65,7 @@ def test_a_page_of_images(client, draft):
     assert answer["items"][0]["caption"] == "sks cat, crop 1"
 
 
-def test_the_version_of_an_image_changes_with_its_file(client, draft):
+def test_version_of_image_changes_with_its_file(client, draft):
     (before, *_) = value(client.get(f"drafts/{draft.id}/images"))["items"]
     (draft.images.path / "cat 0.png").write_bytes((draft.images.path / "cat 1.png").read_bytes())
     (after, *others) = value(client.get(f"drafts/{draft.id}/images"))["items"]
@@ -75,11 +75,11 @@ def test_the_version_of_an_image_changes_with_its_file(client, draft):
 
 
 @pytest.mark.parametrize("query", [{"limit": 0}, {"limit": PAGE + 1}, {"offset": -1}, {"limit": "x"}])
-def test_a_page_beyond_the_limits_is_refused(client, draft, query):
+def test_page_beyond_limits_is_refused(client, draft, query):
     assert "reload" in error(client.get(f"drafts/{draft.id}/images", params=query), 400)
 
 
-def test_a_caption_is_on_disk_when_the_answer_comes(client, draft):
+def test_caption_is_on_disk_before_response(client, draft):
     answer = value(client.patch(f"drafts/{draft.id}/images/cat 1.png", json={"caption": 'a "quoted" cat'}))
     assert counts(answer) == {"source": "", "count": 4, "captioned": 4}
     assert (draft.images.path / "cat 1.txt").read_text() == 'a "quoted" cat\n'
@@ -87,12 +87,12 @@ def test_a_caption_is_on_disk_when_the_answer_comes(client, draft):
 
 
 @pytest.mark.parametrize("body", [{}, {"caption": None}, {"caption": 3}, [], None, {"text": "x"}])
-def test_a_caption_of_a_wrong_form_is_refused_and_changes_nothing(client, draft, body):
+def test_caption_of_wrong_form_is_refused_and_changes_nothing(client, draft, body):
     assert "reload" in error(client.patch(f"drafts/{draft.id}/images/cat 1.png", json=body), 400)
     assert draft.images.caption("cat 1.png") == "sks cat, crop 1"
 
 
-def test_editing_a_runs_image_copies_the_data_set_and_leaves_the_run_alone(client, settings, empty):
+def test_editing_runs_image_copies_data_set_and_leaves_run_alone(client, settings, empty):
     run = make_run(settings.outputs, "cat")
     write_cats(run.dataset, count=2)
     shown = value(client.get(f"drafts/{empty.id}/images", params={"source": "cat"}))
@@ -106,7 +106,7 @@ def test_editing_a_runs_image_copies_the_data_set_and_leaves_the_run_alone(clien
     assert (run.dataset / "cat 1.png").exists()
 
 
-def test_another_runs_images_never_mix_with_those_of_the_draft_nor_replace_them(client, settings, draft):
+def test_another_runs_images_never_mix_with_those_of_draft_nor_replace_them(client, settings, draft):
     run = make_run(settings.outputs, "dog")
     write_cats(run.dataset, count=1)
     base, dog = f"drafts/{draft.id}", {"source": "dog"}
@@ -128,7 +128,7 @@ def test_two_tabs_that_edit_one_runs_images_edit_one_copy(client, settings, empt
     assert [item.caption for item in empty.images.items()] == ["mine, cat 0.png", "mine, cat 1.png"]
 
 
-def test_a_caption_in_another_encoding_can_be_typed_again(client, settings, empty):
+def test_caption_in_another_encoding_can_be_typed_again(client, settings, empty):
     run = make_run(settings.outputs, "cat")
     write_cats(run.dataset, count=2)
     (run.dataset / "cat 1.txt").write_bytes("Kätzchen".encode("cp1252"))
@@ -138,7 +138,7 @@ def test_a_caption_in_another_encoding_can_be_typed_again(client, settings, empt
     assert empty.images.caption("cat 1.png") == "ein Kätzchen"
 
 
-def test_a_copy_that_fails_leaves_no_half_of_it(client, settings, empty):
+def test_failed_copy_leaves_no_partial_files(client, settings, empty):
     run = make_run(settings.outputs, "cat")
     write_cats(run.dataset, count=2)
     (run.dataset / "cat 1.txt").unlink()
@@ -156,7 +156,7 @@ def test_a_copy_that_fails_leaves_no_half_of_it(client, settings, empty):
     ("POST", "add-text", {"names": ["cat 0.png"], "text": "x" * 20_001}), ("POST", "add-text", {"names": ["cat 0.png"], "text": " "}),
     ("POST", "replace", {"names": ["cat 0.png"], "find": "sks", "text": "x" * 20_001}), ("POST", "replace", {"names": [], "find": "", "text": "x"}),
 ])  # fmt: skip
-def test_a_refused_edit_of_a_runs_images_copies_nothing(client, settings, empty, method, route, body):
+def test_refused_edit_of_runs_images_copies_nothing(client, settings, empty, method, route, body):
     run = make_run(settings.outputs, "cat")
     write_cats(run.dataset, count=2)
     response = client.request(
@@ -170,7 +170,7 @@ def test_a_refused_edit_of_a_runs_images_copies_nothing(client, settings, empty,
     assert empty.is_empty()
 
 
-def test_an_edit_that_changes_no_caption_copies_nothing(client, settings, empty):
+def test_edit_that_changes_no_caption_copies_nothing(client, settings, empty):
     run = make_run(settings.outputs, "cat")
     write_cats(run.dataset, count=2)
     body = {"names": ["cat 0.png", "gone.png"], "find": "a dog", "text": "x"}
@@ -179,14 +179,14 @@ def test_an_edit_that_changes_no_caption_copies_nothing(client, settings, empty)
     assert empty.is_empty()
 
 
-def test_the_example_copies_nothing_when_there_are_images_already(client, settings, empty):
+def test_example_copies_nothing_when_there_are_images_already(client, settings, empty):
     run = make_run(settings.outputs, "cat")
     write_cats(run.dataset, count=2)
     assert "already" in error(client.post(f"drafts/{empty.id}/example", params={"source": "cat"}), 400)
     assert empty.images.count() == 0
 
 
-def test_clearing_takes_them_out_of_the_form_only(client, settings):
+def test_clearing_removes_images_from_form_only(client, settings):
     run = make_run(settings.outputs, "cat")
     write_cats(run.dataset, count=2)
     cleared = value(client.delete(f"drafts/{new_draft_id()}/images", params={"source": "cat"}))
@@ -194,7 +194,7 @@ def test_clearing_takes_them_out_of_the_form_only(client, settings):
     assert len(list(OutputsPaths(settings.outputs).run("cat").dataset.iterdir())) == 4
 
 
-def test_the_example_is_added_at_one_click(client, settings, empty):
+def test_example_images_are_added_by_one_request(client, settings, empty):
     make_run(settings.outputs, "example-cat")
     answer = value(client.post(f"drafts/{empty.id}/example"))
     assert answer == {"source": "", "name": "example-cat-2", "trigger": "sks cat"}
@@ -207,7 +207,7 @@ def test_the_example_is_added_at_one_click(client, settings, empty):
     [*((path, 404, "unknown request") for path in ("..%2Fcat 0.png", "%2Fetc%2Fpasswd")),
      *((name, 400, "no image") for name in ("cat 0.txt", "dog.png", "a%00.png", "a%0A.png", "x" * 5000, "%FF.png"))],
 )  # fmt: skip
-def test_name_that_is_not_an_image_of_the_data_set_is_refused(client, draft, name, status, message):
+def test_name_that_is_not_image_of_data_set_is_refused(client, draft, name, status, message):
     for response in (
         client.patch(f"drafts/{draft.id}/images/{name}", json={"caption": "x"}),
         client.delete(f"drafts/{draft.id}/images/{name}"),
@@ -217,7 +217,7 @@ def test_name_that_is_not_an_image_of_the_data_set_is_refused(client, draft, nam
 
 
 @pytest.mark.parametrize("source", ["../..", ".fluxgym", "a/b", "a\0b", "x" * 5000, "..", "."])
-def test_a_source_cannot_leave_outputs(client, draft, source):
+def test_source_cannot_leave_outputs(client, draft, source):
     base, query = f"drafts/{draft.id}", {"source": source}
     for response in (
         client.get(f"{base}/images", params=query), client.post(f"{base}/example", params=query),
@@ -229,14 +229,14 @@ def test_a_source_cannot_leave_outputs(client, draft, source):
 
 
 @pytest.mark.parametrize("source", ["gone", "a\nb", "%2F", "<b>"])
-def test_a_source_that_is_gone_has_no_images(client, settings, draft, source):
+def test_source_that_was_removed_has_no_images(client, settings, draft, source):
     answer = value(client.get(f"drafts/{draft.id}/images", params={"source": source}))
     assert answer == {"source": source, "items": [], "count": 0, "captioned": 0, "shown": 0, "no_trigger": 0}
     assert not (settings.outputs / source).exists()
 
 
 @pytest.mark.parametrize("draft_id", ["..", "..%2Fx", "mine", "%00", "A" * 32, "x" * 5000, "%0A"])
-def test_a_draft_without_an_id_is_refused(client, draft_id):
+def test_draft_without_id_is_refused(client, draft_id):
     for response in (
         client.get(f"drafts/{draft_id}/images"),
         client.get(f"drafts/{draft_id}/unsaved"),
@@ -310,5 +310,5 @@ def test_text_that_would_be_too_long_is_refused_before_it_is_built(client, draft
     ("add-text", {"names": [], "text": " "}), ("replace", {"names": [], "find": "", "text": "x"}), ("add-text", {"names": [], "text": "x", "at": "x"}),
     ("remove", {"names": "all"}), ("undo", {"token": "../x"}), ("undo", {}),
 ])  # fmt: skip
-def test_an_edit_of_a_wrong_form_is_refused(client, draft, route, body):
+def test_edit_of_wrong_form_is_refused(client, draft, route, body):
     assert error(client.post(f"drafts/{draft.id}/{route}", json=body), 400)

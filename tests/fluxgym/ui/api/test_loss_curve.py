@@ -1,4 +1,4 @@
-"""The loss curve goes to the page in small pieces, however long it is, and what the page has put together equals what the file says."""
+"""The loss curve is sent in increments, and the increments together equal the file."""
 
 import json
 
@@ -40,7 +40,7 @@ def write(path, steps, loss=None):
             file.write(json.dumps({"phase": "training", "step": step, "loss": loss or 1 / step}) + "\n")
 
 
-def test_one_new_step_in_a_long_curve_sends_one_point(path):
+def test_one_new_step_in_long_curve_sends_one_point(path):
     write(path, range(1, 5001))
     page = Page(path)
     assert len(page.ask().points) <= 2 * MAX_POINTS
@@ -53,7 +53,7 @@ def test_one_new_step_in_a_long_curve_sends_one_point(path):
     assert page.ask() is None
 
 
-def test_only_what_was_appended_is_read(path, monkeypatch):
+def test_only_appended_lines_are_read(path, monkeypatch):
     write(path, range(1, 3000))
     page, parsed = Page(path), []
     lines_in = curve_module.lines_in
@@ -67,7 +67,7 @@ def test_only_what_was_appended_is_read(path, monkeypatch):
 
 
 @pytest.mark.parametrize("pieces", [[range(1, 4), range(2, 6)], [range(1, 2000), range(1500, 2100)], [[1, 5, 9], [2, 6], [10]]])
-def test_steps_done_again_replace_what_was(path, pieces):
+def test_repeated_steps_replace_earlier_points(path, pieces):
     page = Page(path)
     for index, piece in enumerate(pieces, 1):
         for step in piece:
@@ -82,7 +82,7 @@ def test_steps_done_again_replace_what_was(path, pieces):
         assert page.shown() == sorted(true.items())
 
 
-def test_a_step_done_again_sends_that_step_alone(path):
+def test_step_done_again_sends_that_step_alone(path):
     write(path, range(1, 101))
     page = Page(path)
     page.ask()
@@ -90,7 +90,7 @@ def test_a_step_done_again_sends_that_step_alone(path):
     assert page.ask() == CurvePoints(points=[(50, 7.0)], rates=[None], last=None, last_rate=None, validation=[], replace=False)
 
 
-def test_half_a_line_waits_for_its_other_half(path):
+def test_incomplete_line_is_read_later(path):
     write(path, [1])
     page = Page(path)
     page.ask()
@@ -116,7 +116,7 @@ def test_another_file_or_another_app_sends_all_again(path):
     assert page.ask() == NO_POINTS
 
 
-def test_no_more_than_a_few_curves_are_kept(tmp_path):
+def test_curve_cache_is_bounded(tmp_path):
     curves, paths = Curves(), [tmp_path / f"{number}.jsonl" for number in range(MAX_CURVES + 1)]
     for path in paths:
         write(path, [1])
@@ -158,7 +158,7 @@ def test_validation_losses_are_sent_once_and_are_not_training_points(path):
     assert page.ask() is None
 
 
-def test_record_has_validation_epochs_and_the_time_of_each_attempt(path):
+def test_record_has_validation_epochs_and_time_of_each_attempt(path):
     append(
         path,
         {"time": 100.0, "attempt": 1, "phase": "loading"},

@@ -1,4 +1,4 @@
-"""What all routes share: a user's mistake becomes one sentence with a status, a bug stays a bug, and an unchanged answer is not sent."""
+"""What all routes share: a user error becomes one message with a status, other exceptions are raised, and an unchanged response is not sent."""
 
 import json
 import time
@@ -88,14 +88,14 @@ def client():
 
 
 @pytest.mark.parametrize("kind", STATUSES, ids=lambda kind: kind.__name__)
-def test_a_users_mistake_is_a_sentence_with_its_field_and_code(client, kind):
+def test_user_error_response_contains_message_field_and_code(client, kind):
     response = client.get(f"refuse/{kind.__name__}")
     assert error(response, STATUSES[kind]) == "It is <b>damaged</b>."
     assert response.json()["error"] == {"message": "It is <b>damaged</b>.", "field": "images", "code": kind.__name__}
     assert response.headers["content-type"] == "application/json"
 
 
-def test_every_kind_of_error_has_a_status():
+def test_every_error_class_has_http_status():
     def kinds(kind: type[FluxGymError]) -> set[type[FluxGymError]]:
         return {kind}.union(*(kinds(child) for child in kind.__subclasses__()))
 
@@ -105,7 +105,7 @@ def test_every_kind_of_error_has_a_status():
     ) == {kind for kind in kinds(FluxGymError) if kind.__name__ in ("BadImage", "SessionError", "ImportRefused")}
 
 
-def test_a_bug_is_raised(client):
+def test_unexpected_exception_is_raised(client):
     with pytest.raises(KeyError):
         client.get("fail")
 
@@ -113,12 +113,12 @@ def test_a_bug_is_raised(client):
 @pytest.mark.parametrize(
     "content", [b"", b"null", b"[]", b'"text"', b"7", b"{", b"\xff", b'{"days": "many"}', b'{"days": 1.5}', b"{}", b"[" * 100_000]
 )
-def test_a_request_of_the_wrong_form_gets_one_sentence(client, content):
+def test_request_of_wrong_form_gets_one_message(client, content):
     response = client.post("take", content=content, headers={"content-type": "application/json"})
     assert error(response, 400) == UNKNOWN_REQUEST
 
 
-def test_an_answer_is_the_json_of_its_dataclass(client):
+def test_answer_is_json_of_its_dataclass(client):
     response = client.get("figures")
     answer = value(response)
     assert answer == {"version": answer["version"], "text": ANSWER.text, "numbers": [1.5, 2.0]}
@@ -126,7 +126,7 @@ def test_an_answer_is_the_json_of_its_dataclass(client):
     assert response.headers["cache-control"] == "no-store"
 
 
-def test_a_known_version_is_not_sent_again(client):
+def test_known_version_is_not_sent_again(client):
     known = value(client.get("figures"))["version"]
     again = client.get("figures", params={"version": known})
     assert (again.status_code, again.content) == (204, b"")
@@ -135,7 +135,7 @@ def test_a_known_version_is_not_sent_again(client):
 
 
 @pytest.mark.parametrize("version", [None, "known"])
-def test_every_answer_has_the_servers_time(client, version):
+def test_every_answer_has_servers_time(client, version):
     known = value(client.get("figures"))["version"]
     before = time.time()
     response = client.get("figures", params={} if version is None else {"version": known})

@@ -37,7 +37,7 @@ RESUME = ResumeButton(label="Resume from step 4", help="Continues in epoch 1, at
         ({"status": "completed"}, "load", "Edit as new training"),
     ],
 )
-def test_the_next_step_follows_from_what_the_run_is(changes, action, text):
+def test_next_step_depends_on_status_of_run(changes, action, text):
     step = next_step(situation(**changes))
     assert (step.action, step.text, step.href) == (action, text, LORA if action == "download" else None)
     assert step.help
@@ -63,7 +63,7 @@ SETTINGS = ["duplicate", "history", "template", "export"]
         ({"status": "unreadable"}, ["forget", "delete"]),
     ],
 )
-def test_the_menu_offers_what_can_be_done(changes, expected):
+def test_menu_offers_possible_actions(changes, expected):
     run = situation(**changes)
     assert menu_items(run, next_step(run)) == expected
 
@@ -76,18 +76,18 @@ def test_the_menu_offers_what_can_be_done(changes, expected):
         ("stopped", "copy", "new"), ("stopped", "import", "new"),
     ],
 )  # fmt: skip
-def test_the_page_of_a_copy_or_an_import_is_new_until_it_was_started(status, origin, state):
+def test_page_of_copy_or_import_is_new_until_it_was_started(status, origin, state):
     assert page_state(Status(status), Origin(origin)) == state
 
 
 @pytest.mark.parametrize("phase", [Phase.TRAINING, Phase.SAMPLING, Phase.VALIDATING, Phase.SAVING])
-def test_a_stop_while_it_trains_saves_a_checkpoint(phase):
+def test_stop_while_it_trains_saves_checkpoint(phase):
     text = "The trainer finishes the current step, saves a checkpoint and ends. You can resume it from there. It is at step 1,234."
     assert stop_text({"phase": phase.value, "step": 1234}) == text
     assert stop_text({"phase": phase.value, "step": 0}).startswith("Nothing has been trained yet")
 
 
-def test_a_stop_while_it_does_not_train_saves_nothing():
+def test_stop_while_it_does_not_train_saves_nothing():
     assert stop_text({}).startswith("Nothing has been trained yet")
     assert stop_text({"step": 40}).startswith("It has not trained since it was resumed.")
     assert stop_text({"step": 40, "phase": "loading"}).startswith("It has not trained since it was resumed.")
@@ -105,6 +105,6 @@ def test_a_stop_while_it_does_not_train_saves_nothing():
         ({"phase": "training", "step": 25}, [20, 40], "5 steps since the last checkpoint are lost."),  # resumed from an earlier one
     ],
 )
-def test_an_immediate_stop_counts_the_steps_that_it_loses(progress, checkpoints, text):
+def test_immediate_stop_counts_steps_that_it_loses(progress, checkpoints, text):
     complete = [Checkpoint(folder=Path("x"), step=step, epoch=1, total_steps=90, written_at=0.0) for step in checkpoints]
     assert kill_text(progress, complete) == f"Ends the trainer at once. {text}"

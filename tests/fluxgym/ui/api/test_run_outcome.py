@@ -38,7 +38,7 @@ def test_failure_has_cause_evidence_exit_code_and_advice(tmp_path):
     assert found.advice
 
 
-def test_signal_is_named_and_an_unknown_end_is_not(tmp_path):
+def test_signal_is_reported_and_unknown_end_is_not(tmp_path):
     assert explain(failed(tmp_path / "a", signal="SIGKILL")).exit == "The trainer was ended by signal SIGKILL."
     assert explain(failed(tmp_path / "b")).exit == ""
     run = make_run(tmp_path / "c", "dog", status="failed", reason_code="bad_input", reason="x")
@@ -58,7 +58,7 @@ def test_stopped_run_shows_no_evidence(tmp_path):
     assert (found.title, found.evidence, found.exit, found.advice) == ("Stopped by you", [], "", [])
 
 
-def test_copy_that_was_not_started_says_what_comes_next(tmp_path):
+def test_unstarted_copy_shows_next_step(tmp_path):
     run = make_run(tmp_path, "dog", status="stopped", reason="A copy.")
     found = explain(run, Origin.COPY)
     assert found.title == "Not started yet"
@@ -66,7 +66,7 @@ def test_copy_that_was_not_started_says_what_comes_next(tmp_path):
     assert "Edit as new training" in found.advice[0]
 
 
-def test_an_import_says_once_that_it_was_not_trained_here_and_names_only_images_that_there_are(tmp_path):
+def test_import_shows_origin_once_and_existing_images_only(tmp_path):
     run = make_run(tmp_path, "dog", status="stopped", reason=IMPORTED)
     found = explain(run, Origin.IMPORT)
     assert (found.title, found.reason) == ("Imported", "It was not trained here.")
@@ -81,7 +81,7 @@ def test_unreadable_run_is_explained(tmp_path):
     assert "Repair" in explain(run).advice[0]
 
 
-def test_evidence_begins_at_the_last_error_and_is_short():
+def test_evidence_begins_at_last_error_and_is_short():
     lines = ["ValueError: first", "more", "", "RuntimeError: " + "x" * 1000, *(f"line {number}" for number in range(20))]
     found = evidence(lines)
     assert found[0].startswith("RuntimeError")
@@ -89,6 +89,6 @@ def test_evidence_begins_at_the_last_error_and_is_short():
     assert len(found[0]) == MAX_LINE
 
 
-def test_evidence_without_an_error_is_the_end_of_the_log():
+def test_evidence_without_error_is_end_of_log():
     assert evidence([f"line {number}" for number in range(20)])[-1] == "line 19"
     assert evidence([]) == []

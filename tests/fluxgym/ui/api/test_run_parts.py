@@ -1,4 +1,4 @@
-"""The parts of a run's page say what is known: facts, LoRA files with their validation loss, settings that differ, the monitor and the history."""
+"""The parts of a run's page: facts, LoRA files with their validation loss, settings that differ, the monitor and the history."""
 
 import os
 
@@ -14,7 +14,7 @@ from fluxgym.sessions.run_metrics import NO_RECORD, TrainingRecord
 from fluxgym.ui.api import run_parts
 from tests.support.photos import write_cats
 from tests.support.runs import dead_process, make_run, record_processes, write_checkpoint
-from tests.support.small_world import small_world, write_safetensors
+from tests.support.small_installation import small_installation, write_safetensors
 from tests.support.trained_runs import record_end
 
 RECORD = TrainingRecord(validation={20: 0.3, 40: 0.2, 60: 0.25}, epoch_ends={1: 20, 2: 40, 3: 60}, spans={1: (1000.0, 1060.0)})
@@ -22,7 +22,7 @@ RECORD = TrainingRecord(validation={20: 0.3, 40: 0.2, 60: 0.25}, epoch_ends={1: 
 
 @pytest.fixture(name="settings")
 def fixture_settings(tmp_path):
-    return small_world(tmp_path)
+    return small_installation(tmp_path)
 
 
 @pytest.fixture(name="run")
@@ -55,18 +55,18 @@ def test_facts_name_model_trigger_images_and_times(run, settings):
     assert (found.queued_at, found.trained_s) == (900.0, 90.0)
 
 
-def test_facts_of_a_run_that_did_not_wait_name_no_time(run, settings):
+def test_facts_of_run_that_did_not_wait_name_no_time(run, settings):
     record_processes(run, "id-cat", 1, None, dead_process("id-cat"), started_at=901.0)
     assert facts(run, settings).queued_at is None
 
 
-def test_facts_of_a_run_that_was_not_started_have_no_duration(run, settings):
+def test_facts_of_run_that_was_not_started_have_no_duration(run, settings):
     update_state(run, {"parent": {"slug": "dog", "run_id": "x"}, "base_model": "gone"})
     found = facts(run, settings)
     assert (found.trained_s, found.parent, found.model) == (None, "dog", "gone")
 
 
-def test_duration_adds_all_attempts_without_the_time_between(run, settings):
+def test_duration_adds_all_attempts_without_time_between(run, settings):
     record = TrainingRecord(validation={}, epoch_ends={}, spans={1: (1000.0, 1060.0), 2: (5000.0, 5010.0)})
     end(run, attempt=2, started_at=4995.0, ended_at=5020.0)
     assert facts(run, settings, record).trained_s == 60 + 25
@@ -75,7 +75,7 @@ def test_duration_adds_all_attempts_without_the_time_between(run, settings):
 @pytest.mark.parametrize(
     ("status", "has_checkpoint", "expected"), [("completed", True, True), ("completed", False, False), ("stopped", True, False)]
 )
-def test_only_a_completed_run_with_a_checkpoint_can_be_trained_further(run, settings, status, has_checkpoint, expected):
+def test_only_completed_run_with_checkpoint_can_be_trained_further(run, settings, status, has_checkpoint, expected):
     update_state(run, {"status": status})
     if has_checkpoint:
         write_checkpoint(run, "cat-state", 60)
@@ -97,7 +97,7 @@ def test_lora_files_have_address_path_and_size(run):
 @pytest.mark.parametrize(
     ("record", "best", "why"), [(RECORD, "cat-000002.safetensors", "0.200"), (NO_RECORD, "cat.safetensors", "last epoch")]
 )
-def test_the_best_file_of_a_completed_run_says_why(run, record, best, why):
+def test_best_file_of_completed_run_shows_reason(run, record, best, why):
     for name in ("cat.safetensors", "cat-000001.safetensors", "cat-000002.safetensors"):
         write_safetensors(run.folder / name)
     end(run)
@@ -116,13 +116,13 @@ def test_parent_that_is_missing_is_ignored(run, parent):
     assert run_parts.parent_state(run, {"parent": parent}) is None
 
 
-def test_settings_of_a_copy_name_the_values_of_its_parent(run, settings):
+def test_settings_of_copy_name_values_of_its_parent(run, settings):
     update_state(make_run(settings.outputs, "dog", seed=7), {"run_id": "x"})
     update_state(run, {"seed": 8, "parent": {"slug": "dog", "run_id": "x"}})
     assert {row.label: row.parent for row in run_parts.setting_rows(run, read_state(run), settings.models)}["Seed"] == "7"
 
 
-def test_history_has_what_replaced_each_version(run, settings):
+def test_history_contains_reason_for_each_version(run, settings):
     for changes in ({"max_train_epochs": 9}, {"max_train_epochs": 16, "enable_checkpointing": False}, {}):
         save_version(run)
         update_state(run, changes)
@@ -136,7 +136,7 @@ def test_history_has_what_replaced_each_version(run, settings):
     assert [version.can_restore for version in found] == [False, True, True]
 
 
-def test_history_says_after_which_step_a_run_was_resumed(run, settings):
+def test_history_reports_after_which_step_run_was_resumed(run, settings):
     record_end(run, "stopped", reason_code="user", last_step=78)
     save_version(run)
     (version,) = run_parts.history_versions(run, read_state(run), settings.models, status=Status.STOPPED)
@@ -147,14 +147,14 @@ def test_history_says_after_which_step_a_run_was_resumed(run, settings):
 
 
 @pytest.mark.parametrize("status", Status)
-def test_earlier_settings_of_a_run_that_stopped_or_failed_can_be_restored(run, settings, status):
+def test_earlier_settings_of_run_that_stopped_or_failed_can_be_restored(run, settings, status):
     save_version(run)
     update_state(run, {"max_train_epochs": 9})
     (version,) = run_parts.history_versions(run, read_state(run), settings.models, status=status)
     assert version.can_restore is (status in (Status.STOPPED, Status.FAILED))
 
 
-def test_earlier_settings_cannot_be_restored_while_a_process_of_the_run_is_alive(run, settings):
+def test_earlier_settings_cannot_be_restored_while_process_of_run_is_alive(run, settings):
     save_version(run)
     update_state(run, {"max_train_epochs": 9})
     me = identify(os.getpid(), "id-cat")
@@ -163,7 +163,7 @@ def test_earlier_settings_cannot_be_restored_while_a_process_of_the_run_is_alive
     assert not version.can_restore
 
 
-def test_a_run_whose_monitoring_is_off_is_watched_all_the_same(run):
+def test_run_without_monitoring_still_has_supervisor(run):
     assert not run_parts.monitor_state(run).is_alive
     me = identify(os.getpid(), "id-cat")
     record_processes(run, "id-cat", 1, me, me)

@@ -1,4 +1,4 @@
-"""The sample images of a run are ordered by prompt and step, and the next ones are named only if the settings say when they are drawn."""
+"""The sample images of a run are ordered by prompt and step, and the next ones are listed only if the settings have an interval."""
 
 import pytest
 from PIL import Image
@@ -44,12 +44,12 @@ def test_samples_by_epoch_have_their_step_where_it_is_known(run):
     assert [column.step for column in matrix(run, record=NO_RECORD).columns] == [None, None]
 
 
-def test_an_image_that_was_drawn_again_replaces_the_earlier_one(run):
+def test_image_that_was_drawn_again_replaces_earlier_one(run):
     draw(run, "cat_000010_00_20250101000000_1.png", "cat_000010_00_20250102000000_1.png")
     assert matrix(run).columns[0].images == ["runs/cat/samples/cat_000010_00_20250102000000_1.png"]
 
 
-def test_prompt_that_is_gone_has_a_number(run):
+def test_prompt_that_was_removed_has_number(run):
     run.sample_prompts.unlink()
     draw(run, "cat_000010_02_20250101000000_1.png")
     assert matrix(run).prompts == ["Prompt 3"]
@@ -75,7 +75,7 @@ EPOCHS = {"sample_every_n_steps": 40, "max_train_epochs": 8, "advanced": {"sampl
         (EPOCHS, {"step": 1, "total_steps": 100, "epoch": 7}, None),
     ],
 )
-def test_next_samples_of_a_live_run_follow_from_its_settings(run, state, progress, expected):
+def test_next_samples_of_live_run_follow_from_its_settings(run, state, progress, expected):
     found = matrix(run, state, progress=progress, is_live=True).upcoming
     assert (found and (found.label, found.step)) == expected
     assert matrix(run, state, progress=progress, is_live=False).upcoming is None
@@ -87,9 +87,9 @@ def test_next_samples_of_a_live_run_follow_from_its_settings(run, state, progres
         ({}, True, "is 0"), (STEPS, False, "drew no sample images"), (STEPS, True, "Every 40 steps"), (EPOCHS, True, "Every 3 epochs"),
     ],
 )  # fmt: skip
-def test_empty_matrix_says_what_to_expect(run, state, is_live, words):
+def test_empty_sample_matrix_shows_when_samples_appear(run, state, is_live, words):
     assert words in matrix(run, state, is_live=is_live).empty
 
 
-def test_empty_matrix_names_the_step_of_the_first_images(run):
+def test_empty_sample_matrix_shows_step_of_first_samples(run):
     assert matrix(run, STEPS, progress={"step": 3, "total_steps": 90}, is_live=True).empty == "The first sample images appear at step 40."

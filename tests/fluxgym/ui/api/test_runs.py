@@ -1,4 +1,4 @@
-"""The Run page gets each thing once: curve, log, samples and files are sent only when they are new."""
+"""The Run page gets each change once: curve, log, samples and files are sent only when they are new."""
 
 import json
 import os
@@ -17,7 +17,7 @@ from fluxgym.ui.api.runs import LOG_BYTES, RunRoutes
 from tests.support.api import router_client, value
 from tests.support.photos import write_cats
 from tests.support.runs import dead_process, make_run, record_processes
-from tests.support.small_world import small_world, state
+from tests.support.small_installation import small_installation, state
 
 CURVE = {"points": [], "rates": [], "last": None, "last_rate": None, "validation": [], "replace": False}
 
@@ -25,7 +25,7 @@ CURVE = {"points": [], "rates": [], "last": None, "last_rate": None, "validation
 @pytest.fixture
 def settings(tmp_path):
     """Return folders of this test."""
-    return small_world(tmp_path)
+    return small_installation(tmp_path)
 
 
 @pytest.fixture
@@ -61,7 +61,7 @@ def write_step(run, step, loss=1.0):
         file.write(json.dumps({"phase": "training", "step": step, "total_steps": 99, "loss": loss}) + "\n")
 
 
-def test_what_has_been_seen_is_not_sent_again(ask, run):
+def test_known_version_of_run_is_not_sent_again(ask, run):
     write_step(run, 1)
     run.training_log.write_text("loading\n")
     first = ask()
@@ -76,7 +76,7 @@ def test_only_new_points_are_sent(ask, run):
     assert ask()["curve"] == CURVE | {"points": [[2, 0.5]], "rates": [None]}
 
 
-def test_a_resume_that_goes_back_sends_what_was_done_again(ask, run):
+def test_resume_from_earlier_step_sends_repeated_steps(ask, run):
     for step in (1, 2, 3):
         write_step(run, step)
     ask()
@@ -84,7 +84,7 @@ def test_a_resume_that_goes_back_sends_what_was_done_again(ask, run):
     assert ask()["curve"] == CURVE | {"points": [[2, 0.1]], "rates": [None]}
 
 
-def test_the_log_is_sent_in_pieces_that_never_split_a_character(ask, run):
+def test_log_is_sent_in_pieces_that_never_split_character(ask, run):
     run.training_log.write_bytes("über".encode())
     assert ask()["log"] == {"text": "über", "replace": True}
     with run.training_log.open("ab") as file:
@@ -95,7 +95,7 @@ def test_the_log_is_sent_in_pieces_that_never_split_a_character(ask, run):
     assert ask()["log"] == {"text": "ä\n", "replace": False}
 
 
-def test_of_a_large_log_only_the_end_is_sent(ask, run):
+def test_of_large_log_only_end_is_sent(ask, run):
     run.training_log.write_text("".join(f"line {number}\n" for number in range(100_000)))
     log = ask()["log"]
     assert log["text"].endswith("line 99999\n")
@@ -103,7 +103,7 @@ def test_of_a_large_log_only_the_end_is_sent(ask, run):
     assert len(log["text"]) <= LOG_BYTES
 
 
-def test_a_log_that_was_replaced_is_sent_again(ask, run):
+def test_log_that_was_replaced_is_sent_again(ask, run):
     run.training_log.write_text("one\n" * 10)
     ask()
     run.training_log.write_text("two\n")
@@ -111,14 +111,14 @@ def test_a_log_that_was_replaced_is_sent_again(ask, run):
 
 
 @pytest.mark.parametrize("slug", ["dog", ".fluxgym", "a%00b", "x" * 5000, "a%0Ab", "%ff", "cat%20"])
-def test_a_run_that_is_not_there_is_missing(client, run, slug):
+def test_unknown_run_is_reported_as_missing(client, run, slug):
     answer = value(client.get(f"runs/{slug}"))
     assert answer["is_missing"]
     assert {name for name, part in answer.items() if part} == {"is_missing"}
 
 
 @pytest.mark.parametrize("slug", ["", "..%2Fcat", "%2Fetc", "..%2F..%2Fx"])
-def test_a_path_in_place_of_a_run_is_not_a_route(client, run, slug):
+def test_path_in_place_of_run_is_not_route(client, run, slug):
     assert client.get(f"runs/{slug}").status_code == 404
 
 
@@ -136,20 +136,20 @@ def test_any_value_of_seen_is_accepted(client, run, seen):
     assert answer["curve"]["replace"]
 
 
-def test_a_damaged_state_is_shown_with_its_reason(ask, run):
+def test_damaged_state_is_shown_with_its_reason(ask, run):
     run.ui_state.write_text("{")
     answer = ask()
     assert answer["session"]["status"] == "unreadable"
     assert "JSON" in answer["session"]["reason"]
 
 
-def test_the_monitor_shows_the_last_lines_of_its_log(ask, run):
+def test_monitor_shows_last_lines_of_its_log(ask, run):
     run.monitor_log.write_text("".join(f"line {number}\n" for number in range(100)))
     monitor = ask()["monitor"]
     assert (monitor["is_alive"], monitor["pid"], monitor["lines"][-1], len(monitor["lines"])) == (False, None, "line 99", MONITOR_LINES)
 
 
-def test_a_state_that_was_edited_while_the_run_trains_is_not_shown_as_what_is_trained(client, settings, tmp_path):
+def test_state_that_was_edited_while_run_trains_is_not_shown_as_what_is_trained(client, settings, tmp_path):
     write_cats(tmp_path / "images")
     planned = plan(state(max_train_epochs=4, learning_rate="1e-4", concept_sentence="sks cat"), tmp_path / "images", settings)
     run = make_run(settings.outputs, **planned.config.to_state() | {"lora_name": "cat", "status": "running"})

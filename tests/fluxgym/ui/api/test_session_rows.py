@@ -1,4 +1,4 @@
-"""What a row says about time and state is true: the word of its date names what the date is."""
+"""Times and states in a row: the label of its date names the event."""
 
 import json
 import time
@@ -14,37 +14,37 @@ from fluxgym.sessions.transfer import Export, export_archive, import_file
 from fluxgym.supervisor.finalize import record_outcome
 from fluxgym.supervisor.supervisor import CANCELED
 from fluxgym.ui.api.session_rows import PHASE_TEXTS, SHAPES, SessionRows, activity_of
-from tests.support.runs import dead_process, make_run, order_of, record_processes
-from tests.support.small_world import small_world
+from tests.support.runs import dead_process, make_run, make_spec, record_processes
+from tests.support.small_installation import small_installation
 
 
 @pytest.fixture
 def settings(tmp_path):
     """Return folders of this test."""
-    return small_world(tmp_path)
+    return small_installation(tmp_path)
 
 
 def row_of(settings, run):
     return SessionRows(settings).row_of(run)
 
 
-def test_a_run_that_waited_started_when_its_trainer_did(settings):
+def test_run_that_waited_started_when_its_trainer_did(settings):
     run = make_run(settings.outputs, status="completed", timestamp=1000.0)
     record_processes(run, "id-cat", 1, None, dead_process("id-cat"), started_at=1600.0)
     row = row_of(settings, run)
     assert (row.began, row.started) == ("Started", 1600.0)
 
 
-def test_a_run_that_was_canceled_while_it_waited_was_queued_and_never_started(settings):
+def test_run_that_was_canceled_while_it_waited_was_queued_and_never_started(settings):
     run = make_run(settings.outputs, status="stopped", timestamp=1000.0)
     record_processes(run, "id-cat", 1, None, None, started_at=1001.0)  # its supervisor's
-    record_outcome(run, order_of(run, ""), CANCELED)
+    record_outcome(run, make_spec(run, ""), CANCELED)
     row = row_of(settings, run)
     assert (row.began, row.started) == ("Queued", 1000.0)
 
 
 @pytest.mark.parametrize("status", ["completed", "running", "stopped"])
-def test_a_resumed_run_that_waited_at_first_keeps_the_start_of_its_first_trainer(settings, status):
+def test_resumed_run_that_waited_at_first_keeps_start_of_its_first_trainer(settings, status):
     run = make_run(settings.outputs, status=status, timestamp=1000.0)
     run.progress.write_text('{"time": 1600.0, "attempt": 1, "phase": "starting"}\n{"time": 5001.0, "attempt": 2, "phase": "starting"}\n')
     record_processes(run, "id-cat", 2, None, dead_process("id-cat"), started_at=5000.0)
@@ -52,20 +52,20 @@ def test_a_resumed_run_that_waited_at_first_keeps_the_start_of_its_first_trainer
     assert (row.began, row.started) == ("Started", 1600.0)
 
 
-def test_a_resumed_run_keeps_its_first_start(settings):
+def test_resumed_run_keeps_its_first_start(settings):
     run = make_run(settings.outputs, status="completed", timestamp=1000.0)
     record_processes(run, "id-cat", 2, None, None, started_at=5000.0)
     row = row_of(settings, run)
     assert (row.began, row.started, row.attempt) == ("Started", 1000.0, 2)
 
 
-def test_an_unreadable_state_never_says_started(settings):
+def test_unreadable_state_has_no_start_time(settings):
     run = make_run(settings.outputs, status="completed")
     run.ui_state.write_text("{")
     assert row_of(settings, run).began == "Changed"
 
 
-def test_an_import_with_its_lora_was_trained_elsewhere(settings, tmp_path):
+def test_import_with_its_lora_was_trained_elsewhere(settings, tmp_path):
     source = make_run(tmp_path / "other", status="completed", timestamp=1000.0)
     source.lora.write_bytes(b"x")
     now = pytest.approx(time.time(), abs=60)
@@ -77,7 +77,7 @@ def test_an_import_with_its_lora_was_trained_elsewhere(settings, tmp_path):
         assert row.started == started
 
 
-def test_the_lora_of_a_run_can_be_downloaded(settings):
+def test_lora_of_run_can_be_downloaded(settings):
     run = make_run(settings.outputs, "big cat", status="completed")
     assert row_of(settings, run).lora is None
     run.lora.write_bytes(b"x")
@@ -85,7 +85,7 @@ def test_the_lora_of_a_run_can_be_downloaded(settings):
 
 
 @pytest.mark.parametrize("value", ["soon", -5, 1e300, None])
-def test_an_odd_time_of_the_end_is_not_known(settings, value):
+def test_invalid_end_time_is_unknown(settings, value):
     run = make_run(settings.outputs, status="completed", completed_at=value)
     assert row_of(settings, run).ended is None
     run.exit.write_text(json.dumps({"run_id": "x", "attempt": 1, "status": "completed", "reason": "", "reason_code": "", "ended_at": 50.0}))
@@ -99,13 +99,13 @@ def test_an_odd_time_of_the_end_is_not_known(settings, value):
         ({"phase": "caching", "item": 3, "num_items": 20}, "Preparing the images, 3 of 20"), ({"phase": "of a newer trainer"}, "of a newer trainer"),
     ],
 )  # fmt: skip
-def test_a_running_run_says_what_it_does_besides_training(settings, line, text):
+def test_running_run_shows_phase_other_than_training(settings, line, text):
     session = session_of(make_run(settings.outputs))
     assert activity_of(replace(session, status=Status.RUNNING, progress=line)) == text
     assert activity_of(replace(session, status=Status.STOPPED, progress=line)) == ""
 
 
-def test_every_status_and_phase_has_words():
+def test_every_status_and_phase_has_texts():
     assert set(STATUS_WORDS) == set(SHAPES) == set(Status)
     assert set(PHASE_TEXTS) == set(Phase) - {Phase.TRAINING}
 
@@ -113,7 +113,7 @@ def test_every_status_and_phase_has_words():
 @pytest.mark.parametrize(
     ("reason", "expected"), [("Stopped by you at step 410 of 1200.", True), ("Stopped by you at step 41 of 120.", False), ("", False)]
 )
-def test_a_row_has_its_steps_as_numbers_and_knows_whether_its_reason_names_them(settings, reason, expected):
+def test_row_has_its_steps_as_numbers_and_knows_whether_its_reason_names_them(settings, reason, expected):
     run = make_run(settings.outputs, status="stopped", reason=reason)
     run.progress.write_text('{"time": 1.0, "attempt": 1, "phase": "training", "step": 410, "total_steps": 1200}\n')
     row = row_of(settings, run)

@@ -1,4 +1,4 @@
-"""The banner's rows and buttons: the truth of each run, nothing sent twice, and a button that acts on the run it was drawn for."""
+"""The banner's rows and buttons: the true status of each run, nothing sent twice, and buttons that act on the run for which they were shown."""
 
 import json
 import os
@@ -19,13 +19,13 @@ from fluxgym.ui.api.session_actions import ActionRoutes
 from fluxgym.ui.api.sessions import PAGE_SIZE, SessionRoutes
 from tests.support.api import error, router_client, value
 from tests.support.runs import make_run, record_processes
-from tests.support.small_world import small_world
+from tests.support.small_installation import small_installation
 
 
 @pytest.fixture
 def settings(tmp_path):
     """Return folders of this test."""
-    return small_world(tmp_path)
+    return small_installation(tmp_path)
 
 
 @pytest.fixture
@@ -51,13 +51,13 @@ def write_checkpoint(run, step, total=10):
     (folder / "manifest.json").write_text(json.dumps({"files": {}, "step": step, "epoch": 0, "total_steps": total}))
 
 
-def test_no_sessions(client):
+def test_empty_outputs_give_empty_list(client):
     answer = value(client.get("sessions"))
     assert answer["rows"] == []
     assert answer["counts"] == dict.fromkeys(("total", "running", "queued", "stopped", "failed", "completed", "shown"), 0)
 
 
-def test_a_list_that_did_not_change_is_not_sent_again(client, settings):
+def test_list_that_did_not_change_is_not_sent_again(client, settings):
     stopped(settings, "cat")
     version = value(client.get("sessions"))["version"]
     again = client.get("sessions", params={"version": version})
@@ -66,7 +66,7 @@ def test_a_list_that_did_not_change_is_not_sent_again(client, settings):
     assert len(value(client.get("sessions", params={"version": version}))["rows"]) == 2
 
 
-def test_pages_and_filter(client, settings):
+def test_list_is_paginated_and_filtered(client, settings):
     for number in range(PAGE_SIZE + 2):
         stopped(settings, f"cat-{number}", timestamp=1000 + number)
     stopped(settings, "dog", lora_name="Good Dog", timestamp=1)
@@ -83,7 +83,7 @@ def slugs(client, **query):
     return [row["slug"] for row in value(client.get("sessions", params=query))["rows"]]
 
 
-def test_status_and_model_reduce_the_list_and_the_counts_stay(client, settings):
+def test_status_and_model_reduce_list_and_counts_stay(client, settings):
     for number, status in enumerate(("stopped", "failed", "completed", "completed")):
         stopped(settings, f"run-{number}", status=status, base_model="pocket" if number else "flux-dev", timestamp=1000 - number)
     assert slugs(client, status="completed") == ["run-2", "run-3"]
@@ -93,7 +93,7 @@ def test_status_and_model_reduce_the_list_and_the_counts_stay(client, settings):
     assert [model["id"] for model in answer["models"]] == ["flux-dev", "pocket"]
 
 
-def test_a_copy_is_neither_stopped_nor_started(client, settings):
+def test_copy_is_neither_stopped_nor_started(client, settings):
     stopped(settings, "cat")
     value(client.post("sessions/cat/duplicate", json={"name": "copy"}))
     (row,) = [row for row in rows(client) if row["slug"] == "copy"]
@@ -108,7 +108,7 @@ def test_a_copy_is_neither_stopped_nor_started(client, settings):
         ("duration", ["c", "a", "b"]), ("model", ["c", "b", "a"]), ("date", ["c", "b", "a"]),
     ],
 )  # fmt: skip
-def test_every_column_sorts_in_both_directions_and_the_unknown_is_last(client, settings, sort, ascending):
+def test_every_column_sorts_in_both_directions_and_unknown_is_last(client, settings, sort, ascending):
     runs = {"a": ("completed", 9, 0.1, 50, "Zed"), "b": ("failed", None, None, None, "Ant"), "c": ("stopped", 4, 0.2, 20, "Cow")}
     for number, (name, (status, step, loss, duration, lora_name)) in enumerate(runs.items()):
         model = {"a": "", "b": "pocket", "c": "flux-dev"}[name]
@@ -124,22 +124,22 @@ def test_every_column_sorts_in_both_directions_and_the_unknown_is_last(client, s
 
 
 @pytest.mark.parametrize("query", [{"sort": "size"}, {"status": "sleeping"}, {"page_size": 0}, {"page_size": 101}])
-def test_a_query_that_the_page_cannot_send_is_refused(client, query):
+def test_query_that_page_cannot_send_is_refused(client, query):
     assert "reload" in error(client.get("sessions", params=query), 400)
 
 
 @pytest.mark.parametrize("query", [{"page": -1}, {"page": "x"}, {"page": 1.5}])
-def test_a_page_of_the_wrong_form_is_refused(client, query):
+def test_page_of_wrong_form_is_refused(client, query):
     assert "reload" in error(client.get("sessions", params=query), 400)
 
 
 @pytest.mark.parametrize("filter_text", ["x" * 5000, "a\0b", "%", "\n", "🐱"])
-def test_any_text_can_be_a_filter(client, settings, filter_text):
+def test_any_text_can_be_filter(client, settings, filter_text):
     stopped(settings, "cat")
     assert value(client.get("sessions", params={"filter": filter_text}))["rows"] in ([], rows(client))
 
 
-def test_a_damaged_state_gets_a_row_and_hides_nothing(client, settings):
+def test_damaged_state_gets_row_and_hides_nothing(client, settings):
     stopped(settings, "cat")
     stopped(settings, "bad").ui_state.write_text("{")
     found = {row["slug"]: row for row in rows(client)}
@@ -148,7 +148,7 @@ def test_a_damaged_state_gets_a_row_and_hides_nothing(client, settings):
     assert found["cat"]["status"] == "stopped"
 
 
-def test_figures_of_the_progress_are_sent_as_they_are_and_unknown_ones_are_left_out(client, settings):
+def test_figures_of_progress_are_sent_as_they_are_and_unknown_ones_are_left_out(client, settings):
     line = {"time": 1.0, "phase": "of a newer trainer", "step": 3, "total_steps": 9.5, "loss": 0.5}
     stopped(settings, "cat").progress.write_text(json.dumps(line) + "\n")
     answer = client.get("sessions")
@@ -168,7 +168,7 @@ def test_resume_is_offered_where_it_can_be_done(client, settings):
     assert resume_preview(RunSnapshot.read(run)) is None
 
 
-def test_resume_is_refused_with_a_code_to_which_the_user_can_agree(client, settings, monkeypatch):
+def test_resume_is_refused_with_code_to_which_user_can_agree(client, settings, monkeypatch):
     seen = []
 
     def needs_consent(run, *, agreed, **_):
@@ -177,7 +177,7 @@ def test_resume_is_refused_with_a_code_to_which_the_user_can_agree(client, setti
             raise NamesCode("cat runs the Python module “evil” (optimizer_type).")
         return run
 
-    monkeypatch.setattr("fluxgym.ui.api.sessions.resume", needs_consent)
+    monkeypatch.setattr("fluxgym.ui.api.session_actions.resume", needs_consent)
     stopped(settings, "cat")
     refused = client.post("sessions/cat/resume", json={})
     assert (refused.status_code, refused.json()["error"]["code"]) == (409, "NamesCode")
@@ -185,7 +185,7 @@ def test_resume_is_refused_with_a_code_to_which_the_user_can_agree(client, setti
     assert seen == [(), ("NamesCode",)]
 
 
-def test_a_button_of_an_earlier_start_does_nothing(client, settings):
+def test_button_of_earlier_start_does_nothing(client, settings):
     stopped(settings, "cat", run_id="new")
     assert "again" in error(client.post("sessions/cat/resume", json={"run_id": "old"}), 409)
 
@@ -198,13 +198,13 @@ def test_a_button_of_an_earlier_start_does_nothing(client, settings):
         ("%ff/stop", 404, "no run"), ("cat/__init__", 409, "reload"),
     ],
 )  # fmt: skip
-def test_an_action_that_is_not_possible_is_refused_with_its_reason(client, settings, path, status, word):
+def test_action_that_is_not_possible_is_refused_with_its_reason(client, settings, path, status, word):
     stopped(settings, "cat", base_model="pocket")
     assert word in error(client.post(f"sessions/{path}", json={}), status)
 
 
 @pytest.mark.parametrize("slug", ["..%2Fcat", "%2Fetc", "..%2F..", "a%2Fb"])
-def test_a_path_in_place_of_a_run_is_not_a_route(client, settings, slug):
+def test_path_in_place_of_run_is_not_route(client, settings, slug):
     run = stopped(settings, "cat")
     for path in (f"sessions/{slug}/delete", f"sessions/{slug}/forget"):
         assert client.post(path, json={}).status_code in (404, 405, 409)
@@ -212,19 +212,19 @@ def test_a_path_in_place_of_a_run_is_not_a_route(client, settings, slug):
 
 
 @pytest.mark.parametrize("body", [[], None, "x", {"run_id": 3}, {"name": {}}, {"version": None}])
-def test_an_action_of_the_wrong_form_is_refused(client, settings, body):
+def test_action_of_wrong_form_is_refused(client, settings, body):
     run = stopped(settings, "cat")
     assert "reload" in error(client.post("sessions/cat/forget", json=body), 400)
     assert run.ui_state.exists()
 
 
-def test_statuses_are_the_lists_own(client, settings):
+def test_statuses_equal_those_of_list(client, settings):
     for status in (Status.STOPPED, Status.COMPLETED, Status.FAILED):
         stopped(settings, status.value, status=status.value)
     assert {row["status"] for row in rows(client)} == {"stopped", "completed", "failed"}
 
 
-def test_the_menu_does_what_it_says(client, settings):
+def test_menu_actions_are_performed(client, settings):
     run = stopped(settings, "cat", max_train_epochs=4)
     nothing = {"slug": None, "changed": [], "template": None, "notice": ""}
 
@@ -248,7 +248,7 @@ def test_the_menu_does_what_it_says(client, settings):
 
 
 @pytest.mark.parametrize("odd", ["../../x", "a\0b", "x" * 5000, "%2F..", "a\nb", "🐱", "<b>"])
-def test_odd_names_are_refused_or_saved_inside_outputs(client, settings, tmp_path, odd):
+def test_invalid_names_are_refused_or_saved_inside_outputs(client, settings, tmp_path, odd):
     stopped(settings, "cat")
     before = set(tmp_path.rglob("*"))
     for action, body in (("duplicate", {"name": odd}), ("template", {"name": odd}), ("restore", {"version": odd})):
@@ -259,12 +259,12 @@ def test_odd_names_are_refused_or_saved_inside_outputs(client, settings, tmp_pat
 
 
 @pytest.mark.parametrize("odd", ["gone", ".fluxgym", "a%00b", "x" * 5000, "a%0Ab", "%ff"])
-def test_history_of_a_run_that_is_not_there_is_refused(client, settings, odd):
+def test_history_of_run_that_does_not_exist_is_refused(client, settings, odd):
     settings.outputs.mkdir()
     assert error(client.get(f"sessions/{odd}/history"), 404)
 
 
-def test_a_damaged_state_is_repaired_from_the_history(client, settings):
+def test_damaged_state_is_repaired_from_history(client, settings):
     run = stopped(settings, "cat", max_train_epochs=4)
     save_version(run)
     run.ui_state.write_text("{")
@@ -274,7 +274,7 @@ def test_a_damaged_state_is_repaired_from_the_history(client, settings):
     assert "nothing to repair" in error(client.post("sessions/cat/repair", json={}), 409)
 
 
-def test_a_damaged_state_without_history_is_repaired_from_the_command(client, settings):
+def test_damaged_state_without_history_is_repaired_from_command(client, settings):
     run = stopped(settings, "cat")
     run.train_sh.write_text("python flux_train_network.py --max_train_epochs 12 --network_dim 8\n")
     run.ui_state.write_text("")
@@ -297,7 +297,7 @@ ODD = {
 
 
 @pytest.mark.parametrize("name", ODD)
-def test_an_odd_value_in_any_file_of_a_run_hides_no_row(name, client, settings):
+def test_invalid_value_in_any_file_of_run_does_not_hide_row(name, client, settings):
     run = make_run(settings.outputs, "cat", status="stopped")
     make_run(settings.outputs, "dog", status="stopped")
     end = {"run_id": "id-cat", "attempt": 1, "status": "stopped", "reason_code": "user", "reason": "x", "last_step": 2, "ended_at": 5.0}
@@ -312,7 +312,7 @@ def test_an_odd_value_in_any_file_of_a_run_hides_no_row(name, client, settings):
     assert sorted(row["slug"] for row in rows(client)) == ["cat", "dog"]
 
 
-def test_folders_that_no_run_can_have_hide_no_row(client, settings):
+def test_folders_that_no_run_can_have_do_not_hide_row(client, settings):
     make_run(settings.outputs, "cat", status="stopped")
     for odd in (b"a\\b", b"bad\xff"):
         folder = settings.outputs / os.fsdecode(odd)
@@ -322,7 +322,7 @@ def test_folders_that_no_run_can_have_hide_no_row(client, settings):
     assert [session.slug for session in list_sessions(settings.outputs)] == ["cat"]
 
 
-def test_nothing_is_offered_while_the_trainer_is_live_though_its_pid_file_was_removed(client, settings):
+def test_nothing_is_offered_while_trainer_is_live_though_its_pid_file_was_removed(client, settings):
     run = make_run(settings.outputs, "cat", status="running")
     me = identify(os.getpid(), "id-cat")
     record_processes(run, "id-cat", 1, me, me)

@@ -6,13 +6,13 @@ from fluxgym.runs.paths import OutputsPaths
 from fluxgym.sessions import templates
 from fluxgym.ui.api.templates import TemplateRoutes
 from tests.support.api import error, router_client, value
-from tests.support.small_world import small_world, state
+from tests.support.small_installation import small_installation, state
 
 
 @pytest.fixture
 def settings(tmp_path):
     """Return folders of this test."""
-    return small_world(tmp_path)
+    return small_installation(tmp_path)
 
 
 @pytest.fixture
@@ -31,7 +31,7 @@ def test_templates_are_listed_and_deleted(client, settings):
 
 
 @pytest.mark.parametrize("name", ["..", "..%2F..%2Fx", "%2Fetc", "a%00b", "a%0Ab", "x" * 5000, "%ff", "🐱"])
-def test_a_template_that_is_not_there_is_refused(client, settings, name):
+def test_template_that_does_not_exist_is_refused(client, settings, name):
     templates.save(OutputsPaths(settings.outputs), "Faces", state())
     response = client.delete(f"templates/{name}")
     assert response.status_code in (400, 404, 405)

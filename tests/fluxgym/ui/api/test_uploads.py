@@ -1,4 +1,4 @@
-"""A file that is too large is refused before its bytes are read; a broken connection leaves nothing."""
+"""A file that is too large is refused before its bytes are read; a broken connection leaves no file."""
 
 import asyncio
 import shutil
@@ -27,19 +27,19 @@ def request(messages: list[dict], **headers: str) -> Request:
 
 
 @pytest.mark.parametrize(("name", "limit"), [("a.png", MAX_IMAGE_BYTES), ("a.txt", MAX_CAPTION_BYTES)])
-def test_a_declared_size_above_the_cap_is_refused_unread(tmp_path, name, limit):
+def test_declared_size_above_cap_is_refused_unread(tmp_path, name, limit):
     with pytest.raises(TooLarge, match="smaller"):
         asyncio.run(receive(request([], content_length=str(limit + 1)), name, ImageFolder(tmp_path)))
 
 
-def test_a_broken_connection_leaves_nothing(tmp_path):
+def test_broken_connection_leaves_no_file(tmp_path):
     messages = [{"type": "http.request", "body": b"half", "more_body": True}, {"type": "http.disconnect"}]
     with pytest.raises(DatasetError, match="connection was interrupted"):
         asyncio.run(receive(request(messages), "a.png", ImageFolder(tmp_path)))
     assert list(tmp_path.iterdir()) == []
 
 
-def test_one_that_stops_arriving_is_given_up(tmp_path, monkeypatch):
+def test_stalled_upload_is_aborted(tmp_path, monkeypatch):
     async def never() -> dict:
         await asyncio.sleep(60)
         return {}
@@ -50,7 +50,7 @@ def test_one_that_stops_arriving_is_given_up(tmp_path, monkeypatch):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_the_disks_room_is_looked_at_while_bytes_arrive(tmp_path, monkeypatch):
+def test_disk_space_is_checked_during_upload(tmp_path, monkeypatch):
     usage = shutil.disk_usage(tmp_path)
     free = iter([10**12, 10**12, uploads.MIN_FREE_BYTES])
     monkeypatch.setattr(uploads, "CHECK_BYTES", 4)

@@ -1,4 +1,4 @@
-"""Limits of connections, with real sockets: half-sent requests and silent clients never keep a visitor out."""
+"""Limits of connections, with real sockets: half-sent requests and idle clients never block a visitor."""
 
 import asyncio
 import logging
@@ -13,7 +13,7 @@ from fluxgym.ui.security.connections import MAX_CONNECTIONS, ConnectionLimits
 from fluxgym.ui.security.guard import Guard
 from fluxgym.ui.security.token_auth import TokenAuth
 from tests.support.runs import wait_for
-from tests.support.served import connect, get, is_closed, put_head, read_answer, served
+from tests.support.served import connect, get, is_closed, put_request_head, read_answer, served
 
 FEW = ConnectionLimits(total=12, per_client=8)
 PATIENT = ConnectionLimits(total=64, per_client=32)
@@ -51,7 +51,7 @@ def is_served(port: int) -> bool:
 
 
 @pytest.mark.parametrize("sent", HALF_SENT.values(), ids=HALF_SENT)
-def test_half_sent_requests_of_the_same_address_keep_no_visitor_out(guard, sent):
+def test_half_sent_requests_of_same_address_keep_no_visitor_out(guard, sent):
     with served(guard, FEW) as port:
         attackers = []
         for _ in range(40):
@@ -61,7 +61,7 @@ def test_half_sent_requests_of_the_same_address_keep_no_visitor_out(guard, sent)
         assert all(is_closed(connection) for connection in attackers[:24])
 
 
-def test_oldest_half_sent_request_gives_way_and_those_within_the_limit_stay(guard):
+def test_oldest_half_sent_request_gives_way_and_those_within_limit_stay(guard):
     with served(guard, FEW) as port:
         waiting = [connect(port) for _ in range(FEW.per_client + 1)]
         assert is_closed(waiting[0])
@@ -108,7 +108,7 @@ def test_headers_that_trickle_do_not_extend_their_time(guard):
 
 
 def test_body_that_stops_is_closed(guard):
-    head = put_head(1, "/fluxgym/import/x.zip", 8)[:-2] + f"authorization: Bearer {TOKEN}\r\n\r\n".encode()
+    head = put_request_head(1, "/fluxgym/import/x.zip", 8)[:-2] + f"authorization: Bearer {TOKEN}\r\n\r\n".encode()
     with served(guard, replace(PATIENT, body_s=0.2)) as port, connect(port) as connection:
         connection.sendall(head + b"x")
         assert is_closed(connection)
@@ -145,14 +145,14 @@ def test_many_connections_write_one_line(guard, caplog):
 
 
 @pytest.mark.parametrize("max_files", [64, 256, 1024, 4096, 1 << 20])
-def test_limits_leave_files_for_the_app(max_files):
+def test_limits_leave_files_for_app(max_files):
     limits = ConnectionLimits.of_open_files(max_files)
     assert 8 <= limits.per_client < limits.total <= MAX_CONNECTIONS
     assert limits.total < max_files / 2
     assert limits.per_client >= 200 or max_files < 1024  # 50 visitors behind one proxy
 
 
-def test_upgrade_that_a_client_offers_is_ignored(guard, caplog):
+def test_upgrade_that_client_offers_is_ignored(guard, caplog):
     with caplog.at_level(logging.WARNING), served(guard) as port:
         assert get(port, "/config", connection="Upgrade, HTTP2-Settings", upgrade="h2c", **BEARER).status == 200
         assert get(port, "/config", connection="Upgrade", upgrade="websocket", **BEARER).status == 200

@@ -32,17 +32,17 @@ def test_local_hosts_are_let_through(host):
 
 @pytest.mark.parametrize("route", ROUTES)
 @pytest.mark.parametrize("host", ["evil.example", "127.0.0.1.evil.example", "localhost.evil.example:7860", "0x7f.1@evil", "a b"])
-def test_a_host_that_is_not_allowed_reaches_nothing(route, host):
+def test_host_that_is_not_allowed_reaches_nothing(route, host):
     answer = client().get(route, headers={"host": host})
     assert answer.status_code in (400, 403)
     assert "reached" not in answer.text
 
 
-def test_a_proxy_that_names_a_host_that_is_not_allowed_is_refused():
+def test_proxy_that_names_host_that_is_not_allowed_is_refused():
     assert client().get("/", headers={"x-forwarded-host": "evil.example"}).status_code == 403
 
 
-def test_an_allowed_host_is_let_through():
+def test_allowed_host_is_let_through():
     answer = client(allowed=("pod.example",), base="http://pod.example").get("/")
     assert answer.status_code == 200
 
@@ -54,7 +54,7 @@ def test_another_origin_reaches_nothing(origin, method):
     assert answer.status_code == 403
 
 
-def test_the_pages_own_origin_is_let_through():
+def test_pages_own_origin_is_let_through():
     assert client().post("/gradio_api/queue/join", headers={"origin": "http://127.0.0.1:7860"}).status_code == 200
 
 
@@ -67,17 +67,17 @@ def test_the_pages_own_origin_is_let_through():
         ({"data": ["plain", 1, None]}, 200, "reached"),
     ],
 )
-def test_no_message_makes_gradio_read_a_file_or_fetch_an_address(body, code, word):
+def test_no_message_makes_gradio_read_file_or_fetch_address(body, code, word):
     answer = client().post("/gradio_api/queue/join", json=body)
     assert (answer.status_code, word in answer.text) == (code, True)
 
 
 @pytest.mark.parametrize(("body", "code"), [(b"{", 400), (b"[" * 100_000, 400), (b"\xff", 400), (b"", 200)])
-def test_a_message_that_is_not_json_is_refused(body, code):
+def test_message_that_is_not_json_is_refused(body, code):
     assert client().post("/gradio_api/queue/join", content=body).status_code == code
 
 
-def test_a_cross_site_image_tag_reaches_nothing_but_a_link_opens_the_page():
+def test_cross_site_image_tag_reaches_nothing_but_link_opens_page():
     embedded = {"sec-fetch-site": "cross-site", "sec-fetch-mode": "no-cors", "sec-fetch-dest": "image"}
     clicked = {"sec-fetch-site": "cross-site", "sec-fetch-mode": "navigate", "sec-fetch-dest": "document"}
     assert client().get("/fluxgym/runs/x/samples/x.png", headers=embedded).status_code == 403
@@ -98,18 +98,18 @@ def test_unused_routes_are_not_served(path):
 
 
 @pytest.mark.parametrize("route", ROUTES)
-def test_no_route_answers_without_the_token(route):
+def test_no_route_answers_without_token(route):
     answer = client(TOKEN).get(route)
     assert answer.status_code == 401
     assert "reached" not in answer.text
 
 
-def test_a_script_is_accepted_with_a_bearer_token():
+def test_script_is_accepted_with_bearer_token():
     assert client(TOKEN).get("/config", headers={"authorization": f"Bearer {TOKEN}"}).status_code == 200
     assert client(TOKEN).get("/config", headers={"authorization": "Bearer wrong"}).status_code == 401
 
 
-def test_a_browser_that_gives_the_token_is_known_by_a_strict_cookie():
+def test_browser_that_gives_token_is_known_by_strict_cookie():
     browser = client(TOKEN)
     form = browser.get("/", headers={"accept": "text/html"})
     assert form.status_code == 401
@@ -122,7 +122,7 @@ def test_a_browser_that_gives_the_token_is_known_by_a_strict_cookie():
     assert browser.get("/config").status_code == 200
 
 
-def test_the_token_in_the_address_is_exchanged_for_the_cookie_and_kept_by_no_address_or_referer():
+def test_token_in_address_is_exchanged_for_cookie_and_kept_by_no_address_or_referer():
     browser = client(TOKEN)
     welcome = browser.get(f"/?token={TOKEN.replace(' ', '%20')}&run=my-cat", headers={"accept": "text/html"})
     assert 'href="/?run=my-cat"' in welcome.text
@@ -132,7 +132,7 @@ def test_the_token_in_the_address_is_exchanged_for_the_cookie_and_kept_by_no_add
 
 
 @pytest.mark.parametrize("token", [None, TOKEN])
-def test_a_token_in_the_address_is_taken_off_where_none_is_needed(token):
+def test_token_in_address_is_taken_off_where_none_is_needed(token):
     browser = client(token)
     browser.post("/login", data={"token": TOKEN})
     answer = browser.get("/?token=a%20long%20secret&run=a%26b", follow_redirects=False)
@@ -140,7 +140,7 @@ def test_a_token_in_the_address_is_taken_off_where_none_is_needed(token):
     assert browser.get("/?run=x", follow_redirects=False).status_code == 200
 
 
-def test_a_wrong_token_leaves_the_address_bar():
+def test_wrong_token_leaves_address_bar():
     page = client(TOKEN).get("/?token=wrong", headers={"accept": "text/html"})
     assert page.status_code == 401
     assert "history.replaceState" in page.text
@@ -148,11 +148,11 @@ def test_a_wrong_token_leaves_the_address_bar():
 
 
 @pytest.mark.parametrize("path", ["/config?token=a long secret", "/fluxgym/api/sessions?token=a long secret"])
-def test_no_other_address_takes_a_token(path):
+def test_token_is_accepted_in_query_of_page_address_only(path):
     assert client(TOKEN).get(path).status_code == 401
 
 
-def test_wrong_tokens_throttle_the_one_who_sends_them_and_never_the_right_token():
+def test_wrong_tokens_throttle_their_client_but_never_valid_token():
     browser, headers = client(TOKEN), {"x-forwarded-for": "192.0.2.1, 192.0.2.7"}
     for _ in range(TRIES):
         assert browser.post("/login", data={"token": "guess"}, headers=headers).status_code == 401
@@ -167,7 +167,7 @@ def test_wrong_tokens_throttle_the_one_who_sends_them_and_never_the_right_token(
     assert browser.post("/login", data={"token": TOKEN}, headers=headers).status_code == 200
 
 
-def test_a_throttled_browser_gets_the_form_with_the_reason():
+def test_throttled_browser_gets_form_with_reason():
     browser, html = client(TOKEN), {"accept": "text/html"}
     for _ in range(TRIES):
         browser.post("/login", data={"token": "guess"}, headers=html)
@@ -175,23 +175,23 @@ def test_a_throttled_browser_gets_the_form_with_the_reason():
     assert (answer.status_code, 'type="password"' in answer.text, "Too many wrong tokens" in answer.text) == (429, True, True)
 
 
-def test_a_login_form_without_end_is_not_read_to_its_end():
+def test_login_form_without_end_is_not_read_to_its_end():
     assert client(TOKEN).post("/login", content=b"token=" + b"x" * 100_000).status_code == 401
 
 
-def test_the_page_may_request_no_other_host():
+def test_page_may_request_no_other_host():
     policy = client().get("/").headers["content-security-policy"]
     assert "connect-src 'self'" in policy
     assert "http" not in policy
 
 
-def test_the_proxys_prefix_is_taken_off():
+def test_proxys_prefix_is_taken_off():
     assert client(root_path="/gym").get("/gym/config").text == "reached /config"
     assert client(root_path="/gym").get("/config").text == "reached /config"
     assert client(root_path="/gym").get("/gymnastics/config").status_code == 404
 
 
-def test_no_client_can_set_gradios_own_address():
+def test_no_client_can_set_gradio_address():
     async def reply(request: Request) -> PlainTextResponse:
         return PlainTextResponse(",".join(request.headers))
 

@@ -8,7 +8,7 @@ from fluxgym.app_settings import LIMIT_OF_PROXY_DETECTION, build_parser
 from fluxgym.ui.security import connections, login, unread_body
 from fluxgym.ui.security.guard import GRADIO, GRADIO_API, is_known_route
 from fluxgym.ui.security.host_rules import OTHER_SITE
-from fluxgym.ui.security.local_request import PROXY_HEADERS, token_sentence
+from fluxgym.ui.security.local_request import PROXY_HEADERS, token_message
 from fluxgym.ui.security.request_body import MAX_MESSAGE_BYTES
 from fluxgym.ui.security.token_auth import TRIES, WINDOW_S
 from tests.support.source_tree import ROOT
@@ -27,7 +27,7 @@ def test_headers_of_proxies_are_all_named():
     assert re.findall(r"`([\w-]+)`", item) == list(PROXY_HEADERS)
 
 
-def test_routes_are_those_that_the_guard_lets_through():
+def test_routes_are_those_that_guard_lets_through():
     rows = [line.split("|")[1] for line in section("Routes").splitlines() if line.startswith("| `")]
     named = {name for row in rows for name in re.findall(r"`([^`]+)`", row)}
     assert {name.rstrip("/") for name in GRADIO} <= {name.rstrip("/") for name in named}
@@ -36,7 +36,7 @@ def test_routes_are_those_that_the_guard_lets_through():
         assert is_known_route(name if name.startswith("/") else f"/gradio_api/{name}") or name == "/gradio_api/", name
 
 
-def test_limits_are_those_of_the_code():
+def test_limits_are_those_of_code():
     table, limits = section("Limits before login"), connections.ConnectionLimits(total=1, per_client=1)
     expected = (
         f"less {connections.OWN_FILES}, at most {connections.MAX_CONNECTIONS}", f"| {limits.head_s:.0f} s, 16 kB", f"| {login.FORM_TIMEOUT_S:.0f} s, ",
@@ -50,7 +50,7 @@ def test_limits_are_those_of_the_code():
 
 
 @pytest.mark.parametrize("document", [SECURITY, CLOUD], ids=["security", "cloud"])
-def test_flags_exist_and_the_limit_of_the_detection_is_named(document):
+def test_flags_exist_and_limit_of_detection_is_reported(document):
     flags = {option for action in build_parser()._actions for option in action.option_strings}
     assert set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", document)) <= flags
     for word in ("FLUXGYM_TOKEN", "HTTP/1.1", "adds no header"):
@@ -58,9 +58,9 @@ def test_flags_exist_and_the_limit_of_the_detection_is_named(document):
         assert word in LIMIT_OF_PROXY_DETECTION
 
 
-def test_messages_of_the_cloud_document_are_those_of_the_code():
+def test_messages_of_cloud_document_are_those_of_code():
     assert "This request came through a proxy or from another site" in CLOUD
-    assert token_sentence("x").startswith("This request came through a proxy or from another site")
+    assert token_message("x").startswith("This request came through a proxy or from another site")
     assert f"{OTHER_SITE[:-1]}: the browser shows …" in CLOUD
     sources = "".join((ROOT / path).read_text() for path in ("fluxgym/ui/assets/api.js", "fluxgym/ui/security/host_rules.py", "app.py"))
     for sentence in (

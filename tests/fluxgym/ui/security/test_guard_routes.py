@@ -45,7 +45,7 @@ def by_route(routes):
     return pytest.mark.parametrize(("method", "path"), routes, ids=lambda value: value)
 
 
-def test_the_table_holds_the_api_the_files_and_gradios_own_routes():
+def test_table_holds_api_files_and_gradio_routes():
     paths = {path for _, path in ROUTES}
     assert {f"{API}/openapi.json", f"{API}/sessions", f"{API}/sessions/x/x", "/fluxgym/runs/x/loras/x", "/fluxgym/import/x"} <= paths
     assert {"/", "/config", "/gradio_api/queue/join", "/gradio_api/upload", "/gradio_api/file=x", "/monitoring"} <= paths
@@ -54,7 +54,7 @@ def test_the_table_holds_the_api_the_files_and_gradios_own_routes():
 
 
 @by_route(ROUTES)
-def test_no_route_answers_without_the_token(client, reached, method, path):
+def test_no_route_answers_without_token(client, reached, method, path):
     for headers in ({}, {"accept": "text/html"}, {"authorization": "Bearer wrong"}, {"cookie": "fluxgym_7860=wrong"}):
         response = client.request(method, path, headers=headers | JSON)
         assert response.status_code == (401 if is_known_route(path) else 404)
@@ -72,26 +72,26 @@ def test_no_route_answers_without_the_token(client, reached, method, path):
     ],
     ids=["origin", "null origin", "cross-site", "same-site", "host", "host that looks local", "forwarded host"],
 )  # fmt: skip
-def test_no_route_answers_another_site_or_host_even_with_the_token(client, reached, method, path, headers, status):
+def test_no_route_answers_another_site_or_host_even_with_token(client, reached, method, path, headers, status):
     response = client.request(method, path, headers=headers | JSON | {"authorization": f"Bearer {TOKEN}"})
     assert (response.status_code, reached) == (status, [])
 
 
 @by_route(KNOWN)
-def test_every_known_route_is_reached_with_the_token(client, reached, method, path):
+def test_every_known_route_is_reached_with_token(client, reached, method, path):
     response = client.request(method, path, headers=JSON | {"authorization": f"Bearer {TOKEN}"})
     assert (response.status_code, reached) == (200, [(method, path)])
     assert response.headers["x-content-type-options"] == "nosniff"
 
 
 @by_route([route for route in ROUTES if route not in KNOWN])
-def test_unused_routes_are_not_served_even_with_the_token(client, reached, method, path):
+def test_unused_routes_are_not_served_even_with_token(client, reached, method, path):
     response = client.request(method, path, headers=JSON | {"authorization": f"Bearer {TOKEN}"})
     assert (response.status_code, reached) == (404, [])
 
 
 @by_route(CHANGING)
-def test_no_route_of_the_api_reads_a_body_without_limit(client, reached, method, path):
+def test_no_route_of_api_reads_body_without_limit(client, reached, method, path):
     headers = {"authorization": f"Bearer {TOKEN}"} | JSON
     response = client.request(method, path, headers=headers, content=b" " * (MAX_MESSAGE_BYTES + 1))
     assert (response.status_code, reached) == (413, [])

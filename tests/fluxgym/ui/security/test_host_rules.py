@@ -1,4 +1,4 @@
-"""The sentences about a Host or Origin that is not allowed, through a proxy that behaves as nginx does."""
+"""The error messages about a Host or Origin that is not allowed, through a proxy that behaves as nginx does."""
 
 import pytest
 from starlette.responses import PlainTextResponse
@@ -38,7 +38,7 @@ def log_in(port: int, **headers: str) -> Answer:
     ids=["default", "passes Host", "HTTP/1.1 and X-Forwarded-For", "two Hosts"],
 )  # fmt: skip
 @pytest.mark.parametrize("path", ["/", "/config", "/fluxgym/api/sessions"])
-def test_no_proxy_answers_strangers_without_a_token(behavior, path):
+def test_proxied_request_without_token_is_refused(behavior, path):
     with served(guard(None)) as own, nginx_like(own, behavior) as port:
         for headers in ({}, OUTER):
             answer = get(port, path, **headers)
@@ -47,7 +47,7 @@ def test_no_proxy_answers_strangers_without_a_token(behavior, path):
         assert get(own, path).text == "reached"
 
 
-def test_proxy_that_replaces_host_ends_in_a_sentence_that_helps():
+def test_proxy_that_replaces_host_ends_with_message_that_helps():
     with served(guard(TOKEN)) as own, nginx_like(own) as port:
         answer = log_in(port)
         assert answer.status == 403
@@ -61,7 +61,7 @@ def test_proxy_that_replaces_host_ends_in_a_sentence_that_helps():
 @pytest.mark.parametrize(
     "behavior", [Behavior(passes_host=True), Behavior(headers={"X-Forwarded-Host": "pod.example"})], ids=["Host", "X-Forwarded-Host"]
 )
-def test_proxy_that_names_the_outer_host_logs_in(behavior):
+def test_proxy_that_names_outer_host_logs_in(behavior):
     with served(guard(TOKEN, "pod.example")) as own, nginx_like(own, behavior) as port:
         answer = log_in(port)
         assert answer.status == 200

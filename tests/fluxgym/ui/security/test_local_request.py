@@ -1,4 +1,4 @@
-"""Without a token, only requests of this machine that show no sign of a proxy are answered."""
+"""Without a token, only requests of this machine without a proxy's headers are accepted."""
 
 import pytest
 from starlette.responses import PlainTextResponse
@@ -33,7 +33,7 @@ def client(token: str | None = None, *, http_version: str = "1.1", address: tupl
     return TestClient(as_version, base_url=BASE_URL, client=address, follow_redirects=False)
 
 
-def test_a_browser_on_this_machine_needs_no_token():
+def test_browser_on_this_machine_needs_no_token():
     for address in (LOCAL, ("::1", 1), ("::ffff:127.0.0.1", 1), ("127.9.9.9", 1)):
         assert client(address=address).get("/").text == "reached"
     own = {"origin": BASE_URL, "referer": f"{BASE_URL}/#/runs", "sec-fetch-site": "same-origin"}
@@ -42,7 +42,7 @@ def test_a_browser_on_this_machine_needs_no_token():
 
 @pytest.mark.parametrize("path", PATHS)
 @pytest.mark.parametrize("name", SIGNS)
-def test_a_request_with_a_sign_of_a_proxy_needs_a_token(path, name):
+def test_request_with_sign_of_proxy_needs_token(path, name):
     answer = client().get(path, headers={name: SIGNS[name]})
     assert answer.status_code == 403
     assert "FLUXGYM_TOKEN" in answer.text
@@ -53,19 +53,19 @@ def test_a_request_with_a_sign_of_a_proxy_needs_a_token(path, name):
 @pytest.mark.parametrize(
     ("version", "address"), [("1.0", LOCAL), ("1.1", ("192.0.2.1", 1)), ("1.1", ("10.0.0.1", 1)), ("1.1", ("fd00::1", 1))]
 )
-def test_http_1_0_and_other_addresses_need_a_token(version, address):
+def test_http_1_0_and_other_addresses_need_token(version, address):
     answer = client(http_version=version, address=address).get("/")
     assert (answer.status_code, "FLUXGYM_TOKEN" in answer.text) == (403, True)
 
 
 @pytest.mark.parametrize("referer", ["https://pod.example/x", "http://127.0.0.1:8888/lab", "about:blank", "http://[", "x"])
-def test_a_referer_of_another_host_needs_a_token(referer):
+def test_referer_of_another_host_needs_token(referer):
     answer = client().get("/fluxgym/api/sessions", headers={"referer": referer})
     assert answer.status_code == 403
     assert "Referer" in answer.json()["error"]["message"]
 
 
-def test_a_link_on_another_site_opens_the_page_from_this_host():
+def test_link_on_another_site_opens_page_from_this_host():
     clicked = {"referer": "https://guide.example/", "accept": "text/html", "sec-fetch-site": "cross-site"} | {
         "sec-fetch-mode": "navigate", "sec-fetch-dest": "document",
     }  # fmt: skip
@@ -76,14 +76,14 @@ def test_a_link_on_another_site_opens_the_page_from_this_host():
     assert client().get("/", headers=clicked | {"referer": f"{BASE_URL}/"}).text == "reached"
 
 
-def test_with_a_token_a_proxy_is_welcome():
+def test_proxied_request_with_token_is_accepted():
     for name, value in SIGNS.items():
         answer = client("secret").get("/config", headers={name: value, "authorization": "Bearer secret"})
         assert answer.text == "reached", name
     assert client("secret", http_version="1.0", address=("192.0.2.1", 1)).get("/config").status_code == 401
 
 
-def test_a_client_is_an_ipv4_address_or_an_ipv6_network():
+def test_client_is_ipv4_address_or_ipv6_network():
     assert client_network("192.0.2.1") == client_network("::ffff:192.0.2.1") == "192.0.2.1"
     assert client_network("2001:db8:1:2:3::4") == client_network("2001:db8:1:2:ffff::1")
     assert client_network("2001:db8:1:2::1") != client_network("2001:db8:1:3::1")

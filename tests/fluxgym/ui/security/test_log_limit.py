@@ -1,4 +1,4 @@
-"""One line per minute for each kind of event that clients cause."""
+"""One line per minute for each category of events that clients cause."""
 
 import logging
 
@@ -27,7 +27,7 @@ def raised(line: int) -> ValueError:
         return error
 
 
-def test_first_line_of_a_kind_passes_and_the_next_after_a_minute_with_their_number():
+def test_first_line_of_category_is_logged_and_next_after_minute_with_count():
     clock = Clock()
     limit = OncePerMinute(clock)
     assert limit.filter(record("closed %s", "a"))
@@ -43,7 +43,7 @@ def test_first_line_of_a_kind_passes_and_the_next_after_a_minute_with_their_numb
     assert alone.getMessage() == "closed c"
 
 
-def test_exceptions_are_of_one_kind_if_they_come_from_the_same_line():
+def test_exceptions_are_of_one_kind_if_they_come_from_same_line():
     limit = OncePerMinute(Clock())
     assert limit.filter(record("failed", error=raised(1)))
     assert not limit.filter(record("failed", error=raised(1)))
@@ -55,7 +55,7 @@ def test_other_loggers_are_not_limited():
     assert all(limit.filter(record("once", name="fluxgym.sessions")) for _ in range(3))
 
 
-def test_the_number_of_kinds_is_bounded():
+def test_number_of_log_categories_is_bounded():
     limit = OncePerMinute(Clock())
     for number in range(MAX_KINDS + 1):
         assert limit.filter(record(f"kind {number}"))

@@ -12,6 +12,6 @@ HOSTILE = '/x?"><script>alert(1)</script>'
     [login_page(HOSTILE, HOSTILE, "nonce"), welcome_page(HOSTILE, "nonce"), reopen_page(HOSTILE, HOSTILE, "nonce")],
     ids=["login", "welcome", "reopen"],
 )
-def test_pages_escape_their_values(page):
+def test_error_pages_escape_values(page):
     assert HOSTILE not in page
     assert "<script>alert" not in page

@@ -8,7 +8,7 @@ from fluxgym.ui.security import unread_body
 from fluxgym.ui.security.guard import Guard
 from fluxgym.ui.security.token_auth import TokenAuth
 from tests.support.nginx_like import Behavior, nginx_like
-from tests.support.served import Answer, connect, exchange, get, put_head, read_answer, served
+from tests.support.served import Answer, connect, exchange, get, put_request_head, read_answer, served
 
 SIZE = 12 << 20
 PROXY = Behavior(passes_host=True, max_body=64 << 20)
@@ -31,20 +31,20 @@ def guard(app, token="secret"):
 
 def put(port: int, *, size: int = SIZE, token: str = "secret") -> Answer:
     """Upload size bytes; read the answer after all of them were sent."""
-    head = put_head(port, PATH, size)[:-2] + f"authorization: Bearer {token}\r\n\r\n".encode()
+    head = put_request_head(port, PATH, size)[:-2] + f"authorization: Bearer {token}\r\n\r\n".encode()
     with connect(port) as connection:
         connection.sendall(head + bytes(size))
         return read_answer(connection)
 
 
 @pytest.mark.parametrize("behavior", [PROXY, Behavior(passes_host=True, max_body=64 << 20, http_version="1.1")], ids=["1.0", "1.1"])
-def test_early_refusal_of_an_upload_arrives_through_a_proxy(behavior):
+def test_early_refusal_of_upload_arrives_through_proxy(behavior):
     with served(guard(refusing)) as app, nginx_like(app, behavior) as port:
         assert put(port).text == "x.zip is too large."
-        assert "too large" in exchange(port, put_head(port, PATH, 0)[:-2] + b"authorization: Bearer secret\r\n\r\n").text
+        assert "too large" in exchange(port, put_request_head(port, PATH, 0)[:-2] + b"authorization: Bearer secret\r\n\r\n").text
 
 
-def test_early_refusal_before_login_arrives_through_a_proxy():
+def test_early_refusal_before_login_arrives_through_proxy():
     with served(guard(reading)) as app, nginx_like(app, PROXY) as port:
         answer = put(port, token="wrong")
         assert (answer.status, "token is required" in answer.text) == (401, True)
@@ -56,17 +56,17 @@ def test_body_that_is_read_is_not_touched():
         assert put(app).text == str(SIZE)
 
 
-def test_client_that_waits_for_100_continue_gets_the_refusal_without_sending():
-    head = put_head(1, PATH, SIZE)[:-2] + b"authorization: Bearer secret\r\nexpect: 100-continue\r\n\r\n"
+def test_client_that_waits_for_100_continue_gets_refusal_without_sending():
+    head = put_request_head(1, PATH, SIZE)[:-2] + b"authorization: Bearer secret\r\nexpect: 100-continue\r\n\r\n"
     with served(guard(refusing)) as app, connect(app) as connection:
         connection.sendall(head)
         assert read_answer(connection).status == 413
 
 
-def test_only_a_bounded_part_of_an_endless_body_is_discarded(monkeypatch):
+def test_only_bounded_part_of_endless_body_is_discarded(monkeypatch):
     monkeypatch.setattr(unread_body, "BEFORE_LOGIN", unread_body.DiscardLimits(num_bytes=1 << 20, total_s=60, idle_s=60))
     with served(guard(reading)) as app, connect(app) as connection:
-        connection.sendall(put_head(app, PATH, 1 << 40))
+        connection.sendall(put_request_head(app, PATH, 1 << 40))
         sent = 0
         with pytest.raises(ConnectionError):
             while sent < 1 << 30:
@@ -77,7 +77,7 @@ def test_only_a_bounded_part_of_an_endless_body_is_discarded(monkeypatch):
 def test_client_that_stops_sending_is_not_waited_for(monkeypatch):
     monkeypatch.setattr(unread_body, "BEFORE_LOGIN", unread_body.DiscardLimits(num_bytes=1 << 20, total_s=60, idle_s=0.05))
     with served(guard(reading)) as app, connect(app) as connection:
-        connection.sendall(put_head(app, PATH, 1 << 20) + b"x")
+        connection.sendall(put_request_head(app, PATH, 1 << 20) + b"x")
         assert read_answer(connection).status == 401
         assert connection.recv(1) == b""
         assert get(app).status == 401

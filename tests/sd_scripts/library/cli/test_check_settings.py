@@ -1,4 +1,4 @@
-"""The check of the app before Start refuses what the trainer refuses, and imports no class of the user's own."""
+"""The check of the app before Start refuses what the trainer refuses, and imports no custom class of the user."""
 
 from pathlib import Path
 
@@ -67,7 +67,7 @@ def test_settings_that_can_be_trained_are_accepted(argv):
         (["--lr_scheduler_type", "StepLR", "--lr_scheduler_args", "step_size=0"], "--lr_scheduler_args step_size=0 does not fit StepLR"),
     ],
 )
-def test_what_the_trainer_refuses_is_refused(argv, more, words):
+def test_settings_refused_by_trainer_are_refused(argv, more, words):
     assert words in check([*argv, *more])[0]
 
 
@@ -79,30 +79,30 @@ def test_what_the_trainer_refuses_is_refused(argv, more, words):
         (["--lr_scheduler", "cosine", "--lr_warmup_steps", "5"], "--lr_warmup_steps 5 gives the only step"),
     ],
 )
-def test_what_depends_on_the_number_of_steps_is_refused_where_it_is_known(argv, more, words):
+def test_settings_that_depend_on_steps_are_refused_if_steps_are_known(argv, more, words):
     given = [*argv, "--max_train_epochs", "1", *more]
     assert check(given, steps_per_epoch=1)[0].startswith(words)
     assert check(given) == (None, [])
 
 
-def test_an_optimizer_that_needs_a_gpu_is_refused_only_without_one(argv):
+def test_optimizer_that_needs_gpu_is_refused_only_without_one(argv):
     assert check([*argv, "--optimizer_args", "capturable=True"], has_gpu=True) == (None, [])
 
 
-def test_a_class_of_the_users_own_is_not_imported(argv, tmp_path, monkeypatch):
+def test_class_of_users_own_is_not_imported(argv, tmp_path, monkeypatch):
     (tmp_path / "mine.py").write_text("raise SystemExit('it was imported')")
     monkeypatch.syspath_prepend(str(tmp_path))
     assert check([*argv, "--optimizer_type", "mine.Class", "--optimizer_args", "a=1"]) == (None, ["optimizer_type"])
     assert check([*argv, "--lr_scheduler_type", "mine.Class"]) == (None, ["lr_scheduler_type"])
 
 
-def test_a_schedule_that_never_reaches_a_rate_that_teaches_is_refused(argv):
+def test_schedule_that_never_reaches_rate_that_teaches_is_refused(argv):
     given = [*argv, "--max_train_epochs", "2", "--learning_rate", "1e-4", "--lr_scheduler", "linear", "--lr_warmup_steps", "10000000"]
     given[given.index("1e-4")] = "1e-9"
     assert "so nothing would be learned" in check(given, steps_per_epoch=2)[0]
 
 
-def test_what_likely_teaches_nothing_is_a_warning(argv, capsys):
+def test_what_likely_teaches_nothing_is_warning(argv, capsys):
     more = ["--learning_rate", "1e-9", "--network_dropout", "0.99", "--caption_dropout_rate", "1"]
     assert check([*argv, *more]) == (None, [])
     warned = capsys.readouterr().err
@@ -110,7 +110,7 @@ def test_what_likely_teaches_nothing_is_a_warning(argv, capsys):
     assert "warning: --network_dropout 0.99 leaves 0.01" in warned
 
 
-def test_a_control_character_in_a_text_of_a_data_set_is_refused(argv):
+def test_control_character_in_text_of_data_set_is_refused(argv):
     toml = Path(argv[-1])
     toml.write_text(toml.read_text() + 'class_tokens = "a\\u0007b"\n')
     assert "class_tokens holds the control character U+0007" in check(argv)[0]

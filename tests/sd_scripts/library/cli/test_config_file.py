@@ -1,4 +1,4 @@
-"""--config_file is a command line in a file: the same names, the same checks, and the command line itself wins."""
+"""--config_file is a command line in a file: the same names, the same checks, and the command line has precedence."""
 
 from dataclasses import replace
 
@@ -28,7 +28,7 @@ def fixture_write(tmp_path):
     return write
 
 
-def test_sections_are_flattened_and_the_command_line_wins(write):
+def test_sections_are_flattened_and_command_line_wins(write):
     path = write(
         '[train]\nlearning_rate = 1e-4\nsdpa = true\nnetwork_args = ["a=1", "b=2"]\nlr_warmup_steps = 0.1\nflip_aug = false\nresolution = [512, 768]'
     )
@@ -56,23 +56,23 @@ def test_sections_are_flattened_and_the_command_line_wins(write):
         ("this is not TOML", "cannot be read"),
     ],
 )
-def test_what_cannot_be_is_named_with_the_file(text, named, write):
+def test_invalid_value_is_reported_with_file(text, named, write):
     with pytest.raises(TrainerError, match=named) as caught:
         parse(["--config_file", write(text)])
     assert "run.toml" in str(caught.value)
 
 
-def test_an_unsupported_flag_in_the_config_file_is_refused(write):
+def test_unsupported_flag_in_config_file_is_refused(write):
     with pytest.raises(TrainerError, match="--deepspeed is not supported"):
         parse(["--config_file", write("deepspeed = true")])
 
 
-def test_a_missing_file_is_named(tmp_path):
+def test_missing_file_is_reported(tmp_path):
     with pytest.raises(TrainerError, match=r"nowhere\.toml is missing"):
         parse(["--config_file", str(tmp_path / "nowhere")])
 
 
-def test_what_is_written_is_read_again(tmp_path, capsys):
+def test_written_config_file_is_read_back(tmp_path, capsys):
     path = str(tmp_path / "new")
     flags = ["--learning_rate", "3e-4", "--sdpa", "--network_args", "a=1", "--dataset_config", "d", "--output_name", "höhe"]
     assert write_config(read_flags(["--config_file", path, "--output_config", *flags])) == tmp_path / "new.toml"
@@ -85,12 +85,12 @@ def test_what_is_written_is_read_again(tmp_path, capsys):
         write_config(read_flags(["--output_config", *flags]))
 
 
-def test_a_byte_order_mark_is_ignored(tmp_path):
+def test_byte_order_mark_is_ignored(tmp_path):
     (tmp_path / "run.toml").write_text(NEEDED, encoding="utf-8-sig")
     assert read_flags(["--config_file", str(tmp_path / "run.toml")]).ae == "a"
 
 
-def test_a_list_on_the_command_line_replaces_the_one_in_the_file(write):
+def test_list_on_command_line_replaces_one_in_file(write):
     path = write('network_args = ["a=1", "b=2"]\nbase_weights = ["x"]\n')
     args = read_flags(["--config_file", path, "--network_args", "b=3", "--network_args", "c=4"])
     assert (args.network_args, args.base_weights) == (["b=3", "c=4"], ["x"])

@@ -1,4 +1,4 @@
-"""Each of kohya's flags has one answer, and an honored flag is one that the trainer really reads."""
+"""Each of kohya's flags has one support class, and the trainer reads each honored flag."""
 
 import json
 import re
@@ -19,14 +19,14 @@ SOURCES = [path.read_text() for path in ROOT.rglob("*.py")]
 IN_ANY_CASE = ("sdpa", "persistent_data_loader_workers", "highvram", "lowram", "skip_cache_check")  # NOTES says why
 
 
-def test_the_three_answers_are_kohyas_flags_and_no_other():
+def test_support_tables_cover_exactly_kohya_flags():
     names = [row["flag"][2:] for row in json.loads(TABLE.read_text())]
     assert sorted([*HONORED, *IGNORED, *REFUSED]) == sorted(names)
     assert not {row["flag"][2:] for row in ADDITIONS} & set(names)
 
 
 @pytest.mark.parametrize("name", sorted(HONORED) + [row["flag"][2:] for row in ADDITIONS])
-def test_an_honored_flag_is_read(name):
+def test_honored_flag_is_read(name):
     if name in IN_ANY_CASE or name in ONLY or name in metadata.FROM_FLAGS or name in SUBSET_FIELDS or name in DATASET_FIELDS:
         return
     if name.removeprefix("metadata_") in MODELSPEC and name.startswith("metadata_"):
@@ -36,12 +36,12 @@ def test_an_honored_flag_is_read(name):
 
 
 @pytest.mark.parametrize("name", [name for name, reason in IGNORED.items() if "it only concerns --" in reason])
-def test_what_only_concerns_another_flag_concerns_one_that_is_refused(name):
+def test_ignored_dependent_flag_belongs_to_refused_flag(name):
     other = re.search(r"it only concerns --(\w+)", IGNORED[name])[1]
     assert other in REFUSED, f"--{name} is ignored, though --{other} is not refused"
 
 
-def test_what_is_written_on_the_flags_is_what_the_parser_says():
+def test_flags_document_is_current():
     from library.cli.flag_docs import table
 
     assert Path("docs/trainer-flags.md").read_text() == table(), "run: python sd-scripts/library/cli/flag_docs.py > docs/trainer-flags.md"

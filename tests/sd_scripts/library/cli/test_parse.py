@@ -29,7 +29,7 @@ NEEDED = [
 VALUES = {"int": "3", "float": "0.25", "int_or_float": "0.25", "str": "x", "Path": "x"}
 
 
-def test_every_flag_is_in_exactly_one_class():
+def test_every_flag_has_exactly_one_support_class():
     names = {row["flag"][2:] for row in json.loads(TABLE.read_text())}
     assert len(names) == 215
     assert names == HONORED | set(IGNORED) | set(REFUSED)
@@ -37,7 +37,7 @@ def test_every_flag_is_in_exactly_one_class():
     assert all({**IGNORED, **REFUSED}.values())
 
 
-def test_defaults_are_kohyas():
+def test_defaults_match_kohya():
     args = vars(build_parser().parse_args([]))
     assert all(args[row["flag"][2:]] == row["default"] for row in rows())
 
@@ -51,19 +51,19 @@ def given(row):
 
 
 @pytest.mark.parametrize("row", [row for row in rows() if row["support"] == "refused"], ids=lambda row: row["flag"])
-def test_a_refused_flag_is_named_with_its_reason(row):
+def test_refused_flag_is_reported_with_its_reason(row):
     with pytest.raises(TrainerError, match=row["flag"]) as caught:
         parse([*NEEDED, *given(row)])
     assert REFUSED[row["flag"][2:]] in str(caught.value)
 
 
 @pytest.mark.parametrize("row", [row for row in rows() if row["support"] == "ignored"], ids=lambda row: row["flag"])
-def test_an_ignored_flag_is_warned_of(row, capsys):
+def test_ignored_flag_is_warned_of(row, capsys):
     parse([*NEEDED, "--seed", "1", *given(row)])
     assert f"warning: {row['flag']} has no effect" in capsys.readouterr().err
 
 
-def test_an_honored_flag_says_nothing(capsys):
+def test_honored_flag_prints_no_warning(capsys):
     parse([*NEEDED, "--seed", "1", "--network_alpha", "4", "--sdpa"])
     assert capsys.readouterr() == ("", "")
 
@@ -124,19 +124,19 @@ def test_an_honored_flag_says_nothing(capsys):
         (["--split_mode=true"], "--split_mode takes no value; remove “true”"),
     ],
 )
-def test_what_cannot_be_is_named(extra, named):
+def test_invalid_value_is_reported(extra, named):
     with pytest.raises(TrainerError, match=named):
         parse([*NEEDED, *extra])
 
 
 @pytest.mark.parametrize("missing", ["--pretrained_model_name_or_path", "--ae", "--clip_l", "--t5xxl", "--output_dir"])
-def test_what_is_missing_is_named(missing):
+def test_missing_required_flag_is_reported(missing):
     index = NEEDED.index(missing)
     with pytest.raises(TrainerError, match=missing):
         parse(NEEDED[:index] + NEEDED[index + 2 :])
 
 
-def test_flags_that_a_dataset_config_overrides_are_reported(capsys):
+def test_flags_that_dataset_config_overrides_are_reported(capsys):
     parse([*NEEDED, "--seed", "1", "--reg_data_dir", "x"])
     assert "--reg_data_dir has no effect" in capsys.readouterr().err
 
@@ -153,13 +153,13 @@ def test_flags_that_another_flag_disables_are_reported(given, capsys):
     assert f"warning: {given[0]} has no effect" in capsys.readouterr().err
 
 
-def test_other_spellings_mean_the_same():
+def test_flag_aliases_are_equivalent():
     config = parse([*NEEDED, "--seed", "1", "--use_8bit_adam", "--optimizer_type", "adamw8bit", "--caption_extention", ".txt"])
     assert config.data.dataset_defaults["caption_extension"] == ".txt"
     assert parse([*NEEDED, "--seed", "1", "--network_dim", "8", "--network_alpha", "0"]).network.network_alpha == 8
 
 
-def test_caching_to_disk_means_caching_and_a_missing_seed_is_reported(capsys):
+def test_caching_to_disk_means_caching_and_missing_seed_is_reported(capsys):
     config = parse([*NEEDED, "--cache_latents_to_disk", "--cache_text_encoder_outputs_to_disk"])
     assert config.data.cache_latents
     assert config.data.cache_text_encoder_outputs
@@ -176,7 +176,7 @@ def test_every_flag_of_several_values_is_known():
 
 
 @pytest.mark.parametrize("flag", LISTS)
-def test_a_flag_of_several_values_that_is_given_twice_has_the_values_of_both(flag):
+def test_flag_of_several_values_that_is_given_twice_has_values_of_both(flag):
     first, *others = LISTS[flag]
     twice = vars(read_flags([flag, first, "--sdpa", flag, *others]))
     assert twice == vars(read_flags([flag, first, *others, "--sdpa"]))
@@ -185,13 +185,13 @@ def test_a_flag_of_several_values_that_is_given_twice_has_the_values_of_both(fla
 
 @pytest.mark.parametrize("flag", ["--network_args", "--optimizer_args", "--lr_scheduler_args"])
 @pytest.mark.parametrize("words", [["a=1", "FLAG", "a=2"], ["a=1", "b=1", "a=2"]])
-def test_a_key_that_is_given_twice_with_two_values_is_refused(flag, words):
+def test_key_that_is_given_twice_with_two_values_is_refused(flag, words):
     with pytest.raises(TrainerError, match=f"{flag} has a twice, a=1 and a=2; keep one of them"):
         parse([*NEEDED, flag, *(flag if word == "FLAG" else word for word in words)])
 
 
 @pytest.mark.parametrize("tier", TIER_FLAGS)
-def test_fluxgyms_own_flags_print_no_warning(tier, tmp_path, capsys):
+def test_fluxgym_own_flags_print_no_warning(tier, tmp_path, capsys):
     parse(trainer_flags(tmp_path, tmp_path / "d.toml", tmp_path, tier=tier))
     assert capsys.readouterr().err == ""
 
@@ -204,10 +204,10 @@ def test_fluxgyms_own_flags_print_no_warning(tier, tmp_path, capsys):
         ("lr_scheduler_min_lr_ratio", "-1e-3", "--lr_scheduler_min_lr_ratio -0.001 is too small; it must be at least 0."),
     ],
 )
-def test_a_negative_number_in_exponent_form_is_refused_by_its_range(flag, text, sentence):
+def test_negative_number_in_exponent_form_is_refused_by_its_range(flag, text, sentence):
     with pytest.raises(TrainerError, match=re.escape(sentence)):
         trainer_config(f"--{flag}", text)
 
 
-def test_a_negative_number_in_exponent_form_is_a_value():
+def test_negative_number_in_exponent_form_is_value():
     assert trainer_config("--mode_scale", "-1e-3").loss.mode_scale == -0.001

@@ -17,30 +17,30 @@ def at(caption, epoch=0, seed=0, step=0, total_steps=1, **options):
     )
 
 
-def test_plain_and_with_prefix_and_suffix():
+def test_caption_gets_prefix_and_suffix():
     assert at("a cat, sitting") == "a cat, sitting"
     assert at("a cat", caption_prefix="photo,", caption_suffix="on a mat") == "photo, a cat on a mat"
 
 
-def test_shuffling_keeps_the_first_tokens_and_all_tags():
+def test_shuffling_keeps_first_tokens_and_all_tags():
     seen = {at("sks cat, a, b, c, d", shuffle_caption=True, keep_tokens=1, seed=seed) for seed in range(20)}
     assert len(seen) > 5
     assert all(caption.startswith("sks cat, ") and sorted(caption.split(", ")[1:]) == ["a", "b", "c", "d"] for caption in seen)
     assert at("x, y, z", shuffle_caption=True, seed=3) == at("x, y, z", shuffle_caption=True, seed=3)
 
 
-def test_keep_tokens_separator():
+def test_keep_tokens_separator_fixes_leading_tags():
     assert at("one, two ||| a ||| last", shuffle_caption=True, keep_tokens_separator="|||") == "one, two, a, last"
 
 
-def test_dropout():
+def test_caption_dropout_follows_rate_and_interval():
     dropped = [at("a cat", caption_dropout_rate=0.5, seed=seed) == "" for seed in range(200)]
     assert 60 < sum(dropped) < 140
     assert [at("a cat", epoch=epoch, caption_dropout_every_n_epochs=2) for epoch in range(4)] == ["a cat", "", "a cat", ""]
     assert {at("a, b, c", caption_tag_dropout_rate=0.5, seed=seed) for seed in range(60)} > {"a, b, c", "a", "b, c"}
 
 
-def test_wildcards():
+def test_wildcards_are_replaced_by_choice():
     seen = {at("a {red|blue} cat\na dog", enable_wildcard=True, seed=seed) for seed in range(40)}
     assert seen == {"a red cat", "a blue cat", "a dog"}
 
@@ -51,17 +51,17 @@ def test_wildcards_of_prefix_and_suffix_count_and_doubled_braces_stay():
     assert at("a {red|blue} cat {{b}}") == "a {red|blue} cat {{b}}"  # without enable_wildcard braces are text
 
 
-def test_tags_are_joined_by_commas_whatever_parts_them():
+def test_tags_are_joined_by_commas_for_any_separator():
     assert at("sks; a;b ", caption_separator=";", shuffle_caption=True, keep_tokens=3) == "sks, a, b"
 
 
-def test_the_secondary_separator_holds_tags_together():
+def test_secondary_separator_holds_tags_together():
     seen = {at("x;;;y, z", secondary_separator=";;;", caption_tag_dropout_rate=0.5, seed=seed) for seed in range(40)}
     assert seen == {"x,y, z", "x,y", "z", ""}
 
 
 @pytest.mark.parametrize(("length", "total"), [(10, 1), (0.1, 100)])
-def test_warm_up_adds_tags_step_by_step_but_keeps_the_first(length, total):
+def test_warm_up_adds_tags_step_by_step_but_keeps_first(length, total):
     """kohya: floor(step * (tags - least) / length) + least, of the tags that are not kept."""
     counts = [
         at("k, a, b, c, d, e", token_warmup_step=length, token_warmup_min=1, keep_tokens=1, step=step, total_steps=total).count(",")
@@ -71,7 +71,7 @@ def test_warm_up_adds_tags_step_by_step_but_keeps_the_first(length, total):
     assert at("k, a, b", token_warmup_step=10, token_warmup_min=1) == "k"
 
 
-def test_all_lines_of_a_caption_are_trained(tmp_path):
+def test_all_lines_of_caption_are_trained(tmp_path):
     """Kohya's trainer silently drops all lines but the first."""
     (tmp_path / "a.txt").write_text("zqx cat\n\n sitting on a chair \n")
     subset = Subset(image_dir="x", caption_extension=".txt")
@@ -79,7 +79,7 @@ def test_all_lines_of_a_caption_are_trained(tmp_path):
     assert read_caption(tmp_path / "a.txt", replace(subset, enable_wildcard=True)) == "zqx cat\nsitting on a chair"
 
 
-def test_files(tmp_path):
+def test_caption_files_are_read(tmp_path):
     subset = Subset(image_dir="x", caption_extension=".txt", class_tokens="sks cat")
     file = tmp_path / "a.b.txt"
     assert read_caption(None, subset) == "sks cat"

@@ -1,4 +1,4 @@
-"""Batches: counts as kohya's, the same images in the same order whatever the workers do; odd images are handled or named."""
+"""Batches: counts as kohya's, the same images in the same order for any number of workers; unusual images are handled or reported."""
 
 import os
 import struct
@@ -35,7 +35,7 @@ def fixture_make(models, cats, tmp_path):
     return make
 
 
-def test_counts_and_batches(make):
+def test_dataset_counts_images_and_batches(make):
     data = make()
     assert (data.num_train_images, data.num_reg_images, data.num_batches_per_epoch) == (6, 0, 3)
     batches = list(data.epoch(0))
@@ -46,7 +46,7 @@ def test_counts_and_batches(make):
     assert sorted(captions) == sorted([f"sks cat, crop {index}" for index in range(3)] * 2)
 
 
-def test_order_belongs_to_seed_and_epoch(make):
+def test_order_depends_on_seed_and_epoch(make):
     def order(data, epoch, start=0):
         return [batch.captions for batch in data.epoch(epoch, start)]
 
@@ -63,7 +63,7 @@ EVERYTHING = {
 
 
 @pytest.mark.parametrize("accumulation", [1, 3])
-def test_any_number_of_workers_gives_the_same_bits(accumulation, make, cats):
+def test_any_number_of_workers_gives_same_bits(accumulation, make, cats):
     def run(workers, start=0):
         changes = {"max_data_loader_n_workers": workers, "gradient_accumulation_steps": accumulation}
         data = make([EVERYTHING | {"image_dir": str(cats)}], dataset={"resolution": [48, 64]}, **changes)
@@ -102,7 +102,7 @@ def test_regularization_images_are_as_many_as_training_images(num_reg, expected,
     assert sorted(weights.tolist()) == [0.5] * 6 + [1.0] * 6
 
 
-def test_data_sets_of_their_own_sizes_and_repeats_never_share_a_batch(models, cats, tmp_path):
+def test_data_sets_of_their_own_sizes_and_repeats_never_share_batch(models, cats, tmp_path):
     write_cats(tmp_path / "more", count=2)
     tables = [
         f'[[datasets]]\nresolution = {side}\nbatch_size = {size}\n[[datasets.subsets]]\nimage_dir = "{tmp_path / folder}"\nnum_repeats = {n}\n'
@@ -148,7 +148,7 @@ def test_alpha_channels_are_masks_cached_or_not(flags, make, cats):
     assert by_caption(data, epochs=6) == expected
 
 
-def test_masks_beside_the_images(make, cats, tmp_path, capsys):
+def test_masks_in_conditioning_folder_are_used(make, cats, tmp_path, capsys):
     (tmp_path / "masks").mkdir()
     for index in range(3):
         mask = np.zeros((96, 96), np.uint8)
@@ -170,7 +170,7 @@ def test_masks_beside_the_images(make, cats, tmp_path, capsys):
         make([subset], masked_loss=True)
 
 
-def test_masked_loss_without_a_mask_is_reported(make, capsys):
+def test_masked_loss_without_mask_is_reported(make, capsys):
     make(masked_loss=True)
     assert "--masked_loss has no effect" in capsys.readouterr().err
 
@@ -209,7 +209,7 @@ ODD = {
 
 
 @pytest.mark.parametrize("kind", ODD)
-def test_an_odd_image_is_trained_on_as_it_looks(kind, make, cats, tmp_path):
+def test_image_of_unusual_mode_is_trained_as_displayed(kind, make, cats, tmp_path):
     folder = tmp_path / "odd"
     folder.mkdir()
     photo = Image.open(cats / "cat 0.png").convert("RGB")
@@ -247,7 +247,7 @@ WRONG = {
 
 @pytest.mark.parametrize("flags", [{}, CACHED], ids=["live", "cached"])
 @pytest.mark.parametrize("kind", WRONG)
-def test_an_image_that_cannot_be_read_is_named(kind, flags, make, cats):
+def test_image_that_cannot_be_read_is_reported(kind, flags, make, cats):
     write, complaint = WRONG[kind]
     write(cats / "wrong.png", Image.open(cats / "cat 0.png"))
     with pytest.raises(TrainerError, match=rf"wrong\.png.*{complaint}") as caught:
@@ -258,7 +258,7 @@ def test_an_image_that_cannot_be_read_is_named(kind, flags, make, cats):
     assert "\n" not in str(caught.value)
 
 
-def test_entries_that_are_not_files_are_left_out_and_doubles_share_a_caption(make, cats, capsys):
+def test_entries_that_are_not_files_are_left_out_and_duplicates_share_caption(make, cats, capsys):
     (cats / "folder.png").mkdir()
     os.mkfifo(cats / "pipe.png")
     Image.open(cats / "cat 0.png").convert("RGB").save(cats / "cat 0.jpg")
@@ -268,13 +268,13 @@ def test_entries_that_are_not_files_are_left_out_and_doubles_share_a_caption(mak
     assert all(words in printed for words in ("folder.png is not a file", "pipe.png is not a file", "cat 0.png share one caption"))
 
 
-def test_a_caption_that_is_not_utf8_is_named(make, cats):
+def test_caption_that_is_not_utf8_is_reported(make, cats):
     (cats / "cat 1.txt").write_bytes("café".encode("latin-1"))
     with pytest.raises(TrainerError, match=r"cat 1\.txt is not UTF-8"):
         make()
 
 
-def test_an_empty_folder_beside_others_is_reported(make, cats, tmp_path, capsys):
+def test_empty_folder_beside_others_is_reported(make, cats, tmp_path, capsys):
     (tmp_path / "reg").mkdir()
     data = make([{"image_dir": str(cats)}, {"image_dir": str(tmp_path / "reg"), "is_reg": True}])
     assert data.num_reg_images == 0
@@ -285,7 +285,7 @@ def test_an_empty_folder_beside_others_is_reported(make, cats, tmp_path, capsys)
 
 
 @pytest.mark.parametrize(("start", "expected"), [(0, [(2, 2), (4, 2), (5, 1)]), (2, [(4, 2), (5, 1)])])
-def test_steps_accumulate_batches_and_end_with_the_epoch(start, expected, tmp_path):
+def test_steps_accumulate_batches_and_end_with_epoch(start, expected, tmp_path):
     write_cats(tmp_path / "cats", count=5)
     subset = {"image_dir": str(tmp_path / "cats"), "caption_extension": ".txt"}
     data = make_data(shared_models(), tmp_path / "d.toml", [subset], dataset={"batch_size": 1}, gradient_accumulation_steps=2)

@@ -31,7 +31,7 @@ def test_metadata_counts_what_is_trained_on(tmp_path):
     assert dataset["subsets"][0]["custom_attributes"] == {"artist": "né"}
 
 
-def test_the_description_names_every_image(tmp_path):
+def test_description_names_every_image(tmp_path):
     train, held_out = found(tmp_path)
     lines = describe(train, held_out, 18).splitlines()
     assert len(lines) == 6

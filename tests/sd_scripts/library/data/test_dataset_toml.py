@@ -1,4 +1,4 @@
-"""dataset.toml: kohya's keys and defaults; what is unknown, of another type or missing is named."""
+"""dataset.toml: kohya's keys and defaults; unknown, mistyped and missing keys are reported."""
 
 import json
 
@@ -24,7 +24,7 @@ def fixture_write(tmp_path):
     return write
 
 
-def test_general_is_inherited_and_overruled(write):
+def test_general_section_is_inherited_and_overridden(write):
     (dataset,) = write(
         f'[general]\ncaption_extension = ".txt"\nkeep_tokens = 1\n[[datasets]]\nresolution = [96, 64]\nbatch_size = 3\n{SUBSET_TOML}keep_tokens = 2\n'
         f'[[datasets.subsets]]\nimage_dir = "CATS/../dogs"\nis_reg = true\n'
@@ -73,33 +73,33 @@ def test_general_is_inherited_and_overruled(write):
         ('[[datasets]]\nresolution = 64\n[[datasets.subsets]]\nimage_dir = "C:\\temp"\n', r"C:\\temp is missing\. .* Use single quotes"),
     ],
 )
-def test_what_cannot_be_is_named(text, named, write):
+def test_invalid_value_is_reported(text, named, write):
     with pytest.raises(TrainerError, match=named):
         write(text)
 
 
-def test_a_file_that_cannot_be_read_is_named(tmp_path):
+def test_file_that_cannot_be_read_is_reported(tmp_path):
     for name in (".", "missing.toml"):
         with pytest.raises(TrainerError, match="dataset_config"):
             read_datasets(trainer_config(dataset_config=str(tmp_path / name)).data)
 
 
 @pytest.mark.parametrize("name", ["meta.json", "meta.toml"])
-def test_a_metadata_file_is_recognized(name, tmp_path):
+def test_metadata_file_is_recognized(name, tmp_path):
     text = json.dumps({"p0": {"caption": "a cat"}}) if name.endswith("json") else '[p0]\ncaption = "a cat"\n'
     (tmp_path / name).write_text(text)
     with pytest.raises(TrainerError, match=r"is a metadata file .* --in_json"):
         read_datasets(trainer_config(dataset_config=str(tmp_path / name)).data)
 
 
-def test_what_changes_captions_forbids_their_cache(write):
+def test_caption_augmentation_forbids_text_cache(write):
     text = "[[datasets]]\nresolution = 64\n" + SUBSET_TOML + "shuffle_caption = true\n"
     assert write(text)[0].subsets[0].shuffle_caption
     with pytest.raises(TrainerError, match="shuffle_caption"):
         write(text, cache_text_encoder_outputs=True)
 
 
-def test_kohyas_named_folders(tmp_path):
+def test_kohya_named_folders_give_repeats_and_class(tmp_path):
     (tmp_path / "10_sks cat").mkdir()
     (tmp_path / "notes").mkdir()
     (dataset,) = read_datasets(trainer_config(train_data_dir=str(tmp_path), resolution="64", train_batch_size=2).data)
@@ -112,7 +112,7 @@ def test_kohyas_named_folders(tmp_path):
         read_datasets(trainer_config(train_data_dir=str(tmp_path / "10_sks cat"), resolution="64").data)
 
 
-def test_the_file_takes_precedence_over_flags(write):
+def test_file_takes_precedence_over_flags(write):
     flags = {"color_aug": True, "face_crop_aug_range": "2.0,4.0", "dataset_repeats": 3, "validation_split": 0.5, "alpha_mask": True}
     (dataset,) = write("[[datasets]]\nresolution = 64\n" + SUBSET_TOML + "color_aug = false\nvalidation_seed = 7\n", **flags)
     (subset,) = dataset.subsets
@@ -120,7 +120,7 @@ def test_the_file_takes_precedence_over_flags(write):
     assert (subset.validation_split, subset.validation_seed) == (0.5, 7)
 
 
-def test_a_folder_named_twice_counts_once_in_one_data_set(write, capsys):
+def test_folder_named_twice_counts_once_in_one_data_set(write, capsys):
     first, second = write(
         "".join(f"[[datasets]]\nresolution = {side}\n{SUBSET_TOML}" for side in (64, 96)) + SUBSET_TOML + "num_repeats = 9\n"
     )
@@ -129,11 +129,11 @@ def test_a_folder_named_twice_counts_once_in_one_data_set(write, capsys):
     assert "named twice" in capsys.readouterr().err
 
 
-def test_an_extension_without_its_dot_gets_one(write):
+def test_extension_without_its_dot_gets_one(write):
     assert write("[[datasets]]\nresolution = 64\n" + SUBSET_TOML + 'caption_extension = "txt"\n')[0].subsets[0].caption_extension == ".txt"
 
 
-def test_the_file_may_be_json(tmp_path):
+def test_file_may_be_json(tmp_path):
     (tmp_path / "cats").mkdir()
     path = tmp_path / "dataset.json"
     path.write_text(json.dumps({"datasets": [{"resolution": [96, 64], "subsets": [{"image_dir": str(tmp_path / "cats")}]}]}))
@@ -143,7 +143,7 @@ def test_the_file_may_be_json(tmp_path):
         read_datasets(trainer_config(dataset_config=str(path)).data)
 
 
-def test_masks_lie_in_a_folder_of_the_same_name_or_all_in_one(tmp_path):
+def test_masks_lie_in_folder_of_same_name_or_all_in_one(tmp_path):
     for name in ("train/2_cat", "train/1_dog", "masks/2_cat"):
         (tmp_path / name).mkdir(parents=True)
     flags = {"train_data_dir": str(tmp_path / "train"), "conditioning_data_dir": str(tmp_path / "masks"), "masked_loss": True}
@@ -152,7 +152,7 @@ def test_masks_lie_in_a_folder_of_the_same_name_or_all_in_one(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["d.toml", "d.json"])
-def test_a_byte_order_mark_is_ignored(name, tmp_path):
+def test_byte_order_mark_is_ignored(name, tmp_path):
     (tmp_path / "cats").mkdir()
     table = {"datasets": [{"resolution": 64, "subsets": [{"image_dir": str(tmp_path / "cats")}]}]}
     text = json.dumps(table) if name == "d.json" else tomli_w.dumps(table)

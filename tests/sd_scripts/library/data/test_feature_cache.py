@@ -1,4 +1,4 @@
-"""Caches through the real encoders: they give what the encoders give, and exactly what changed is made again."""
+"""Caches through the real encoders: they equal the encoders' output, and only changed entries are encoded again."""
 
 import shutil
 from pathlib import Path
@@ -33,7 +33,7 @@ def fixture_make(models, cats, tmp_path):
     return make
 
 
-def test_caches_are_used_and_give_what_the_encoders_give(make, cats):
+def test_cached_features_equal_encoder_output(make, cats):
     data = make(**CACHED)
     fill(data)
     before = cache_files(cats)
@@ -50,7 +50,7 @@ def test_caches_are_used_and_give_what_the_encoders_give(make, cats):
     assert batch.text["clip_ids"].shape == (2, 77)
 
 
-def test_caches_for_the_memory_only_leave_no_file(make, cats):
+def test_caches_for_memory_only_leave_no_file(make, cats):
     data = make(cache_latents=True, cache_text_encoder_outputs=True)
     fill(data)
     assert not (cats / CACHE_FOLDER).exists()
@@ -83,7 +83,7 @@ def other_mask(cats):
     ],
     ids=["caption", "image", "resolution", "flip", "alpha", "interpolation", "prefix", "nothing"],
 )
-def test_exactly_what_changed_is_made_again(change, subset, dataset, flags, num_new, make, cats):
+def test_only_changed_entries_are_encoded_again(change, subset, dataset, flags, num_new, make, cats):
     fill(make(**CACHED))
     before = cache_files(cats)
     if change:
@@ -119,7 +119,7 @@ def test_another_encoder_encodes_all_images_again(make, cats, models, tmp_path):
     assert len(cache_files(cats).keys() - before) == 3
 
 
-def test_a_damaged_cache_file_is_made_again(make, cats):
+def test_damaged_cache_file_is_rebuilt(make, cats):
     fill(make(**CACHED))
     whole = {path: path.read_bytes() for path in (cats / CACHE_FOLDER).glob("*.safetensors")}
     for index, (path, content) in enumerate(whole.items()):
@@ -130,7 +130,7 @@ def test_a_damaged_cache_file_is_made_again(make, cats):
     assert {path: path.read_bytes() for path in whole} == whole
 
 
-def test_kohyas_npz_caches_are_left_alone(make, cats):
+def test_kohya_npz_caches_are_not_changed(make, cats):
     (cats / "cat 0_0064x0064_flux.npz").write_bytes(b"torn")
     fill(make(**CACHED))
     assert (cats / "cat 0_0064x0064_flux.npz").read_bytes() == b"torn"

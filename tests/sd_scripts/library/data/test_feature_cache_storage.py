@@ -1,4 +1,4 @@
-"""Caches: whole or absent, shared by runs and threads, never in the way of a training."""
+"""Caches: complete or absent, shared by runs and threads; their errors do not stop a training."""
 
 import os
 import subprocess
@@ -23,7 +23,7 @@ def same(found):
     return found.keys() == TENSORS.keys() and all(torch.equal(found[name], TENSORS[name]) for name in TENSORS)
 
 
-def test_what_one_run_made_another_finds(tmp_path):
+def test_cache_is_shared_between_runs(tmp_path):
     Cache(to_disk=True).put(KEY, tmp_path, TENSORS)
     later = Cache(to_disk=True)
     assert later.find(KEY, tmp_path)
@@ -31,11 +31,11 @@ def test_what_one_run_made_another_finds(tmp_path):
     assert not Cache(to_disk=True).find(key_of("b"), tmp_path)
 
 
-def test_parts_of_a_key_cannot_run_together():
+def test_cache_key_parts_are_delimited():
     assert len({key_of("ab", "c"), key_of("a", "bc"), key_of("abc"), key_of(b"abc", "")}) == 4
 
 
-def test_every_damaged_byte_is_noticed(tmp_path):
+def test_damaged_byte_in_cache_is_detected(tmp_path):
     Cache(to_disk=True).put(KEY, tmp_path, TENSORS)
     path = tmp_path / CACHE_FOLDER / f"{KEY}.safetensors"
     whole = path.read_bytes()
@@ -47,14 +47,14 @@ def test_every_damaged_byte_is_noticed(tmp_path):
     assert not Cache(to_disk=True).find(KEY, tmp_path)
 
 
-def test_a_file_at_the_path_of_the_folder_means_memory(tmp_path):
+def test_file_at_cache_folder_path_falls_back_to_memory(tmp_path):
     (tmp_path / CACHE_FOLDER).write_text("in the way")
     cache = Cache(to_disk=True)
     cache.put(KEY, tmp_path, TENSORS)
     assert same(cache.get(KEY))
 
 
-def test_a_folder_that_cannot_be_written_means_memory(tmp_path, monkeypatch):
+def test_unwritable_cache_folder_falls_back_to_memory(tmp_path, monkeypatch):
     Cache(to_disk=True).put(key_of("b"), tmp_path, TENSORS)
     monkeypatch.setattr(feature_cache.os, "access", lambda *_: False)  # who runs the tests may write everywhere
     cache = Cache(to_disk=True)
@@ -63,7 +63,7 @@ def test_a_folder_that_cannot_be_written_means_memory(tmp_path, monkeypatch):
     assert not (tmp_path / CACHE_FOLDER / f"{KEY}.safetensors").exists()
 
 
-def test_memory_is_bounded_and_all_threads_read_the_same(tmp_path, monkeypatch):
+def test_memory_is_bounded_and_all_threads_read_same(tmp_path, monkeypatch):
     monkeypatch.setattr(feature_cache, "MEMORY_BYTES", 400)
     cache = Cache(to_disk=True)
     keys = [key_of(index) for index in range(8)]
@@ -85,7 +85,7 @@ def is_readable(cache, key):
         return False
 
 
-def test_two_runs_may_make_the_same_at_once(tmp_path, monkeypatch):
+def test_concurrent_runs_write_same_cache_entry(tmp_path, monkeypatch):
     """The second one writes whole while the first one is about to rename its file."""
     sync, nested = safetensors_file.sync, []
 
@@ -105,7 +105,7 @@ def test_two_runs_may_make_the_same_at_once(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize(("age", "is_left"), [(LEFT_BEHIND_S * 2, False), (0, True)])
-def test_what_a_killed_run_left_is_cleared_and_what_another_writes_is_not(age, is_left, tmp_path):
+def test_temporary_files_of_killed_run_are_removed_and_live_ones_kept(age, is_left, tmp_path):
     (tmp_path / CACHE_FOLDER).mkdir()
     left = tmp_path / CACHE_FOLDER / "x.safetensors.123.partial"
     left.write_text("torn")
@@ -114,7 +114,7 @@ def test_what_a_killed_run_left_is_cleared_and_what_another_writes_is_not(age, i
     assert left.exists() is is_left
 
 
-def test_what_no_run_has_wanted_for_long_is_removed(tmp_path):
+def test_cache_entries_unused_for_long_are_removed(tmp_path):
     cache = Cache(to_disk=True)
     wanted, old, young = (key_of(name) for name in ("wanted", "old", "young"))
     for key in (wanted, old, young):

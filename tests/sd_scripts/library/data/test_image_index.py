@@ -31,16 +31,16 @@ def names(images):
 
 
 @pytest.mark.parametrize(("share", "num"), [(0.0, 0), (0.2, 2), (0.3, 3), (0.25, 2), (0.99, 9), (1.0, 10)])
-def test_a_share_is_held_out_and_kohyas_number_is_trained_on(share, num):
+def test_validation_split_matches_kohya_training_count(share, num):
     assert len(held_out_indices(10, share, 0)) == num  # kohya trains on ceil(10 * (1 - share))
 
 
-def test_every_seed_holds_others_out_and_every_image_has_its_turn():
+def test_held_out_images_depend_on_seed():
     assert len({frozenset(held_out_indices(10, 0.2, seed)) for seed in range(20)}) > 10
     assert set().union(*(held_out_indices(10, 0.2, seed) for seed in range(40))) == set(range(10))
 
 
-def test_what_is_held_out_is_not_trained_on_at_any_resolution(cats):
+def test_held_out_images_are_excluded_at_all_resolutions(cats):
     train, held_out = find(cats, sizes=(64, 96), validation_split=0.3)
     assert len(train) == 14
     assert len(held_out) == 6
@@ -73,12 +73,12 @@ def test_regularization_images_are_never_held_out_and_balance_what_is_trained_on
     assert sum(image.num_repeats for image in train if image.subset.is_reg) == 14
 
 
-def test_a_share_that_holds_out_no_image_is_refused(cats):
+def test_share_that_holds_out_no_image_is_refused(cats):
     with pytest.raises(TrainerError, match=r"validation_split 0\.05 .*cats"):
         find(cats, validation_split=0.05)
 
 
-def test_a_folder_may_be_all_for_validation(cats, tmp_path):
+def test_folder_may_be_all_for_validation(cats, tmp_path):
     other = write_cats(tmp_path / "other", count=2)
     (tmp_path / "d.toml").write_text(
         f'[[datasets]]\nresolution = 64\n[[datasets.subsets]]\nimage_dir = "{cats}"\n'
@@ -88,7 +88,7 @@ def test_a_folder_may_be_all_for_validation(cats, tmp_path):
     assert (len(train), len(held_out)) == (10, 2)
 
 
-def test_in_json_names_the_images(cats, tmp_path):
+def test_in_json_lists_images(cats, tmp_path):
     (tmp_path / "meta.json").write_text(json.dumps({f"cat {index}.png": {"caption": f"number {index}"} for index in range(2)}))
     flags = {"in_json": str(tmp_path / "meta.json"), "train_data_dir": str(cats), "dataset_repeats": 5, "resolution": "64"}
     train, _ = index_images(read_datasets(trainer_config(**flags).data), 1)
@@ -98,7 +98,7 @@ def test_in_json_names_the_images(cats, tmp_path):
     ]
 
 
-def test_images_without_words_are_counted_with_the_true_reason(cats, capsys):
+def test_images_without_texts_are_counted_with_true_reason(cats, capsys):
     (cats / "cat 3.txt").unlink()
     (cats / "cat 4.txt").write_text("\n")
     find(cats)
@@ -110,7 +110,7 @@ def test_images_without_words_are_counted_with_the_true_reason(cats, capsys):
     assert [image.caption for image in train if image.path.name in ("cat 3.png", "cat 4.png")] == ["cat", "cat"]
 
 
-def test_what_is_left_out_or_used_twice_is_named(cats, capsys):
+def test_unused_and_duplicate_files_are_reported(cats, capsys):
     (cats / "cat 0.txt").rename(cats / "cat 0.png.txt")
     (cats / "cat 1.txt").rename(cats / "cat 1.TXT")
     (cats / "alone.txt").write_text("of no image")
@@ -130,21 +130,21 @@ def test_what_is_left_out_or_used_twice_is_named(cats, capsys):
         assert words in err
 
 
-def test_txt_files_beside_the_default_extension_are_named(cats, capsys):
+def test_txt_files_beside_default_extension_are_reported(cats, capsys):
     index_images([Dataset(resolution=(64, 64), subsets=(Subset(image_dir=str(cats)),))], 1)
     err = capsys.readouterr().err
     assert "10 .txt files are beside images that have no .caption caption" in err
     assert "Set caption_extension = .txt to use them" in err
 
 
-def test_an_empty_folder_with_kohyas_subfolder_says_what_is_there(cats, tmp_path):
+def test_empty_folder_with_kohya_subfolder_is_reported_with_its_content(cats, tmp_path):
     (tmp_path / "all").mkdir()
     cats.rename(tmp_path / "all" / "10_my cat")
     with pytest.raises(TrainerError, match=r"10 images in 10_my cat.* 10 repeats per image and the trigger word “my cat”"):
         find(tmp_path / "all")
 
 
-def test_an_empty_folder_is_refused_with_every_image_format_that_is_read(tmp_path):
+def test_empty_folder_is_refused_with_every_image_format_that_is_read(tmp_path):
     with pytest.raises(TrainerError, match="no images") as error:
         find(tmp_path)
     assert [each.name for each in FORMATS if each.extensions[0] not in str(error.value)] == []

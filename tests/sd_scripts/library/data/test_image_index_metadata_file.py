@@ -1,4 +1,4 @@
-"""kohya's metadata file: captions and tags of images, by .json or .jsonl; what is wrong in it is named."""
+"""kohya's metadata file: captions and tags of images, by .json or .jsonl; errors in it are reported."""
 
 import json
 
@@ -22,7 +22,7 @@ def fixture_read(tmp_path):
     return read
 
 
-def test_tags_follow_the_caption(read, tmp_path):
+def test_tags_follow_caption(read, tmp_path):
     table = {
         "cat 1.png": {"caption": "one", "tags": "a, b", "image_size": [1, 1]},
         str(tmp_path / "cats" / "cat 0.png"): {"tags": "é"},
@@ -30,7 +30,7 @@ def test_tags_follow_the_caption(read, tmp_path):
     assert read(table) == [(tmp_path / "cats" / "cat 0.png", "é"), (tmp_path / "cats" / "cat 1.png", "one,a, b")]
 
 
-def test_old_files_leave_the_ending_out_and_jsonl_has_one_image_per_line(read, tmp_path):
+def test_old_files_leave_ending_out_and_jsonl_has_one_image_per_line(read, tmp_path):
     assert read({"cat 0": {"caption": "zero"}})[0][0].name == "cat 0.png"
     lines = f'{{"image_path": "{tmp_path}/cats/cat 1.png", "caption": "one"}}\n\n{{"image_path": "{tmp_path}/cats/cat 0.png"}}\n'
     assert [caption for _, caption in read(lines, "meta.jsonl", image_dir="")] == ["", "one"]
@@ -53,19 +53,19 @@ def test_lines_count_with_wildcards_and_tags_follow_each(read):
         ({"cat 0.png": {"caption": "a\0b"}}, r"of cat 0\.png must be texts without control characters"),
     ],
 )
-def test_what_is_wrong_is_named(content, named, read):
+def test_invalid_content_is_reported(content, named, read):
     with pytest.raises(TrainerError, match=named):
         read(content)
 
 
-def test_what_is_wrong_in_a_line_is_named(read):
+def test_invalid_line_is_reported(read):
     with pytest.raises(TrainerError, match="line 2, has no image_path"):
         read('{"image_path": "cat 0.png"}\n{"caption": "x"}\n', "meta.jsonl")
     with pytest.raises(TrainerError, match="image_dir"):
         read({"cat 0.png": {}}, image_dir="")
 
 
-def test_a_file_in_another_encoding_is_named(read, tmp_path):
+def test_file_in_another_encoding_is_reported(read, tmp_path):
     read({})
     (tmp_path / "meta.json").write_bytes('{"é": 1}'.encode("latin-1"))
     with pytest.raises(TrainerError, match=r"meta\.json is not valid JSON"):
@@ -75,5 +75,5 @@ def test_a_file_in_another_encoding_is_named(read, tmp_path):
 @pytest.mark.parametrize(
     ("name", "content"), [("meta.json", '{"cat 0.png": {"caption": "é"}}'), ("meta.jsonl", '{"image_path": "cat 0.png", "caption": "é"}\n')]
 )
-def test_a_byte_order_mark_is_ignored(name, content, read, tmp_path):
+def test_byte_order_mark_is_ignored(name, content, read, tmp_path):
     assert read("\ufeff" + content, name) == [(tmp_path / "cats" / "cat 0.png", "é")]

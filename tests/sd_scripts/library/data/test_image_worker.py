@@ -60,7 +60,7 @@ FILES = {
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", FILES)
-def test_file_that_expands_leaves_the_trainer_small_and_is_read_or_named(name, tmp_path):
+def test_file_that_expands_leaves_trainer_small_and_is_read_or_named(name, tmp_path):
     make, words = FILES[name]
     make(tmp_path / name)
     done = subprocess.run([sys.executable, "-c", READ, str(tmp_path / name)], cwd=SD_SCRIPTS, capture_output=True, text=True, check=True)
@@ -80,7 +80,7 @@ def test_pixels_of_every_mode_have_their_size(mode, tmp_path):
 
 
 @pytest.mark.slow
-def test_largest_image_that_the_app_takes_is_converted_within_the_limits(tmp_path):
+def test_largest_image_that_app_takes_is_converted_within_limits(tmp_path):
     (tmp_path / "a.png").write_bytes(huge_png(12_000, 9_000, exif=exif_of(8), has_alpha=True))
     assert check_image(tmp_path / "a.png") == upright_size(tmp_path / "a.png") == (9_000, 12_000)
     assert read_image(tmp_path / "a.png").size == (9_000, 12_000)

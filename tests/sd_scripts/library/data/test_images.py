@@ -20,7 +20,7 @@ def fixture_photo():
     return Image.fromarray(data.chelsea()).resize((90, 60))
 
 
-def test_turned_ones_are_set_upright(photo, tmp_path):
+def test_images_with_exif_orientation_are_rotated(photo, tmp_path):
     exif = Image.Exif()
     exif[0x0112] = 6
     photo.transpose(Image.Transpose.ROTATE_90).save(tmp_path / "a.jpg", exif=exif, quality=95)
@@ -29,7 +29,7 @@ def test_turned_ones_are_set_upright(photo, tmp_path):
 
 
 @pytest.mark.parametrize("name", ["a.jpg", "a.png", "a.webp", "a.tif"])
-def test_the_reported_size_is_the_size_that_is_read(name, photo, tmp_path):
+def test_reported_size_is_size_that_is_read(name, photo, tmp_path):
     exif = Image.Exif()
     exif[0x0112] = 6
     photo.save(tmp_path / name, exif=exif)
@@ -49,12 +49,12 @@ def test_every_mode_becomes_similar_rgb(mode, photo, tmp_path):
     assert abs(np.asarray(read, int).mean() - np.asarray(photo, int).mean()) < 30
 
 
-def test_transparency_is_laid_on_white(tmp_path):
+def test_transparency_is_composited_on_white(tmp_path):
     Image.new("RGBA", (8, 8), (0, 0, 0, 0)).save(tmp_path / "a.png")
     assert np.asarray(read_image(tmp_path / "a.png")).min() == 255
 
 
-def test_the_alpha_channel_is_read_beside_the_colors_as_they_are_stored(tmp_path):
+def test_alpha_channel_is_read_beside_colors_as_they_are_stored(tmp_path):
     Image.new("RGBA", (8, 8), (200, 10, 20, 50)).save(tmp_path / "a.png")
     image, alpha = read_with_alpha(tmp_path / "a.png")
     assert (image.getpixel((0, 0)), alpha.getpixel((0, 0))) == ((200, 10, 20), 50)
@@ -62,7 +62,7 @@ def test_the_alpha_channel_is_read_beside_the_colors_as_they_are_stored(tmp_path
     assert read_with_alpha(tmp_path / "b.png")[1].getextrema() == (255, 255)
 
 
-def test_a_palette_may_have_a_transparent_color(tmp_path):
+def test_palette_may_have_transparent_color(tmp_path):
     image = Image.new("P", (8, 8), 1)
     image.putpalette([255, 0, 0, 0, 0, 255])
     image.save(tmp_path / "a.png", transparency=1)
@@ -70,7 +70,7 @@ def test_a_palette_may_have_a_transparent_color(tmp_path):
     assert read_with_alpha(tmp_path / "a.png")[1].getextrema() == (0, 0)
 
 
-def test_too_many_pixels_are_named(tmp_path):
+def test_too_many_pixels_are_reported(tmp_path):
     (tmp_path / "huge.png").write_bytes(huge_png(10_400, 10_400))
     for read in (upright_size, read_image, read_with_alpha):
         with pytest.raises(TrainerError, match=r"huge\.png has 10400x10400 pixels, more than 108 million; make it smaller\."):
@@ -93,7 +93,7 @@ def test_png_with_long_texts_is_read(tmp_path):
     assert upright_size(tmp_path / "a.png") == read_image(tmp_path / "a.png").size == (90, 60)
 
 
-def test_heic_of_a_phone_and_jpeg_xl_are_read(photo, tmp_path):
+def test_heic_of_phone_and_jpeg_xl_are_read(photo, tmp_path):
     (tmp_path / "a.HEIC").write_bytes(HEIC)
     photo.save(tmp_path / "b.jxl", quality=95)
     assert [path.name for path in list_images(str(tmp_path))] == ["a.HEIC", "b.jxl"]
@@ -101,7 +101,7 @@ def test_heic_of_a_phone_and_jpeg_xl_are_read(photo, tmp_path):
     assert np.abs(np.asarray(read_image(tmp_path / "b.jxl"), int) - np.asarray(photo, int)).mean() < 6
 
 
-def test_entries_that_are_not_files_are_reported_and_a_broken_link_is_refused(photo, tmp_path, capsys):
+def test_entries_that_are_not_files_are_reported_and_broken_link_is_refused(photo, tmp_path, capsys):
     photo.save(tmp_path / "a.png")
     (tmp_path / "folder.png").mkdir()
     os.mkfifo(tmp_path / "pipe.png")
@@ -115,19 +115,19 @@ def test_entries_that_are_not_files_are_reported_and_a_broken_link_is_refused(ph
 
 
 @pytest.mark.parametrize(("target", "method"), [((32, 32), "area"), ((256, 256), "lanczos")])
-def test_what_shrinks_is_averaged_and_what_grows_is_lanczos(target, method, photo):
+def test_downscaling_uses_area_and_upscaling_lanczos(target, method, photo):
     fit = cover(photo.size, target)
     reference = photo.resize(fit.resized, {"area": Image.Resampling.BOX, "lanczos": Image.Resampling.LANCZOS}[method])
     left = (fit.resized[0] - target[0]) // 2
     assert resize_and_crop(photo, fit) == reference.crop((left, 0, left + target[0], target[1]))
 
 
-def test_an_animation_gives_its_first_frame(tmp_path):
+def test_first_frame_of_animation_is_read(tmp_path):
     Image.new("RGB", (8, 8), "red").save(tmp_path / "a.gif", save_all=True, append_images=[Image.new("RGB", (8, 8), "blue")])
     assert read_image(tmp_path / "a.gif").getpixel((0, 0)) == (255, 0, 0)
 
 
-def test_a_file_that_is_not_an_image_is_named(photo, tmp_path):
+def test_file_that_is_not_image_is_reported(photo, tmp_path):
     (tmp_path / "text.png").write_text("I am not an image")
     photo.save(tmp_path / "whole.jpg")
     (tmp_path / "cut.jpg").write_bytes((tmp_path / "whole.jpg").read_bytes()[:500])
@@ -138,7 +138,7 @@ def test_a_file_that_is_not_an_image_is_named(photo, tmp_path):
 
 
 @pytest.mark.parametrize("name", ["a.tif", "a.png", "a.webp", "a.jpg", "a.avif", "a.gif", "a.bmp"])
-def test_whatever_is_damaged_is_read_or_named(name, photo, tmp_path):
+def test_damaged_image_is_read_or_reported(name, photo, tmp_path):
     photo.save(tmp_path / name)
     whole, random = (tmp_path / name).read_bytes(), np.random.default_rng(5)
     for _ in range(150):
@@ -153,7 +153,7 @@ def test_whatever_is_damaged_is_read_or_named(name, photo, tmp_path):
             assert name in str(error)
 
 
-def test_a_strip_is_cut_before_it_fills_the_memory(photo, monkeypatch):
+def test_extreme_aspect_ratio_is_cropped_before_resizing(photo, monkeypatch):
     for strip in (photo.resize((900, 60)), photo.resize((90, 900))):
         fit = cover(strip.size, (32, 32))
         cut_first = to_pixels(resize_and_crop(strip, fit, "lanczos", (0.5, 0.25)))
@@ -166,7 +166,7 @@ def test_a_strip_is_cut_before_it_fills_the_memory(photo, monkeypatch):
     assert sizes == [(512, 512)]
 
 
-def test_cutting_takes_the_middle_and_offsets_move_it(photo):
+def test_crop_is_centered_and_moved_by_offsets(photo):
     pixels = to_pixels(resize_and_crop(photo, cover((90, 60), (32, 32)), "lanczos"))
     assert pixels.shape == (3, 32, 32)
     assert -1 <= pixels.min() < pixels.max() <= 1

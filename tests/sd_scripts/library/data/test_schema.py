@@ -33,7 +33,7 @@ def fixture_write(tmp_path):
     return write
 
 
-def test_every_key_of_kohyas_schema_is_known():
+def test_every_key_of_kohya_schema_is_supported():
     assert set(KOHYAS["subset"].split()) <= {*SUBSET_FIELDS, "cache_info"}
     assert set(KOHYAS["above"].split()) <= SHARED_KEYS
 
@@ -72,7 +72,7 @@ def test_every_key_of_kohyas_schema_is_known():
         ("", 'image_dir = "CATS"', {}, "image_dir is not a known key"),
     ],
 )
-def test_what_cannot_be_is_one_sentence_that_names_it(subset, dataset, flags, named, write):
+def test_invalid_value_is_reported_with_its_key(subset, dataset, flags, named, write):
     with pytest.raises(TrainerError, match=named) as caught:
         write(subset, dataset, **flags)
     assert str(caught.value).count("\n") == 0

@@ -16,7 +16,7 @@ def random(seed):
     return torch.Generator().manual_seed(seed)
 
 
-def test_a_third_changes_half_of_them_in_hue():
+def test_color_augmentation_changes_third_and_half_of_them_in_hue():
     photo = Image.fromarray(data.chelsea()).resize((30, 20))
     changed = [image for seed in range(400) if (image := change_colors(photo, random(seed))) != photo]
     assert 0.25 < len(changed) / 400 < 0.41
@@ -25,7 +25,7 @@ def test_a_third_changes_half_of_them_in_hue():
     assert 0.45 < same / len(changed) < 0.75  # a turned hue keeps the value, as the gammas nearest to 1 do
 
 
-def test_hue_turns_by_sixteen_degrees_at_most_and_gamma_by_a_twentieth():
+def test_hue_turns_by_sixteen_degrees_at_most_and_gamma_by_twentieth():
     red, grey = Image.new("RGB", (1, 1), (200, 40, 40)), Image.new("RGB", (1, 1), (128, 128, 128))
     turns, levels = [], []
     for seed in range(600):
@@ -38,7 +38,7 @@ def test_hue_turns_by_sixteen_degrees_at_most_and_gamma_by_a_twentieth():
     assert low <= min(levels) < 128 < max(levels) <= high
 
 
-def test_a_file_name_gives_the_face(tmp_path):
+def test_face_position_is_parsed_from_file_name(tmp_path):
     assert face_of(tmp_path / "ann_b_10_20_30_40.png") == (10, 20, 30, 40)
     assert face_of(tmp_path / "ann_20_30_40.png") is None
     assert face_of(tmp_path / "_10_20_30_40.png") is None
@@ -56,7 +56,7 @@ def cut(seed, size=(600, 400), bucket=(128, 128), face=FACE, **options):
     return fit.resized[0] / size[0], start
 
 
-def test_the_face_fills_a_share_within_the_range():
+def test_face_fills_share_within_range():
     scales = [cut(seed)[0] for seed in range(100)]
     assert min(scales) == pytest.approx(128 / 100 / 4, abs=0.02)  # a quarter of the side, though not smaller than covers the bucket
     assert max(scales) == pytest.approx(128 / 100 / 2, abs=0.02)
@@ -64,7 +64,7 @@ def test_the_face_fills_a_share_within_the_range():
     assert only == pytest.approx(128 / 300, abs=0.01)
 
 
-def test_the_face_lies_in_the_middle_and_an_image_is_never_left():
+def test_face_crop_is_centered_within_image():
     scale, start = cut(0, face_crop_aug_range=(3.0, 3.0))
     assert start == pytest.approx([300 * scale - 64, 200 * scale - 64], abs=1.5)
     starts = {tuple(cut(seed, random_crop=True)[1]) for seed in range(60)}
@@ -72,5 +72,5 @@ def test_the_face_lies_in_the_middle_and_an_image_is_never_left():
     assert cut(0, face=(0, 0, 100, 80), face_crop_aug_range=(3.0, 3.0))[1] == [0, 0]
 
 
-def test_a_small_image_is_enlarged_to_cover_the_bucket():
+def test_small_image_is_enlarged_to_cover_bucket():
     assert cut(0, size=(60, 80), face=(30, 40, 20, 20))[0] == pytest.approx(128 / 60, abs=0.01)

@@ -38,7 +38,7 @@ def fixture_image_of(tmp_path):
 @pytest.mark.parametrize("flip", [False, True])
 @pytest.mark.parametrize("source", [{"alpha_mask": True}, {}], ids=["alpha", "beside"])
 @pytest.mark.parametrize("cut", [{}, {"random_crop": True}, {"face_crop_aug_range": (1.0, 2.0)}], ids=["middle", "random", "face"])
-def test_the_mask_is_cut_as_the_image(cut, source, flip, image_of):
+def test_mask_is_cropped_like_image(cut, source, flip, image_of):
     training_image = image_of(**cut, **source)
     seen = []
     for seed in range(4):
@@ -49,13 +49,13 @@ def test_the_mask_is_cut_as_the_image(cut, source, flip, image_of):
     assert len({mask.sum().item() for mask in seen}) == (4 if cut else 1)
 
 
-def test_a_mirrored_image_is_the_image_mirrored(image_of):
+def test_flipped_image_equals_mirror(image_of):
     training_image = image_of()
     pixels, mirrored = (load_pixels(training_image, flip, torch.Generator())[0].numpy() for flip in (False, True))
     assert np.array_equal(mirrored, pixels[..., ::-1])
 
 
-def test_without_a_mask_there_is_none(tmp_path):
+def test_pixels_without_mask_have_no_mask(tmp_path):
     Image.new("RGB", (64, 96)).save(tmp_path / "a.png")
     ((training_image,), _) = index_images([Dataset(resolution=(64, 96), subsets=(Subset(image_dir=str(tmp_path)),))], 1)
     pixels, mask = load_pixels(training_image, False, torch.Generator())

@@ -78,7 +78,7 @@ def files(path):
     return ModelConfig(pretrained_model_name_or_path=str(path), ae="", clip_l="", t5xxl="")
 
 
-def test_find_family_of_flux_files_is_flux1_and_of_another_kind_is_the_registered_one(tmp_path):
+def test_find_family_of_flux_files_is_flux1_and_of_another_kind_is_registered_one(tmp_path):
     save(make_flux(), tmp_path / "flux.safetensors")
     found = find_family(files(tmp_path / "flux.safetensors"), (*FAMILIES, ENTRY))
     assert isinstance(found, Flux1Family)
@@ -87,7 +87,7 @@ def test_find_family_of_flux_files_is_flux1_and_of_another_kind_is_the_registere
 
 
 @pytest.mark.parametrize("is_cached", [True, False], ids=["cached", "encoded at each step"])
-def test_a_second_family_trains_a_step_through_the_loss(is_cached):
+def test_second_family_trains_step_through_loss(is_cached):
     family, cpu = find_family(files("model.tiny"), (*FAMILIES, ENTRY)), torch.device("cpu")
     transformer = family.load_transformer(files("model.tiny"), DeviceStore(cpu), torch.float32)
     pixels, captions = torch.randn(2, 3, 8, 8, generator=torch.Generator().manual_seed(2)), ["a", "cat"]
@@ -108,7 +108,7 @@ def test_a_second_family_trains_a_step_through_the_loss(is_cached):
     assert losses[1] < losses[0]
 
 
-def test_a_second_family_draws_samples_of_its_own_geometry(tmp_path):
+def test_second_family_draws_samples_separate_geometry(tmp_path):
     family, prompts = TinyFamily(), [SamplePrompt(prompt="a cat", width=64, height=96, sample_steps=2, seed=1)]
     transformer = family.load_transformer(files("model.tiny"), DeviceStore("cpu"), torch.float32)
     sampler = ImageSampler(
@@ -122,7 +122,7 @@ def test_a_second_family_draws_samples_of_its_own_geometry(tmp_path):
     assert Image.open(image).size == (64, 96)
 
 
-def test_a_second_familys_table_names_its_own_layers():
+def test_second_familys_table_names_its_own_layers():
     assert NAMES.diffusers_modules("lora_tiny_layers_0_mix") == ("transformer.blocks.0.to_q", "transformer.blocks.0.to_k")
     assert NAMES.kohya_module("transformer.blocks.0.to_k") == ("lora_tiny_layers_0_mix", 1)
     assert set(NAMES.recipes(["blocks.0.to_q.weight", "blocks.0.to_k.weight"])) == {"layers.0.mix.weight"}

@@ -19,7 +19,7 @@ def weights(layer):
     return [parameter.detach().clone() for parameter in layer.parameters()]
 
 
-def test_the_average_equals_diffusers():
+def test_average_equals_diffusers():
     layer = torch.nn.Linear(4, 3)
     ours, theirs = Average(layer, 0.6), EMAModel(layer.parameters(), decay=0.6)
     for number in range(1, 30):
@@ -31,7 +31,7 @@ def test_the_average_equals_diffusers():
         assert torch.allclose(mine, other, atol=1e-6)
 
 
-def test_weights_for_use_are_put_in_and_taken_out():
+def test_averaged_weights_are_swapped_in_and_out():
     layer, optimizer = torch.nn.Linear(4, 3), torch.optim.SGD([torch.nn.Parameter(torch.ones(1))], lr=1.0)
     average = Average(layer, 0.5)
     for number in (1, 2, 3):
@@ -46,7 +46,7 @@ def test_weights_for_use_are_put_in_and_taken_out():
         assert all(torch.equal(a, b) for a, b in zip(weights(layer), trained, strict=True))
 
 
-def test_a_schedule_free_optimizer_is_asked_for_its_average():
+def test_schedule_free_optimizer_provides_its_average():
     make = pytest.importorskip("schedulefree").AdamWScheduleFree
     layer, reference = torch.nn.Linear(4, 3), torch.nn.Linear(4, 3)
     reference.load_state_dict(layer.state_dict())
@@ -67,7 +67,7 @@ def test_a_schedule_free_optimizer_is_asked_for_its_average():
     assert pairs[0][1].param_groups[0]["train_mode"]
 
 
-def test_an_average_is_restored_or_refused():
+def test_average_is_restored_or_refused():
     layer = torch.nn.Linear(4, 3)
     step(layer, 1)
     average, other = Average(layer, 0.5), Average(torch.nn.Linear(4, 3), 0.5)

@@ -64,7 +64,7 @@ def in_training(optimizer):
 
 @pytest.mark.filterwarnings("ignore:Paged optimizers")
 @pytest.mark.parametrize("name", list(REFERENCES), ids=lambda key: " ".join((key[0], *key[1])))
-def test_each_optimizer_equals_the_librarys_own(name):
+def test_each_optimizer_equals_library_implementation(name):
     ours, theirs = weights(), weights()
     reference = REFERENCES[name](theirs)
     optimizer = create_optimizer(optim_config(optimizer_type=name[0], optimizer_args=list(name[1])), [{"params": [ours], "lr": 1e-3}])
@@ -72,7 +72,7 @@ def test_each_optimizer_equals_the_librarys_own(name):
     assert not torch.equal(ours, weights())
 
 
-def test_lion_is_the_papers():
+def test_lion_step_matches_paper():
     """Chen et al. 2023, algorithm 2, in NumPy."""
     parameter, random = weights(), torch.Generator().manual_seed(1)
     expected, momentum = parameter.detach().numpy().astype("float64"), 0.0
@@ -86,14 +86,14 @@ def test_lion_is_the_papers():
         assert np.allclose(run(optimizer, ours).numpy(), expected, atol=1e-5)
 
 
-def test_every_name_that_is_offered_can_be_made():
+def test_every_optimizer_choice_can_be_created():
     for name in NAMES:
         if OPTIMIZERS[name.lower()][0].split(".")[0] in ("prodigyopt", "dadaptation", "schedulefree"):
             pytest.importorskip(OPTIMIZERS[name.lower()][0])
         assert isinstance(create_optimizer(optim_config(optimizer_type=name), [{"params": [weights()], "lr": 1.0}]), torch.optim.Optimizer)
 
 
-def test_the_rates_bear_kohyas_names():
+def test_learning_rate_names_match_kohya():
     pytest.importorskip("prodigyopt")
     groups = [{"params": [weights()], "lr": 1.0, "name": "unet"}, {"params": [weights()], "lr": 0.5, "name": "textencoder"}]
     assert rates_of(create_optimizer(optim_config(), groups)) == {"unet": 1.0, "textencoder": 0.5}
@@ -101,7 +101,7 @@ def test_the_rates_bear_kohyas_names():
     assert rates_of(prodigy) == {"unet": 0.5, "d*lr/unet": 0.5e-6}  # Prodigy begins with d = 1e-6
 
 
-def test_an_optimizer_that_estimates_its_rate_takes_one_factor_for_all_parts(capsys):
+def test_adaptive_rate_optimizer_requires_equal_learning_rates(capsys):
     pytest.importorskip("prodigyopt")
     groups = [{"params": [weights()], "lr": 1.0}, {"params": [weights()], "lr": 0.5}]
     with pytest.raises(TrainerError, match="one learning rate"):
@@ -110,7 +110,7 @@ def test_an_optimizer_that_estimates_its_rate_takes_one_factor_for_all_parts(cap
     assert "expects a factor around 1.0" in capsys.readouterr().err
 
 
-def test_a_missing_package_is_reported_with_the_command_that_installs_it(monkeypatch):
+def test_missing_package_is_reported_with_command_that_installs_it(monkeypatch):
     monkeypatch.setitem(sys.modules, "prodigyopt", None)
     with pytest.raises(TrainerError, match="pip install prodigyopt"):
         create_optimizer(optim_config(optimizer_type="Prodigy"), [{"params": [weights()], "lr": 1.0}])
@@ -140,16 +140,16 @@ def test_a_missing_package_is_reported_with_the_command_that_installs_it(monkeyp
         ({"optimizer_args": ["weight_decay=__import__('os')"]}, "weight_decay"),
     ],
 )
-def test_what_cannot_be_is_refused_by_name(changes, named):
+def test_invalid_value_is_refused(changes, named):
     with pytest.raises(TrainerError, match=named):
         create_optimizer(optim_config(**changes), [{"params": [weights()], "lr": 1e-3}])
 
 
-def test_arguments_are_literals():
+def test_optimizer_args_are_parsed_as_literals():
     assert parse_arguments("--x", ["betas=(0.9,0.99)", "amsgrad=True", "eps=1e-6"]) == {"betas": (0.9, 0.99), "amsgrad": True, "eps": 1e-6}
 
 
-def test_clipping_limits_the_norm_and_zero_does_not():
+def test_clipping_limits_norm_and_zero_does_not():
     for limit, expected in ((1.0, 1.0), (0.0, 10.0)):
         layer = torch.nn.Linear(4, 1, bias=False)
         layer.weight.grad = torch.full((1, 4), 5.0)

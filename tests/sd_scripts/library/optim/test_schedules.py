@@ -28,7 +28,7 @@ def rates(num_steps=10, lr=1.0, **changes):
     return [*seen, scheduler.get_last_lr()[0]]
 
 
-def test_schedules():
+def test_each_schedule_matches_formula():
     assert rates() == [1.0] * 11
     assert rates(lr_scheduler="constant_with_warmup", lr_warmup_steps=4)[:6] == [0, 0.25, 0.5, 0.75, 1, 1]
     assert rates(lr_scheduler="constant_with_warmup", lr_warmup_steps=0.4)[:6] == [0, 0.25, 0.5, 0.75, 1, 1]
@@ -48,7 +48,7 @@ def test_schedules():
     assert rates(lr_scheduler="cosine_with_min_lr", lr_scheduler_min_lr_ratio=0.2)[10] == pytest.approx(0.2)
 
 
-def test_a_schedule_of_torch_or_by_its_path():
+def test_schedule_class_is_found_in_torch_or_by_path():
     halved = [1, 1, 0.5, 0.5, 0.25]
     assert rates(lr_scheduler_type="StepLR", lr_scheduler_args=["step_size=2", "gamma=0.5"])[:5] == halved
     assert rates(lr_scheduler_type="torch.optim.lr_scheduler.StepLR", lr_scheduler_args=["step_size=2", "gamma=0.5"])[:5] == halved
@@ -72,12 +72,12 @@ def test_a_schedule_of_torch_or_by_its_path():
         ({"lr_scheduler": "piecewise_constant", "lr_scheduler_args": ["step_rules=5"]}, "step_rules=5 does not fit piecewise_constant"),
     ],
 )
-def test_what_cannot_be_is_refused_by_name(changes, named):
+def test_invalid_value_is_refused(changes, named):
     with pytest.raises(TrainerError, match=named):
         rates(**changes)
 
 
-def test_adafactors_own_rate_is_followed(capsys):
+def test_adafactor_relative_step_rate_is_reported(capsys):
     parameter = weights()
     optimizer = Adafactor([parameter], lr=None, relative_step=True)
     scheduler = create_scheduler(optim_config(lr_scheduler="cosine"), optimizer, 10)
@@ -91,7 +91,7 @@ def test_adafactors_own_rate_is_followed(capsys):
         assert float(scheduler.get_last_lr()[0]) == pytest.approx(float(min(1e-2, step**-0.5) * size))
 
 
-def test_schedule_free_needs_none(capsys):
+def test_schedule_free_optimizer_uses_no_schedule(capsys):
     optimizer = pytest.importorskip("schedulefree").AdamWScheduleFree([weights()], lr=1e-3)
     optimizer.train()
     create_scheduler(optim_config(lr_scheduler="cosine"), optimizer, 10)
@@ -114,7 +114,7 @@ def resumed(at, num_steps, lr, state, **changes):
 @pytest.mark.parametrize(
     "changes", [{"lr_scheduler": "cosine"}, {"lr_scheduler_type": "CosineAnnealingLR", "lr_scheduler_args": ["T_max=10"]}]
 )
-def test_a_schedule_is_resumed_with_another_length_or_rate(changes):
+def test_schedule_is_resumed_with_another_length_or_rate(changes):
     optimizer = torch.optim.AdamW([weights()], lr=1e-3)
     scheduler = create_scheduler(optim_config(**changes), optimizer, 10)
     for _ in range(6):

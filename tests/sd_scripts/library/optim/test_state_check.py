@@ -44,7 +44,7 @@ def make_steps(optimizer, number):
 @pytest.mark.filterwarnings("ignore:Paged optimizers")
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
 @pytest.mark.parametrize(("name", "options"), CASES)
-def test_own_state_fits_after_no_one_and_some_steps_and_checking_changes_nothing(name, options, dtype):
+def test_saved_state_passes_check_unchanged_after_any_number_of_steps(name, options, dtype):
     optimizer, fresh = optimizer_of(name, options, dtype), optimizer_of(name, options, dtype)
     before = [parameter.clone() for group in fresh.param_groups for parameter in group["params"]]
     for number in (0, 1, 4):
@@ -61,7 +61,7 @@ def test_parameter_that_was_never_trained_has_no_state():
     assert list(fitting_state(fresh, optimizer.state_dict())["state"]) == [1]
 
 
-def test_setting_that_is_missing_is_the_optimizers_own():
+def test_missing_param_group_setting_uses_optimizer_default():
     optimizer, fresh = optimizer_of("AdamW"), optimizer_of("AdamW")
     make_steps(optimizer, 1)
     saved = optimizer.state_dict()

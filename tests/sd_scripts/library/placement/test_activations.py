@@ -21,7 +21,7 @@ class CountingHost(HostActivations):
 
 
 @pytest.mark.parametrize("checkpointing", [True, False])
-def test_activations_on_the_host_give_the_same_gradients(checkpointing):
+def test_activations_on_host_give_same_gradients(checkpointing):
     results = []
     for offloaded in (False, True):
         flux = make_flux()
@@ -39,7 +39,7 @@ def test_activations_on_the_host_give_the_same_gradients(checkpointing):
     assert host.moved >= 3  # each block's input at least
 
 
-def test_frozen_weights_and_small_tensors_stay_on_the_device():
+def test_frozen_weights_and_small_tensors_stay_on_device():
     flux = make_flux()
     assert isinstance(HostActivations(flux, min_bytes=1).pack(flux.img_in.weight.t()), torch.Tensor)
     assert isinstance(HostActivations(flux, min_bytes=1).pack(torch.ones(3)), tuple)

@@ -76,7 +76,7 @@ def test_kept_attention_is_not_computed_again():
     assert counts == [6, 3]  # three blocks
 
 
-def test_a_small_budget_keeps_nothing():
+def test_small_budget_keeps_nothing():
     flux, network = trained_flux()
     needed = product_bytes(WIDE, 136, 2)
     counts = []
@@ -94,6 +94,6 @@ def test_flux_dev_at_512_px_keeps_five_gigabytes():
     assert 4.5e9 < product_bytes(dev, 1536, 2) < 5.5e9
 
 
-def test_the_budget_is_a_share_of_free_host_memory_and_none_on_a_gpu():
+def test_budget_is_share_of_free_host_memory_and_none_on_gpu():
     assert 0 < products_budget(torch.device("cpu")) < psutil.virtual_memory().total / 4
     assert products_budget(torch.device("cuda")) == 0

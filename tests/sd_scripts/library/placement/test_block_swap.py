@@ -12,7 +12,7 @@ from tests.support.tiny_models import PARAMS, flux_inputs, make_flux
 
 @pytest.mark.parametrize("kind", [None, "fp8", "nf4"])
 @pytest.mark.parametrize("checkpointing", [True, False])
-def test_output_and_gradients_are_the_same_bit_for_bit(checkpointing, kind):
+def test_output_and_gradients_are_same_bit_for_bit(checkpointing, kind):
     plain, swapped = (make_swapped_flux(swapped=on, checkpointing=checkpointing, kind=kind) for on in (False, True))
     for seed in range(3):  # over several steps, with a sample in between
         torch.manual_seed(seed)
@@ -23,7 +23,7 @@ def test_output_and_gradients_are_the_same_bit_for_bit(checkpointing, kind):
     assert swapped[2].most_live == MAX_RESIDENT_BLOCKS
 
 
-def test_the_next_block_is_fetched_while_one_computes_forward_and_backward():
+def test_next_block_is_fetched_while_one_computes_forward_and_backward():
     flux, network, transfer = make_swapped_flux(swapped=True, checkpointing=True)
     gradients_of(flux, network, flux_inputs(PARAMS))
     assert transfer.notes == [
@@ -32,7 +32,7 @@ def test_the_next_block_is_fetched_while_one_computes_forward_and_backward():
     ]  # fmt: skip
 
 
-def test_sampling_starts_again_at_the_first_block():
+def test_sampling_starts_again_at_first_block():
     flux, _, transfer = make_swapped_flux(swapped=True, checkpointing=True)
     with torch.no_grad():
         flux(**flux_inputs(PARAMS))
@@ -41,7 +41,7 @@ def test_sampling_starts_again_at_the_first_block():
     assert transfer.notes == ["drop 2", "use 0", "start 1", "drop 0", "use 1", "start 2", "drop 1", "use 2", "start 0"]
 
 
-def test_without_checkpointing_the_graph_holds_no_copies():
+def test_without_checkpointing_graph_holds_no_copies():
     flux, network, transfer = make_swapped_flux(swapped=True, checkpointing=False)
     out = flux(**flux_inputs(PARAMS))
     gc.collect()
@@ -53,7 +53,7 @@ def test_without_checkpointing_the_graph_holds_no_copies():
 
 @pytest.mark.parametrize("checkpointing", [True, False])
 @pytest.mark.parametrize("number", [0, 1, 2])
-def test_a_failure_in_the_middle_leaves_no_trace(number, checkpointing):
+def test_failure_in_middle_leaves_no_trace(number, checkpointing):
     plain, swapped = (make_swapped_flux(swapped=on, checkpointing=checkpointing) for on in (False, True))
     flux, x = swapped[0], flux_inputs(PARAMS)
     block = flux.blocks[number]
@@ -70,7 +70,7 @@ def test_a_failure_in_the_middle_leaves_no_trace(number, checkpointing):
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_any_order_gets_what_it_asks_for(seed):
+def test_blocks_are_fetched_in_any_order(seed):
     blocks = [torch.nn.Linear(1, 1) for _ in range(6)]
     transfer = RecordingTransfer()
     swap = BlockSwap(blocks, transfer)
@@ -84,7 +84,7 @@ def test_any_order_gets_what_it_asks_for(seed):
     assert transfer.live == 0
 
 
-def test_a_single_swapped_block_stays():
+def test_single_swapped_block_stays():
     flux = make_flux()
     transfer = RecordingTransfer()
     swap_blocks([flux.single_blocks[1]], transfer, is_checkpointed=True)

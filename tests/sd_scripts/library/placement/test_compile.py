@@ -46,7 +46,7 @@ def test_gradients_are_those_of_uncompiled_blocks_with_products_kept_or_not():
         assert torch.equal(b, c)
 
 
-def test_compiled_blocks_that_are_swapped_compute_the_same():
+def test_compiled_blocks_that_are_swapped_compute_same():
     plain, swapped = (block_swap.make_swapped_flux(swapped=on, checkpointing=True) for on in (False, True))
     for flux, _, _ in (plain, swapped):
         compile.compile_blocks(flux.blocks, config(), CPU)
@@ -61,7 +61,7 @@ def test_nothing_is_compiled_unless_asked_for():
     assert compile.compile_blocks(flux.blocks, config(torch_compile=False), CPU) is None
 
 
-def test_without_a_compiler_a_message_is_printed_and_nothing_compiled(monkeypatch, capsys):
+def test_missing_compiler_prints_warning_and_disables_compilation(monkeypatch, capsys):
     flux = make_flux()
     monkeypatch.setenv("PATH", "")
     monkeypatch.delenv("CXX", raising=False)
@@ -70,16 +70,16 @@ def test_without_a_compiler_a_message_is_printed_and_nothing_compiled(monkeypatc
 
 
 @pytest.mark.parametrize("name", ["tvm", "openxla", "ts", "dynamo_minifier_backend"])
-def test_a_backend_that_cannot_compile_is_refused_in_one_line(name):
+def test_backend_that_cannot_compile_is_refused_with_one_line(name):
     with pytest.raises(TrainerError, match=f"^--dynamo_backend {name} cannot be used: .*; use inductor.$") as caught:
         compile.check_backend(config(dynamo_backend=name))
     assert "\n" not in str(caught.value)
 
 
-def test_a_backend_that_can_compile_passes():
+def test_backend_that_can_compile_passes():
     compile.check_backend(config())
 
 
-def test_a_backend_that_is_not_there_is_named():
+def test_unknown_compile_backend_is_reported():
     with pytest.raises(TrainerError, match="nvprims_nvfuser"):
         compile.compile_blocks(make_flux().blocks, config(dynamo_backend="nvprims_nvfuser"), CPU)

@@ -33,14 +33,14 @@ def processor(monkeypatch):
         ("aarch64", {}, False),
     ],
 )
-def test_bfloat16_is_used_where_the_processor_multiplies_it(processor, architecture, capabilities, fast):
+def test_bfloat16_is_used_where_processor_multiplies_it(processor, architecture, capabilities, fast):
     processor(architecture, **capabilities)
     dtype = torch.bfloat16 if fast else torch.float32
     assert compute_dtype(BF16, CPU) == dtype
     assert compute_dtype(BF16, GPU) == torch.bfloat16
 
 
-def test_chosen_precisions_stay(processor):
+def test_explicit_precisions_are_kept(processor):
     processor("x86_64", **dict.fromkeys(AVX512, False))
     assert compute_dtype(PlacementConfig(mixed_precision=MixedPrecision.BF16, full_bf16=True), CPU) == torch.bfloat16
     assert compute_dtype(PlacementConfig(), CPU) == torch.float32
@@ -48,5 +48,5 @@ def test_chosen_precisions_stay(processor):
 
 
 @pytest.mark.skipif(torch.cpu.get_capabilities()["architecture"] != "x86_64", reason="needs an x86-64 processor")
-def test_pytorch_reports_the_capabilities_that_are_checked():
+def test_pytorch_reports_capabilities_that_are_checked():
     assert set(cpu.X86_64_NEEDS) <= set(torch.cpu.get_capabilities())

@@ -18,7 +18,7 @@ def fixture_restore(monkeypatch):
     torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark = before
 
 
-def test_torch_is_configured_before_the_gpu_is_used():
+def test_torch_is_configured_before_gpu_is_used():
     compute_deterministically()
     assert torch.are_deterministic_algorithms_enabled()
     assert torch.backends.cudnn.deterministic
@@ -27,7 +27,7 @@ def test_torch_is_configured_before_the_gpu_is_used():
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU: a CPU repeats its bits in any case")
-def test_a_gpu_repeats_its_bits():
+def test_gpu_results_are_bit_identical():
     compute_deterministically()
 
     def gradient():

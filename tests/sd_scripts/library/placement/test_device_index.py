@@ -68,24 +68,24 @@ def use_progress(_device):
 
 
 @pytest.mark.usefixtures("calls")
-def test_choose_device_with_a_gpu_returns_an_index():
+def test_choose_device_with_gpu_returns_index():
     assert choose_device() == torch.device("cuda", 0)
 
 
-def test_with_index_of_a_device_that_has_one_or_needs_none_keeps_it():
+def test_with_index_of_device_that_has_one_or_needs_none_keeps_it():
     assert [with_index(name) for name in ("cpu", "cuda:1")] == [torch.device("cpu"), torch.device("cuda", 1)]
     assert with_index("cuda") == torch.device("cuda", 0)
 
 
 @pytest.mark.parametrize("device", [None, torch.device("cuda")], ids=["chosen", "without an index"])
 @pytest.mark.parametrize("use", [use_fits, use_block_transfer, use_float8, use_progress])
-def test_torch_cuda_calls_with_any_cuda_device_receive_an_index(use, device, calls):
+def test_torch_cuda_calls_with_any_cuda_device_receive_index(use, device, calls):
     use(device or choose_device())
     assert calls
     assert all(type(index) is int for name, index in calls), calls
 
 
-def test_torch_cuda_calls_of_the_trainer_are_all_covered_here():
+def test_torch_cuda_calls_of_trainer_are_all_covered_here():
     found = {}
     for path in TRAINER.rglob("*.py"):
         called = {node.func.attr for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Call) and is_cuda(node.func)}

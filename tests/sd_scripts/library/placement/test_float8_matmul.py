@@ -13,13 +13,13 @@ needs_gpu = pytest.mark.skipif(
 DEVICES = ["cpu", pytest.param("cuda", marks=needs_gpu)]
 
 
-def test_the_cpu_has_no_such_chip():
+def test_cpu_does_not_support_float8_matmul():
     assert not can_multiply(torch.device("cpu"))
 
 
 @pytest.mark.parametrize("device", DEVICES)
 @pytest.mark.parametrize("shape", [(2, 7, 64), (3, 64)])
-def test_forward_and_backward_are_close_to_the_wide_product(device, shape):
+def test_forward_and_backward_are_close_to_wide_product(device, shape):
     torch.manual_seed(0)
     weight, x = torch.randn(48, 64, device=device), torch.randn(shape, device=device, requires_grad=True)
     bias, kept = torch.randn(48, device=device), quantize_rows(weight, torch.float8_e4m3fn)
@@ -43,7 +43,7 @@ def test_rounded_numbers_are_multiplied_exactly():
     assert torch.equal(out, (x.double() @ weight.double().t() * 0.5).float())
 
 
-def test_every_row_has_a_scale_of_its_own():
+def test_each_row_has_separate_scale():
     rows = torch.randn(4, 32) * torch.tensor([1e-6, 1.0, 1e3, 0.0])[:, None]
     small, scale = round_rows(rows, torch.float8_e4m3fn)
     error = (small.float() * scale - rows).norm(dim=1)

@@ -30,7 +30,7 @@ def test_num_blocks_to_swap_by_default_is_zero_and_with_split_mode_is_18():
 
 
 @pytest.mark.parametrize(("wanted", "gib"), [(None, 11.16), (18, 5.93), (22, 4.77), (28, 3.02)])
-def test_resident_float8_weights_of_flux_take_what_kohyas_take(wanted, gib):
+def test_resident_float8_weights_of_flux_take_what_kohya_take(wanted, gib):
     with torch.device("meta"):
         flux = Flux(FLUX_DEV)
     placement = PlacementConfig(base_quantization=Quantization.FP8, blocks_to_swap=wanted)
@@ -68,7 +68,7 @@ def test_losses_with_swapped_blocks_are_bit_for_bit_those_without(wanted, checkp
     assert transfer.most_live <= 2
 
 
-def test_swapped_blocks_of_both_kinds_are_fetched_in_the_order_of_the_passes():
+def test_swapped_blocks_of_both_kinds_are_fetched_in_order_of_passes():
     transfer = RecordingTransfer()
     flux = make_flux(replace(PARAMS, depth=3, depth_single_blocks=6))
     layout = TransformerLayout(

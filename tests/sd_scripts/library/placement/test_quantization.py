@@ -36,7 +36,7 @@ def quantized(kind, weight, dtype=torch.float32):
     return layer
 
 
-def test_int8_is_bitsandbytes():
+def test_int8_matches_bitsandbytes():
     weight = torch.randn(64, 128).half()
     theirs, stats, _ = int8_vectorwise_quant(weight)
     kept, scale = quantize_rows(weight, torch.int8)
@@ -44,7 +44,7 @@ def test_int8_is_bitsandbytes():
     assert torch.allclose(kept * scale, int8_vectorwise_dequant(theirs, stats), atol=float(scale.max()))
 
 
-def test_float8_rows_are_numpys():
+def test_float8_rows_match_numpy():
     weight = torch.randn(32, 64) * torch.logspace(-6, 2, 32)[:, None]
     kept, scale = quantize_rows(weight, torch.float8_e4m3fn)
     expected_scale = np.abs(weight.numpy()).max(1, keepdims=True) / np.float32(448)
@@ -54,7 +54,7 @@ def test_float8_rows_are_numpys():
     assert (error <= spacing * 1.001).all()
 
 
-def test_nf4_is_bitsandbytes():
+def test_nf4_matches_bitsandbytes():
     weight = torch.randn(32, 128)
     layer = quantized("nf4", weight)
     expected = dequantize_4bit(*quantize_4bit(weight, blocksize=64, quant_type="nf4"))
@@ -64,7 +64,7 @@ def test_nf4_is_bitsandbytes():
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_a_layer_computes_with_its_rounded_weight_and_gives_the_inputs_gradient(kind, dtype):
+def test_layer_computes_with_its_rounded_weight_and_gives_inputs_gradient(kind, dtype):
     torch.manual_seed(0)
     layer, x = quantized(kind, torch.randn(48, 64).to(dtype), dtype), torch.randn(2, 5, 64, requires_grad=True)
     wide, y = layer.dequantized_weight(), x.detach().clone().requires_grad_()
@@ -77,7 +77,7 @@ def test_a_layer_computes_with_its_rounded_weight_and_gives_the_inputs_gradient(
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_autograd_keeps_the_small_form_only(kind):
+def test_autograd_keeps_small_form_only(kind):
     layer, sizes = quantized(kind, torch.randn(256, 256)), []
     with torch.autograd.graph.saved_tensors_hooks(lambda tensor: sizes.append(tensor.nbytes) or tensor, lambda tensor: tensor):
         layer(torch.randn(1, 256, requires_grad=True)).sum()
@@ -86,7 +86,7 @@ def test_autograd_keeps_the_small_form_only(kind):
 
 @torch.no_grad()
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_model_is_close_and_smaller(kind):
+def test_model_is_close_and_smaller(kind):
     flux, x = make_flux(), flux_inputs(PARAMS)
     exact = flux(**x)
     made = quantize_blocks(flux.blocks, kind, torch.float32)
@@ -100,7 +100,7 @@ def test_a_model_is_close_and_smaller(kind):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_the_loras_gradients_pass_through(kind):
+def test_loras_gradients_pass_through(kind):
     flux = make_flux()
     quantize_blocks(flux.blocks, kind, torch.float32)
     network = create_network({FLUX_PREFIX: flux}, LoRASpec(rank=4, alpha=4.0), seed=1)
@@ -110,7 +110,7 @@ def test_the_loras_gradients_pass_through(kind):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_loading_quantizes_as_a_loaded_model_is_quantized(kind, tmp_path):
+def test_loading_quantizes_as_loaded_model_is_quantized(kind, tmp_path):
     save_file(make_flux().state_dict(), tmp_path / "flux.safetensors")
     loaded, wanted = load_quantized(tmp_path / "flux.safetensors", kind), make_flux()
     quantize_blocks(wanted.blocks, kind, torch.float32)
@@ -121,7 +121,7 @@ def test_loading_quantizes_as_a_loaded_model_is_quantized(kind, tmp_path):
 
 
 @pytest.mark.parametrize("storage", [torch.float8_e4m3fn, torch.float8_e5m2])
-def test_a_float8_file_keeps_its_bytes_and_scales(storage, tmp_path):
+def test_float8_file_keeps_its_bytes_and_scales(storage, tmp_path):
     state = copy.deepcopy(make_flux().state_dict())
     name = "single_blocks.0.linear1"
     kept = (state[f"{name}.weight"] * 8).to(storage)
@@ -150,7 +150,7 @@ def layers(flux):
 
 
 @torch.no_grad()
-def test_float8_storage_is_close_and_a_quarter_of_the_size():
+def test_float8_storage_is_close_and_quarter_of_size():
     flux, x = make_flux(), flux_inputs(PARAMS)
     exact = flux(**x)
     quantize_blocks(flux.blocks, "fp8", torch.float32)

@@ -26,7 +26,7 @@ def fixture_path(tmp_path_factory):
 
 @torch.no_grad()
 @pytest.mark.parametrize(("changes", "kind"), [({"base_quantization": "fp8"}, "fp8"), ({"base_quantization": "nf4"}, "nf4"), ({}, None)])
-def test_the_base_is_rounded_as_asked(changes, kind, path):
+def test_base_model_is_quantized_as_configured(changes, kind, path):
     wanted = make_flux()
     if kind:
         quantize_blocks(wanted.blocks, kind, torch.float32)
@@ -36,22 +36,22 @@ def test_the_base_is_rounded_as_asked(changes, kind, path):
 
 
 @torch.no_grad()
-def test_reading_and_mapping_are_the_same(path):
+def test_read_and_mapped_weights_are_equal(path):
     mapped, read = (load_transformer(path, mapped=is_mapped) for is_mapped in (True, False))
     assert torch.equal(mapped(**flux_inputs(PARAMS)), read(**flux_inputs(PARAMS)))
 
 
-def test_a_cpu_has_no_need_to_swap(path, capsys):
+def test_block_swap_on_cpu_is_ignored(path, capsys):
     load_transformer(path, blocks_to_swap=2)
     assert "warning: 1 blocks were to be swapped" in capsys.readouterr().err
 
 
-def test_float8_products_need_the_chip(path, capsys):
+def test_float8_products_need_chip(path, capsys):
     load_transformer(path, base_quantization="fp8", fp8_matmul=True)
     assert "--fp8_matmul has no effect" in capsys.readouterr().err
 
 
-def test_gradient_checkpointing_gives_the_transformer_a_block_runner(path):
+def test_gradient_checkpointing_gives_transformer_block_runner(path):
     assert load_transformer(path).block_runner is None
     assert isinstance(load_transformer(path, gradient_checkpointing=True).block_runner, BlockCheckpointing)
 
@@ -61,7 +61,7 @@ def test_cpu_offload_checkpointing_implies_gradient_checkpointing():
 
 
 @torch.no_grad()
-def test_base_weights_are_merged_before_the_blocks_are_quantized_for_good(path, tmp_path):
+def test_base_weights_are_merged_before_blocks_are_quantized_for_good(path, tmp_path):
     merged = make_flux()
     network = create_network({FLUX_PREFIX: merged}, LoRASpec(rank=3, alpha=1.0), seed=1)
     randomize_lora(network)

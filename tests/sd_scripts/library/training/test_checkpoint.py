@@ -1,4 +1,4 @@
-"""A checkpoint is complete or absent, restores everything, and names what is damaged."""
+"""A checkpoint is complete or absent, restores everything, and reports damaged files."""
 
 import json
 from dataclasses import asdict, replace
@@ -54,7 +54,7 @@ def go_on(network, optimizer, scheduler, first, last):
 @pytest.mark.filterwarnings("ignore:Paged optimizers")
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
 @pytest.mark.parametrize("kind", OPTIMIZERS)
-def test_a_restored_training_goes_on_as_if_it_had_never_stopped(kind, dtype, tmp_path):
+def test_restored_training_continues_as_if_it_had_never_stopped(kind, dtype, tmp_path):
     straight = training(kind, dtype)
     go_on(*straight, 0, 6)
     stopped = training(kind, dtype)
@@ -82,7 +82,7 @@ def fixture_folder(tmp_path):
     return tmp_path / "a-state"
 
 
-def test_the_manifest_has_size_and_hash_of_every_file(folder):
+def test_manifest_has_size_and_hash_of_every_file(folder):
     manifest = json.loads((folder / MANIFEST).read_text())
     assert set(manifest["files"]) == {path.name for path in folder.iterdir()} - {MANIFEST}
     assert all(manifest["files"][path.name]["bytes"] == path.stat().st_size for path in folder.iterdir() if path.name != MANIFEST)
@@ -91,7 +91,7 @@ def test_the_manifest_has_size_and_hash_of_every_file(folder):
 
 @pytest.mark.parametrize("name", ["model.safetensors", "optimizer.safetensors", "train_state.json", "scheduler.json"])
 @pytest.mark.parametrize("harm", ["cut", "changed", "gone"])
-def test_damage_is_named(folder, name, harm):
+def test_damaged_file_is_reported(folder, name, harm):
     data = (folder / name).read_bytes()
     if harm == "gone":
         (folder / name).unlink()
@@ -101,7 +101,7 @@ def test_damage_is_named(folder, name, harm):
         verify_checkpoint(folder)
 
 
-def test_a_folder_that_is_not_a_checkpoint_is_refused(tmp_path):
+def test_folder_that_is_not_checkpoint_is_refused(tmp_path):
     with pytest.raises(TrainerError, match=r"no such folder\. Give the folder of a saved state, or leave --resume out"):
         read_train_state(tmp_path / "nowhere-state")
     (tmp_path / "kohya-state").mkdir()
@@ -110,7 +110,7 @@ def test_a_folder_that_is_not_a_checkpoint_is_refused(tmp_path):
         read_train_state(tmp_path / "kohya-state")
 
 
-def test_a_failed_write_leaves_the_old_checkpoint_and_nothing_else(folder, monkeypatch):
+def test_failed_write_leaves_old_checkpoint_and_nothing_else(folder, monkeypatch):
     def refuse(*_, **__):
         raise OSError(28, "No space left on device")
 
@@ -122,14 +122,14 @@ def test_a_failed_write_leaves_the_old_checkpoint_and_nothing_else(folder, monke
     assert list(folder.parent.iterdir()) == [folder]
 
 
-def test_another_network_is_refused(folder):
+def test_checkpoint_of_another_network_is_refused(folder):
     network = create_network({FLUX_PREFIX: make_flux()}, LoRASpec(rank=2, alpha=2.0), seed=1)
     optimizer = torch.optim.AdamW(network.parameters())
     with pytest.raises(TrainerError, match="does not fit"):
         load_checkpoint(folder, network, optimizer, LambdaLR(optimizer, lambda _: 1.0))
 
 
-def test_the_whole_one_before_a_damaged_one_is_offered(folder):
+def test_damaged_checkpoint_error_names_complete_earlier_one(folder):
     for name, step in (("b-state", 7), ("c-state", 9)):
         save_checkpoint(folder.with_name(name), parts(*training()), replace(STATE, step=step))
     (folder.with_name("c-state") / "model.safetensors").write_bytes(b"torn")
@@ -139,7 +139,7 @@ def test_the_whole_one_before_a_damaged_one_is_offered(folder):
         read_train_state(folder.with_name("d-state"))
 
 
-def test_further_parts_and_older_checkpoints(folder):
+def test_checkpoint_stores_further_parts_and_reads_older_formats(folder):
     part = {"x": torch.arange(3.0)}
     save_checkpoint(folder, parts(*training(), average=part), replace(STATE, losses=[1.5], log_folder="logs"))
     assert torch.equal(load_checkpoint(folder, *training())["average"]["x"], part["x"])
@@ -166,7 +166,7 @@ def tamper(folder, name, change):
         ({"more": 7}, "was written by another version"),
     ],
 )
-def test_each_tampered_value_is_refused_in_one_sentence_with_the_one_before(folder, changes, words):
+def test_tampered_manifest_value_is_refused_with_earlier_checkpoint(folder, changes, words):
     later = folder.with_name("b-state")
     save_checkpoint(later, parts(*training()), replace(STATE, step=3))
     tamper(later, "train_state.json", lambda state: state | changes)
@@ -176,7 +176,7 @@ def test_each_tampered_value_is_refused_in_one_sentence_with_the_one_before(fold
 
 
 @pytest.mark.parametrize("name", ["model.safetensors", "optimizer.json", "scheduler.json", "train_state.json"])
-def test_a_manifest_that_leaves_a_file_out_is_refused(folder, name):
+def test_manifest_that_leaves_file_out_is_refused(folder, name):
     manifest = json.loads((folder / MANIFEST).read_text())
     del manifest["files"][name]
     (folder / MANIFEST).write_text(json.dumps(manifest))
@@ -184,13 +184,13 @@ def test_a_manifest_that_leaves_a_file_out_is_refused(folder, name):
         verify_checkpoint(folder)
 
 
-def test_tensors_that_the_manifest_does_not_list_are_not_loaded(folder):
+def test_tensors_that_manifest_does_not_list_are_not_loaded(folder):
     save_file({"x": torch.ones(1)}, folder / "average.safetensors")
     assert load_checkpoint(folder, *training()) == {}
 
 
 @pytest.mark.parametrize(("name", "value"), [("optimizer.json", []), ("optimizer.json", {"str:state": 7}), ("scheduler.json", 7)])
-def test_an_optimizer_or_schedule_of_another_kind_is_refused_in_one_sentence(folder, name, value):
+def test_optimizer_or_schedule_of_another_kind_is_refused_with_one_message(folder, name, value):
     tamper(folder, name, lambda _: value)
     with pytest.raises(CheckpointError, match="do not fit this one") as caught:
         load_checkpoint(folder, *training())
@@ -236,7 +236,7 @@ TAMPERED = {
 
 
 @pytest.mark.parametrize("case", TAMPERED)
-def test_tampered_state_of_an_optimizer_is_refused_with_the_one_before(case, tmp_path):
+def test_tampered_optimizer_state_is_refused_with_earlier_checkpoint(case, tmp_path):
     kind, change, words = TAMPERED[case]
     parted = training(kind)
     go_on(*parted, 0, 2)
@@ -260,7 +260,7 @@ def test_tampered_state_of_an_optimizer_is_refused_with_the_one_before(case, tmp
         (lambda state: state["str:state"]["int:0"].update({"str:step": 10**400}), "step of parameter 0 is 1000"),
     ],
 )
-def test_tampered_numbers_of_an_optimizer_are_refused(folder, change, words):
+def test_tampered_numbers_of_optimizer_are_refused(folder, change, words):
     def changed(state):
         change(state)
         return state

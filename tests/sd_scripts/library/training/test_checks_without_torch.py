@@ -27,7 +27,7 @@ def test_settings_that_can_be_trained_pass_silently_and_write_nothing(config_of,
     assert not (tmp_path / "out").exists()
 
 
-def test_a_folder_at_the_path_of_the_lora_is_named(config_of, tmp_path):
+def test_folder_at_path_of_lora_is_reported(config_of, tmp_path):
     (tmp_path / "out" / "cat.safetensors").mkdir(parents=True)
     with pytest.raises(TrainerError, match="is a folder, so no LoRA can be saved there"):
         check_without_torch(config_of())
@@ -63,21 +63,21 @@ def test_weights_are_checked_by_their_header(flag, kind, config_of, tmp_path):
         ({"dataset_config": "nowhere.toml"}, "nowhere.toml is missing"),
     ],
 )
-def test_what_cannot_be_is_named(flags, sentence, config_of):
+def test_invalid_value_is_reported(flags, sentence, config_of):
     with pytest.raises(TrainerError, match=sentence):
         check_without_torch(config_of(**flags))
 
 
 @pytest.mark.parametrize("flag", ["logging_dir", "console_log_file"])
 @pytest.mark.parametrize("name", ["file/logs/x", "file/x", "a" * 300 + "/x"])
-def test_a_log_folder_that_cannot_be_written_is_refused(flag, name, config_of, tmp_path):
+def test_log_folder_that_cannot_be_written_is_refused(flag, name, config_of, tmp_path):
     (tmp_path / "file").write_text("")
     path = tmp_path / name
     with pytest.raises(TrainerError, match=f"^--{flag} {path} cannot be written: .*; choose another folder.$"):
         check_without_torch(config_of(**{flag: str(path)}))
 
 
-def test_the_check_of_log_folders_leaves_nothing_behind(config_of, tmp_path):
+def test_check_of_log_folders_leaves_nothing_behind(config_of, tmp_path):
     check_without_torch(config_of(logging_dir=str(tmp_path / "logs" / "b"), console_log_file=str(tmp_path / "logs" / "c")))
     assert not (tmp_path / "logs").exists()
     assert not list(tmp_path.glob("fluxgym-check-*"))

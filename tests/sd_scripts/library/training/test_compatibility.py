@@ -58,7 +58,7 @@ def data(*images):
         (["--gradient_accumulation_steps", "2"], "gradient_accumulation_steps"),
     ],
 )
-def test_settings_that_define_the_position_must_be_the_same(argv, named):
+def test_settings_that_define_position_must_be_same(argv, named):
     state = replace(STATE, fixed=fixed_settings(trainer_config(), data()))
     check_fixed(state, fixed_settings(trainer_config("--learning_rate", "1", "--max_train_epochs", "9"), data()), "x-state")
     with pytest.raises(TrainerError, match=named):
@@ -76,13 +76,13 @@ def test_other_images_are_refused(change):
         check_fixed(state, fixed_settings(trainer_config(), data(image(**change))), "x-state")
 
 
-def test_another_number_of_images_is_named_with_what_to_do():
+def test_another_number_of_images_is_reported_with_what_to_do():
     state = replace(STATE, fixed=fixed_settings(trainer_config(), data()) | {"num_batches_per_epoch": 2})
     with pytest.raises(TrainerError, match=r"2 batches then and has 4 now\. Put the images .* back .* --network_weights"):
         check_fixed(state, fixed_settings(trainer_config(), data()), "x-state")
 
 
-def test_a_checkpoint_of_an_earlier_version_with_fewer_settings_is_accepted():
+def test_checkpoint_of_earlier_version_with_fewer_settings_is_accepted():
     check_fixed(replace(STATE, fixed={"seed": 1}), fixed_settings(trainer_config("--network_dim", "8"), data()), "x-state")
 
 
@@ -104,7 +104,7 @@ def test_changed_settings_are_printed(models, capsys):
 
 
 @pytest.mark.parametrize("name", ["flux", "ae", "clip_l", "t5xxl", "base"])
-def test_another_model_under_the_same_name_is_reported_and_a_moved_one_is_not(models, tmp_path, name, capsys):
+def test_another_model_under_same_name_is_reported_and_moved_one_is_not(models, tmp_path, name, capsys):
     state = replace(STATE, settings=other_settings(trainer_config(*models), data()))
     (tmp_path / "elsewhere").mkdir()
     path = tmp_path / f"{name}.safetensors"
@@ -120,7 +120,7 @@ def test_another_model_under_the_same_name_is_reported_and_a_moved_one_is_not(mo
     ("options", "words"),
     [({"flip_aug": True}, "data set 1, subset 1, flip_aug off → True"), ({"validation_split": 0.2}, "validation_split off → 0.2")],
 )
-def test_another_option_of_a_data_set_is_reported(models, options, words, capsys):
+def test_another_option_of_data_set_is_reported(models, options, words, capsys):
     state = replace(STATE, settings=other_settings(trainer_config(*models), with_options()))
     print_changed_settings(state, other_settings(trainer_config(*models), with_options()))
     assert capsys.readouterr().out == ""

@@ -81,7 +81,7 @@ def at_end_of(epoch, step=4):
     return Position(step=step, epoch=epoch, total_steps=12, num_epochs=3)
 
 
-def test_images_are_drawn_at_their_intervals():
+def test_samples_are_generated_at_their_intervals():
     recorded = Recorded()
     hook = sample_hook(recorded, sample_every_n_steps=2)
     for step in (1, 2, 3, 4):
@@ -90,7 +90,7 @@ def test_images_are_drawn_at_their_intervals():
     assert recorded.done == ["sampling", "000002", "pause", "sampling", "000004", "pause"]
 
 
-def test_epochs_take_precedence_over_steps_when_images_are_drawn():
+def test_epoch_interval_of_samples_has_precedence_over_steps():
     recorded = Recorded()
     hook = sample_hook(recorded, sample_every_n_steps=1, sample_every_n_epochs=2)
     hook.after_step(inside(1))
@@ -99,20 +99,20 @@ def test_epochs_take_precedence_over_steps_when_images_are_drawn():
     assert recorded.done == ["sampling", "e000002", "pause"]
 
 
-def test_an_epoch_that_is_cut_short_counts_for_its_images():
+def test_partial_last_epoch_generates_its_samples():
     recorded = Recorded()
     sample_hook(recorded, sample_every_n_epochs=2).after_epoch(inside(5, epoch=1))
     assert "e000002" in recorded.done
 
 
 @pytest.mark.parametrize(("flags", "drawn"), [({"sample_at_first": True}, ["000000"]), ({"sample_every_n_steps": 1}, [])])
-def test_images_before_the_first_step_are_drawn_only_on_request(flags, drawn):
+def test_samples_before_first_step_are_generated_only_on_request(flags, drawn):
     recorded = Recorded()
     sample_hook(recorded, **flags).at_start(Position(total_steps=12, num_epochs=3))
     assert recorded.done[1:2] == drawn
 
 
-def test_without_prompts_nothing_is_drawn():
+def test_no_samples_are_generated_without_prompts():
     recorded = Recorded(prompts=())
     hook = sample_hook(recorded, sample_every_n_steps=1, sample_at_first=True)
     hook.at_start(inside(1))
@@ -120,7 +120,7 @@ def test_without_prompts_nothing_is_drawn():
     assert recorded.done == []
 
 
-def test_only_missing_images_are_caught_up():
+def test_resume_generates_only_missing_samples():
     recorded = Recorded(present=("000002", "e000002"))
     by_step, by_epoch = sample_hook(recorded, sample_every_n_steps=2), sample_hook(recorded, sample_every_n_epochs=1)
     by_step.catch_up(inside(2))
@@ -132,7 +132,7 @@ def test_only_missing_images_are_caught_up():
     assert recorded.done == ["sampling", "000004", "pause", "sampling", "e000001", "pause"]
 
 
-def test_steps_are_saved_but_for_the_last():
+def test_last_step_is_not_saved_by_step_interval():
     recorded = Recorded()
     hook = save_hook(recorded, save_every_n_steps=6, save_state=True)
     for step in (5, 6, 12):
@@ -143,7 +143,7 @@ def test_steps_are_saved_but_for_the_last():
     assert (state.losses, state.log_folder) == ([0.5], "logs")
 
 
-def test_epochs_are_saved_but_for_the_last():
+def test_last_epoch_is_not_saved_by_epoch_interval():
     recorded = Recorded(epoch_interval=1)
     hook = save_hook(recorded)
     for epoch in (1, 3):
@@ -151,7 +151,7 @@ def test_epochs_are_saved_but_for_the_last():
     assert recorded.done == ["saving", "lora-000001 epoch 1 step 4", "drop epochs 1"]
 
 
-def test_a_lora_that_is_there_is_not_saved_again():
+def test_lora_that_exists_is_not_saved_again():
     recorded = Recorded(present=("-step00000006", "-000001"), epoch_interval=1)
     save_hook(recorded, save_every_n_steps=6).catch_up(inside(6))
     save_hook(recorded).catch_up(at_end_of(1))
@@ -160,7 +160,7 @@ def test_a_lora_that_is_there_is_not_saved_again():
     assert "lora-000002 epoch 2 step 4" in recorded.done
 
 
-def test_a_stop_saves_a_checkpoint():
+def test_stop_saves_checkpoint():
     recorded = Recorded()
     save_hook(recorded).at_stop(inside(5))
     assert recorded.done == ["saving", "state-step00000005"]
@@ -169,7 +169,7 @@ def test_a_stop_saves_a_checkpoint():
 @pytest.mark.parametrize(
     ("flags", "states"), [({}, []), ({"save_state": True}, ["saving", "state"]), ({"save_state_on_train_end": True}, ["saving", "state"])]
 )
-def test_the_end_saves_and_verifies_what_was_learned(flags, states, capsys):
+def test_end_of_training_saves_and_verifies_lora(flags, states, capsys):
     recorded = Recorded()
     save_hook(recorded, **flags).at_end(at_end_of(3, step=12))
     assert recorded.done == ["saving", "check learned", *states, "lora epoch 3 step 12", "verifying", "check cat.safetensors", "done"]
@@ -183,7 +183,7 @@ class Named(Hook):
         self.catch_up = lambda position: calls.append(f"{name} catch up")
 
 
-def test_steps_and_epochs_have_their_own_order():
+def test_hooks_run_in_defined_order_at_steps_and_epochs():
     calls = []
     sample, save = Named("sample", calls), Named("save", calls)
     hooks = Hooks(step_order=(sample, save), epoch_order=(save, sample))
@@ -196,7 +196,7 @@ def test_steps_and_epochs_have_their_own_order():
     ]  # fmt: skip
 
 
-def test_a_hook_that_overrides_nothing_does_nothing():
+def test_hook_that_overrides_nothing_does_nothing():
     hook = Hook()
     for act in (hook.at_start, hook.after_step, hook.after_epoch, hook.catch_up, hook.at_stop, hook.at_end):
         assert act(SimpleNamespace()) is None

@@ -1,4 +1,4 @@
-"""The validation loss: at fixed levels with fixed noise, over the held-out images alone, without a trace in the training."""
+"""The validation loss: at fixed levels with fixed noise, over the held-out images alone, without an effect on the training."""
 
 import json
 from contextlib import nullcontext
@@ -71,7 +71,7 @@ def at(step, *, epoch=0, batch_in_epoch=1):
     return Position(step=step, epoch=epoch, batch_in_epoch=batch_in_epoch, total_steps=12, num_epochs=3)
 
 
-def test_every_image_is_seen_at_the_four_levels(make):
+def test_validation_uses_four_noise_levels_per_image(make):
     validation = make()
     assert validation.compute() == pytest.approx(0.5)
     assert [call[3].tolist() for call in validation.loss.asked] == [
@@ -82,7 +82,7 @@ def test_every_image_is_seen_at_the_four_levels(make):
     assert len(held_out) == 3
 
 
-def test_it_is_the_same_again_and_moves_no_generator(make):
+def test_validation_is_repeatable_and_leaves_generators_unchanged(make):
     first, second, third = make(), make(), make(validation_seed=9, seed=1)
     state = torch.get_rng_state()
     first.compute()
@@ -96,7 +96,7 @@ def test_it_is_the_same_again_and_moves_no_generator(make):
     assert not torch.equal(third.loss.asked[0][2], first.loss.asked[0][2])
 
 
-def test_batches_may_be_fewer_and_images_have_equal_weight(make):
+def test_validation_weights_images_equally_in_partial_batches(make):
     by_image = iter([torch.tensor([1.0, 3.0])] * 4 + [torch.tensor([8.0])] * 4)
     assert make(dataset={"batch_size": 2}, seen=Seen(by_image)).compute() == pytest.approx(4.0)
     fewer = make(max_validation_steps=1)
@@ -123,15 +123,15 @@ def validated_steps(hook, steps=12, per_epoch=4):
         ({"validate_every_n_steps": 6, "validate_every_n_epochs": 3}, [6, 12]),
     ],
 )
-def test_it_runs_at_the_intervals_and_once_per_step(flags, expected, make):
+def test_validation_runs_at_intervals_and_once_per_step(flags, expected, make):
     assert validated_steps(make(**flags)) == expected
 
 
-def test_it_never_runs_without_held_out_images(make):
+def test_validation_without_held_out_images_does_not_run(make):
     assert validated_steps(make(validation_split=0.0, validate_every_n_steps=1)) == []
 
 
-def test_a_resumed_training_validates_only_what_is_not_written(make):
+def test_resumed_training_validates_only_what_is_not_written(make):
     hook = make(validate_every_n_steps=2)
     hook.after_step(at(2))
     path = hook.reporter.progress.path
@@ -151,7 +151,7 @@ def test_a_resumed_training_validates_only_what_is_not_written(make):
     assert at_epoch.reporter.validations == [("epoch", 2, 6)]
 
 
-def test_a_stop_is_raised_between_batches(make):
+def test_stop_is_raised_between_batches(make):
     def stop():
         raise KeyboardInterrupt
 

@@ -1,4 +1,4 @@
-"""A state folder in the layout of accelerate, as kohya writes it, is loaded; a file that could run code is refused by name."""
+"""A state folder in the layout of accelerate, as kohya writes it, is loaded; a file that could run code is refused with its name."""
 
 import json
 import pickle
@@ -52,7 +52,7 @@ def fixture_folder(tmp_path):
 
 
 @pytest.mark.parametrize("kind", ["AdamW", "AdamW8bit"])
-def test_network_optimizer_and_schedule_go_on(kind, folder, capsys):
+def test_kohya_state_restores_network_optimizer_and_schedule(kind, folder, capsys):
     straight = parts(kind, halves=(1, 0))
     train(*straight, 0, 5)
     write(folder, *straight)
@@ -68,7 +68,7 @@ def test_network_optimizer_and_schedule_go_on(kind, folder, capsys):
     assert straight[2].get_last_lr() == resumed[2].get_last_lr()
 
 
-def test_the_step_is_the_supervisors_then_the_schedules_then_kohyas_own(folder):
+def test_kohya_state_step_is_from_supervisor_then_schedule_then_kohya(folder):
     made = parts()
     train(*made, 0, 7)
     write(folder, *made, step=3)
@@ -85,7 +85,7 @@ def test_the_step_is_the_supervisors_then_the_schedules_then_kohyas_own(folder):
         position_of(folder, config, 4)
 
 
-def test_what_a_killed_kohya_left_empty_is_named(folder):
+def test_empty_kohya_state_file_is_reported(folder):
     made = parts()
     train(*made, 0, 1)
     write(folder, *made)
@@ -104,7 +104,7 @@ class Evil:
 
 
 @pytest.mark.parametrize("name", ["optimizer.bin", "scheduler.bin"])
-def test_a_pickle_that_could_run_code_is_named_and_not_run(name, folder, tmp_path):
+def test_pickle_that_could_run_code_is_reported_and_not_run(name, folder, tmp_path):
     made = parts()
     train(*made, 0, 1)
     write(folder, *made)
@@ -118,7 +118,7 @@ def test_a_pickle_that_could_run_code_is_named_and_not_run(name, folder, tmp_pat
     assert not evil.exists()
 
 
-def test_what_does_not_fit_or_is_torn_is_named(folder, tmp_path):
+def test_mismatching_or_truncated_kohya_state_is_reported(folder, tmp_path):
     made = parts()
     train(*made, 0, 1)
     write(folder, *made)

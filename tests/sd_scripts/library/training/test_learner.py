@@ -50,7 +50,7 @@ def test_micro_batches_add_their_mean_gradients():
     assert torch.equal(weight.grad, torch.full_like(weight, 2.0))
 
 
-def test_a_step_clips_returns_its_rates_and_clears_the_gradients():
+def test_step_clips_returns_its_rates_and_clears_gradients():
     learner = make_learner(max_grad_norm=1e-3)
     before = weight_of(learner).detach().clone()
     assert step(learner, 0) == {"unet": pytest.approx(0.1)}
@@ -59,7 +59,7 @@ def test_a_step_clips_returns_its_rates_and_clears_the_gradients():
     assert weight_of(learner).grad is None
 
 
-def test_each_step_seeds_the_global_generator():
+def test_each_step_seeds_global_generator():
     learner, draws = make_learner(), []
     for number in (3, 4, 3):
         learner.begin_step(number)
@@ -68,7 +68,7 @@ def test_each_step_seeds_the_global_generator():
 
 
 @pytest.mark.parametrize("loss", [float("nan"), float("inf")])
-def test_a_loss_that_is_not_finite_ends_the_training(loss):
+def test_loss_that_is_not_finite_ends_training(loss):
     learner = make_learner()
     learner.check_loss(1.0, 5)
     with pytest.raises(TrainerError, match="at the first step, before anything was learned") as caught:
@@ -78,7 +78,7 @@ def test_a_loss_that_is_not_finite_ends_the_training(loss):
         learner.check_loss(loss, 5)
 
 
-def test_a_network_without_a_new_effect_has_learned_nothing():
+def test_network_without_changed_weights_is_refused():
     learner = make_learner()
     with pytest.raises(TrainerError, match=r"nothing was learned in 9 steps: .* learning rate 0.1 ") as caught:
         learner.check_learned(9)
@@ -89,7 +89,7 @@ def test_a_network_without_a_new_effect_has_learned_nothing():
     learner.check_learned(9)
 
 
-def test_the_average_is_in_the_network_only_while_it_is_used():
+def test_average_is_in_network_only_while_it_is_used():
     learner = make_learner(ema_decay=0.9)
     start = weight_of(learner).detach().clone()
     for number in range(3):

@@ -25,29 +25,29 @@ LENGTH = {"max_train_epochs": 4, "gradient_accumulation_steps": 2}  # 10 steps o
         ({"initial_epoch": 2, "initial_step": 25, "skip_until_initial_step": True}, (25, 2, 10, 40)),
     ],
 )
-def test_a_training_begins_where_the_flags_say(flags, expected):
+def test_training_begins_where_flags_report(flags, expected):
     found = start_position(trainer_config(**LENGTH, **flags), 10, None)
     assert (found.step, found.epoch, found.batch_in_epoch, found.total_steps) == expected
     assert (found.num_epochs, found.is_resumed) == (4, False)
 
 
-def test_max_train_steps_ends_inside_an_epoch():
+def test_max_train_steps_ends_inside_epoch():
     found = start_position(trainer_config(max_train_steps=25), 10, None)
     assert (found.total_steps, found.num_epochs) == (25, 3)
 
 
-def test_a_checkpoint_is_where_a_resumed_training_begins():
+def test_checkpoint_is_where_resumed_training_begins():
     found = start_position(trainer_config(**LENGTH), 10, STATE)
     assert found == Position(step=13, epoch=1, batch_in_epoch=6, total_steps=40, num_epochs=4, is_resumed=True)
 
 
-def test_a_checkpoint_brings_the_start_flags_of_its_training():
+def test_checkpoint_brings_start_flags_of_its_training():
     """Without --skip_until_initial_step 3 of 4 epochs are left, so the resumed training has 30 steps, too."""
     state = replace(STATE, begun_by={"initial_epoch": 2})
     assert start_position(trainer_config(**LENGTH), 10, state).total_steps == 30
 
 
-def test_nothing_left_to_train_is_refused():
+def test_resume_without_remaining_steps_is_refused():
     with pytest.raises(TrainerError, match="--initial_step 40 leaves nothing"):
         start_position(trainer_config(**LENGTH, initial_step=40), 10, None)
     with pytest.raises(TrainerError, match="--initial_epoch 5 leaves nothing"):
@@ -56,7 +56,7 @@ def test_nothing_left_to_train_is_refused():
         start_position(trainer_config(max_train_epochs=1), 10, STATE)
 
 
-def test_start_flags_beside_a_checkpoint_must_be_its_own(tmp_path, monkeypatch):
+def test_start_flags_beside_checkpoint_must_be_its_own(tmp_path, monkeypatch):
     begun = replace(STATE, begun_by={"initial_epoch": 2})
     monkeypatch.setattr(position, "read_train_state", lambda folder: begun)
     for flags in ({"initial_epoch": 2}, {}):
@@ -77,19 +77,19 @@ def test_position_moves_by_steps_and_epochs():
     assert replace(second, epoch=3).is_at_end
 
 
-def test_a_checkpoint_at_a_batch_that_no_epoch_has_is_refused(tmp_path):
+def test_checkpoint_at_batch_that_no_epoch_has_is_refused(tmp_path):
     check_batch(STATE, 6, tmp_path / "cat-state")
     with pytest.raises(CheckpointError, match="is at batch 6 of an epoch, which has 5 batches") as caught:
         check_batch(STATE, 5, tmp_path / "cat-state")
     assert caught.value.checkpoint == "cat-state"
 
 
-def test_a_checkpoint_beyond_the_last_epoch_with_steps_left_is_refused(tmp_path):
+def test_checkpoint_beyond_last_epoch_with_steps_left_is_refused(tmp_path):
     with pytest.raises(CheckpointError, match="at epoch 4 of 4, but at step 13 of 40"):
         start_position(trainer_config(**LENGTH, resume=tmp_path / "cat-state"), 10, replace(STATE, epoch=4))
 
 
 @pytest.mark.parametrize("begun", [{"initial_epoch": "2"}, {"initial_step": True}, {"another": 1}, {"skip_until_initial_step": 1}])
-def test_a_checkpoint_that_records_other_start_flags_is_refused(tmp_path, begun):
+def test_checkpoint_that_records_other_start_flags_is_refused(tmp_path, begun):
     with pytest.raises(CheckpointError, match="it was begun by"):
         start_position(trainer_config(**LENGTH, resume=tmp_path / "cat-state"), 10, replace(STATE, begun_by=begun))

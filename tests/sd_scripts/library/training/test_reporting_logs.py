@@ -1,4 +1,4 @@
-"""Log lines go where the flags say."""
+"""Log lines are written where the flags direct them."""
 
 import logging
 
@@ -24,14 +24,14 @@ def set_up(*argv):
     logging.getLogger("library").debug("in detail")
 
 
-def test_to_stderr_or_plainly_to_stdout(capsys):
+def test_log_goes_to_stderr_or_stdout(capsys):
     set_up()
     assert capsys.readouterr() == ("", "INFO at work\n")
     set_up("--console_log_simple", "--console_log_level", "DEBUG")
     assert capsys.readouterr() == ("at work\nin detail\n", "")
 
 
-def test_to_a_file_that_a_resumed_training_appends_to(tmp_path):
+def test_log_file_is_appended_on_resume(tmp_path):
     path = tmp_path / "logs" / "run.log"
     set_up("--console_log_file", str(path))
     set_up("--console_log_file", str(path), "--console_log_level", "WARNING")

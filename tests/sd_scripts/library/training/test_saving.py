@@ -27,7 +27,7 @@ def fixture_make_saver(tmp_path):
     return make
 
 
-def test_names_and_metadata(make_saver, tmp_path):
+def test_saved_lora_has_kohya_name_and_metadata(make_saver, tmp_path):
     path = make_saver().save_lora(epoch_suffix(4), epoch=4, step=320)
     assert path == tmp_path / "cat-000004.safetensors"
     with safe_open(path, "pt") as file:
@@ -37,7 +37,7 @@ def test_names_and_metadata(make_saver, tmp_path):
     assert step_suffix(123) == "-step00000123"
 
 
-def test_what_would_hold_no_numbers_is_not_written_over_an_older_one(make_saver, tmp_path):
+def test_lora_with_nan_does_not_replace_older_file(make_saver, tmp_path):
     saver = make_saver()
     path = saver.save_lora(step_suffix(1), epoch=0, step=1)
     before = path.read_bytes()
@@ -48,7 +48,7 @@ def test_what_would_hold_no_numbers_is_not_written_over_an_older_one(make_saver,
     assert path.read_bytes() == before
 
 
-def test_the_tensor_names_are_kohyas_or_diffusers(make_saver):
+def test_tensor_names_match_kohya_or_diffusers(make_saver):
     for keys, prefix in (("kohya", "lora_unet_"), ("diffusers", "transformer.")):
         with safe_open(make_saver(save_keys=keys).save_lora("", epoch=1, step=1), "pt") as file:
             assert all(name.startswith(prefix) for name in file.keys())  # noqa: SIM118, not a dict
@@ -59,7 +59,7 @@ def touch(folder, *names):
         (folder / name).mkdir() if name.endswith("-state") else (folder / name).touch()
 
 
-def test_the_last_epochs_are_kept(make_saver, tmp_path):
+def test_last_epochs_are_kept(make_saver, tmp_path):
     touch(
         tmp_path,
         *(f"cat-{e:06d}.safetensors" for e in (2, 4, 6, 8)),
@@ -72,7 +72,7 @@ def test_the_last_epochs_are_kept(make_saver, tmp_path):
     ]  # fmt: skip
 
 
-def test_the_last_steps_are_kept(make_saver, tmp_path):
+def test_last_steps_are_kept(make_saver, tmp_path):
     touch(tmp_path, *(f"cat-step{s:08d}.safetensors" for s in (10, 20, 30)), "cat-000001.safetensors")
     make_saver(save_last_n_steps=10).drop_old_steps(30)
     assert sorted(p.name for p in tmp_path.iterdir()) == [
@@ -98,7 +98,7 @@ def write_state(saver, suffix, step):
 
 
 @pytest.mark.parametrize("harm", [None, "the new one is damaged", "no new one was written"])
-def test_retention_always_leaves_a_complete_checkpoint(harm, make_saver, tmp_path):
+def test_retention_always_leaves_complete_checkpoint(harm, make_saver, tmp_path):
     saver = make_saver(save_last_n_steps_state=1)
     write_state(saver, step_suffix(10), 10)
     write_state(saver, step_suffix(20), 20)
@@ -111,7 +111,7 @@ def test_retention_always_leaves_a_complete_checkpoint(harm, make_saver, tmp_pat
     assert left == (["cat-step00000030-state"] if harm is None else ["cat-step00000020-state"])
 
 
-def test_a_saved_lora_is_read_again(make_saver):
+def test_saved_lora_is_verified(make_saver):
     saver = make_saver()
     path = saver.save_lora("", epoch=1, step=1)
     saver.check_lora(path)

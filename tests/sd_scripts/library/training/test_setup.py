@@ -30,7 +30,7 @@ def large_models():
 
 
 @pytest.mark.parametrize("train_clip", [True, False])
-def test_t5_is_released_before_the_transformer_is_loaded(train_clip, tmp_path, monkeypatch):
+def test_t5_is_released_before_transformer_is_loaded(train_clip, tmp_path, monkeypatch):
     """Their weights are the two largest things of a training: 9 and 24 GB that must never be in memory together."""
     write_tiny_models(tmp_path / "models")
     write_cats(tmp_path / "images" / "1_cat", count=1, size=64)
@@ -106,7 +106,7 @@ def fixture_run(tmp_path_factory, monkeypatch):
         ),
     ],
 )
-def test_a_mistake_in_the_flags_costs_no_loading(extra, words, run, tmp_path):
+def test_invalid_flags_are_reported_before_models_are_loaded(extra, words, run, tmp_path):
     with pytest.raises(TrainerError, match=words):
         run(tmp_path, *extra)
 
@@ -119,20 +119,20 @@ def test_a_mistake_in_the_flags_costs_no_loading(extra, words, run, tmp_path):
         ({"lora_up.weight": None}, "lacks its lora_up.weight"),
     ],
 )
-def test_weights_that_do_not_fit_cost_no_loading(changes, words, run, tmp_path):
+def test_mismatching_network_weights_are_reported_before_models_are_loaded(changes, words, run, tmp_path):
     tensors = {name: tensor for name, tensor in lora_tensors(**changes).items() if tensor is not None}
     save_file(tensors, tmp_path / "old.safetensors")
     with pytest.raises(TrainerError, match=words):
         run(tmp_path / "out", "--network_weights", str(tmp_path / "old.safetensors"), "--network_dim", "2")
 
 
-def test_a_folder_at_the_path_of_the_lora_is_noticed_before_anything_is_loaded(run, tmp_path):
+def test_folder_at_path_of_lora_is_noticed_before_anything_is_loaded(run, tmp_path):
     (tmp_path / "cat.safetensors").mkdir()
     with pytest.raises(TrainerError, match="is a folder"):
         run(tmp_path)
 
 
-def test_dataset_is_described_without_loading_a_model(run, tmp_path):
+def test_dataset_is_described_without_loading_model(run, tmp_path):
     write_tiny_models(tmp_path / "models")
     dataset = write_dataset(tmp_path / "d.toml", write_cats(tmp_path / "cats", count=2, size=64))
     assert "2 images, 4 with repeats" in describe_dataset(parse(flags(tmp_path / "models", dataset, tmp_path / "out")))

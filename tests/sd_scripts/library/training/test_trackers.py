@@ -28,7 +28,7 @@ def log_steps(trackers, steps):
     trackers.close()
 
 
-def test_kohyas_names_and_a_curve_that_goes_on(tmp_path):
+def test_tracker_names_match_kohya_and_curve_continues(tmp_path):
     argv = ("--logging_dir", str(tmp_path), "--log_prefix", "cat-", "--log_config", "--learning_rate", "0.5")
     first = trackers_of(*argv)
     assert first.log_folder.startswith("cat-20")
@@ -41,7 +41,7 @@ def test_kohyas_names_and_a_curve_that_goes_on(tmp_path):
     assert found["loss/current"] == [(step, step / 10) for step in range(1, 6)]
 
 
-def test_nothing_is_written_unless_asked_for(tmp_path, monkeypatch):
+def test_no_tracker_files_without_log_with(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     log_steps(trackers_of(), [1])
     assert not list(tmp_path.iterdir())
@@ -95,7 +95,7 @@ def test_wandb_gets_step_and_epoch_and_continues_its_run(tmp_path, monkeypatch):
         (["--logging_dir", "LOGS", "--log_tracker_config", "BAD"], "\\[comet\\] is not a tracker"),
     ],
 )
-def test_what_cannot_be_is_named(argv, named, tmp_path, monkeypatch):
+def test_invalid_value_is_reported(argv, named, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "wandb", None)
     (tmp_path / "bad.toml").write_text("[comet]\nx = 1\n")
     paths = {"LOGS": str(tmp_path / "logs"), "BAD": str(tmp_path / "bad.toml")}

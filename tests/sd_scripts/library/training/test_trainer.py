@@ -85,7 +85,7 @@ CASES = {
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_a_stop_leaves_no_trace(case, models, dataset, tmp_path):
+def test_stopped_and_resumed_training_equals_uninterrupted_one(case, models, dataset, tmp_path):
     extra, stops = CASES[case]
     if "ScheduleFree" in str(extra) or "Prodigy" in extra:
         pytest.importorskip("schedulefree" if "ScheduleFree" in str(extra) else "prodigyopt")
@@ -99,7 +99,7 @@ def test_a_stop_leaves_no_trace(case, models, dataset, tmp_path):
     assert sorted(path.name for path in straight.glob("*.safetensors")) == sorted(path.name for path in stopped.glob("*.safetensors"))
 
 
-def test_the_initial_epoch_comes_from_the_checkpoint_if_the_flags_do_not_have_it(models, dataset, tmp_path):
+def test_initial_epoch_comes_from_checkpoint_if_flags_do_not_have_it(models, dataset, tmp_path):
     straight, stopped = tmp_path / "straight", tmp_path / "stopped"
     begun = flags(models, dataset, straight, *QUICK, "--initial_epoch", "2", "--lr_scheduler", "cosine", epochs=3)
     assert not train(begun, straight)
@@ -108,21 +108,21 @@ def test_the_initial_epoch_comes_from_the_checkpoint_if_the_flags_do_not_have_it
     assert same_tensors(straight / "cat.safetensors", stopped / "cat.safetensors")
 
 
-def test_a_training_that_changed_no_weight_fails(models, dataset, tmp_path):
+def test_training_that_changed_no_weight_fails(models, dataset, tmp_path):
     with pytest.raises(TrainerError, match="nothing was learned in 6 steps") as caught:
         train(flags(models, dataset, tmp_path, *QUICK, "--network_alpha", "1e-44", epochs=1), tmp_path)
     assert caught.value.reason_code == "bad_output"
     assert not (tmp_path / "cat.safetensors").exists()
 
 
-def test_a_broken_lora_does_not_replace_a_whole_one(models, dataset, tmp_path):
+def test_lora_with_nan_does_not_replace_valid_file(models, dataset, tmp_path):
     (tmp_path / "cat.safetensors").write_bytes(b"whole")
     with pytest.raises(TrainerError, match=r"NaN or infinity|the loss became"):
         train(flags(models, dataset, tmp_path, *QUICK, "--learning_rate", "1e6", "--save_precision", "fp16", epochs=1), tmp_path)
     assert (tmp_path / "cat.safetensors").read_bytes() == b"whole"
 
 
-def test_a_checkpoint_beyond_the_end_is_refused_and_the_lora_stays(models, dataset, tmp_path):
+def test_checkpoint_beyond_end_is_refused_and_lora_stays(models, dataset, tmp_path):
     assert not train(flags(models, dataset, tmp_path, *QUICK, "--save_state_on_train_end", epochs=1), tmp_path)
     before = (tmp_path / "cat.safetensors").read_bytes()
     fewer = flags(models, dataset, tmp_path, *QUICK)
@@ -133,21 +133,21 @@ def test_a_checkpoint_beyond_the_end_is_refused_and_the_lora_stays(models, datas
     assert (tmp_path / "cat.safetensors").read_bytes() == before
 
 
-def test_the_average_loss_is_that_of_an_epochs_steps(models, dataset, tmp_path):
+def test_average_loss_is_that_of_epochs_steps(models, dataset, tmp_path):
     argv = flags(models, dataset, tmp_path, *QUICK, "--gradient_accumulation_steps", "3", "--save_state_on_train_end", epochs=3)
     assert not train(argv, tmp_path)
     kept = json.loads((tmp_path / "cat-state" / "train_state.json").read_text())["losses"]
     assert kept == list(losses_of(tmp_path).values())[-2:]  # 6 batches per epoch, 2 steps
 
 
-def test_a_stop_at_the_last_step_or_while_the_end_is_saved_comes_too_late(models, dataset, tmp_path):
+def test_stop_at_last_step_or_during_final_save_is_ignored(models, dataset, tmp_path):
     for number, stop in enumerate(({"phase": "training", "step": 6}, {"phase": "verifying"})):
         out = tmp_path / str(number)
         assert not train(flags(models, dataset, out, *QUICK, epochs=1), out, **stop)
         assert (out / "cat.safetensors").is_file()
 
 
-def test_images_that_a_stop_left_undrawn_are_drawn_by_the_resumed(models, dataset, tmp_path):
+def test_samples_missing_after_stop_are_generated_on_resume(models, dataset, tmp_path):
     (tmp_path / "prompts.txt").write_text("one --w 64 --h 64 --s 1\ntwo --w 64 --h 64 --s 1\n")
     out = tmp_path / "out"
     argv = flags(models, dataset, out, *QUICK, "--sample_prompts", str(tmp_path / "prompts.txt"), "--sample_every_n_epochs", "1")
@@ -157,7 +157,7 @@ def test_images_that_a_stop_left_undrawn_are_drawn_by_the_resumed(models, datase
     assert [len(list((out / "sample").glob(f"*{epoch}_0?_*"))) for epoch in ("e000001", "e000002")] == [2, 2]
 
 
-def test_a_training_that_was_cut_short_is_extended_from_the_middle_of_its_epoch(models, dataset, tmp_path):
+def test_training_that_was_cut_short_is_extended_from_middle_of_its_epoch(models, dataset, tmp_path):
     argv = [*QUICK, "--optimizer_type", "AdamW", "--lr_scheduler", "constant_with_warmup", "--lr_warmup_steps", "3", "--save_state"]
     out, straight = tmp_path / "out", tmp_path / "straight"
     cut = flags(models, dataset, out, *argv)
@@ -170,7 +170,7 @@ def test_a_training_that_was_cut_short_is_extended_from_the_middle_of_its_epoch(
     assert same_tensors(straight / "cat.safetensors", out / "cat.safetensors")
 
 
-def test_an_extended_training_goes_on_on_the_longer_schedule(models, dataset, tmp_path, capsys):
+def test_extended_training_uses_schedule_of_new_length(models, dataset, tmp_path, capsys):
     out = tmp_path / "out"
     extra = [*QUICK, "--optimizer_type", "SGD", "--lr_scheduler", "linear", "--save_state", "--learning_rate", "0.1"]
     assert not train(flags(models, dataset, out, *extra, epochs=1), out)
@@ -180,7 +180,7 @@ def test_an_extended_training_goes_on_on_the_longer_schedule(models, dataset, tm
     assert [rates[step] for step in range(7, 13)] == pytest.approx([0.1 * (1 - done / 12) for done in range(6, 12)])
 
 
-def test_the_average_is_what_is_saved_and_what_is_trained_goes_on(models, dataset, tmp_path):
+def test_averaged_weights_are_saved_and_training_weights_kept(models, dataset, tmp_path):
     plain, averaged = tmp_path / "plain", tmp_path / "averaged"
     assert not train(flags(models, dataset, plain, *QUICK, "--save_state", "--save_every_n_steps", "1", epochs=1), plain)
     assert not train(flags(models, dataset, averaged, *QUICK, "--ema_decay", "0.5", "--save_state", epochs=1), averaged)
@@ -199,7 +199,7 @@ def test_the_average_is_what_is_saved_and_what_is_trained_goes_on(models, datase
         assert file.metadata()["ss_ema_decay"] == "0.5"
 
 
-def test_the_step_and_the_epoch_of_the_flags(models, dataset, tmp_path):
+def test_initial_step_and_epoch_flags_set_position(models, dataset, tmp_path):
     straight, skipped = tmp_path / "straight", tmp_path / "skipped"
     begin = ["--initial_step", "8", "--skip_until_initial_step", "--save_n_epoch_ratio", "2"]
     assert not train(flags(models, dataset, skipped, *QUICK, *begin), skipped)
@@ -211,7 +211,7 @@ def test_the_step_and_the_epoch_of_the_flags(models, dataset, tmp_path):
         train(flags(models, dataset, skipped, *QUICK, "--initial_epoch", "3"), tmp_path / "none")
 
 
-def test_a_state_of_kohyas_trainer_is_resumed(models, dataset, tmp_path, capsys):
+def test_state_of_kohya_trainer_is_resumed(models, dataset, tmp_path, capsys):
     """The optimizer's groups and numbers are one part's here, so that nothing but the missing position makes it inexact."""
     straight, stopped, out = tmp_path / "straight", tmp_path / "stopped", tmp_path / "out"
     argv = flags(models, dataset, straight, *QUICK)
@@ -230,7 +230,7 @@ def test_a_state_of_kohyas_trainer_is_resumed(models, dataset, tmp_path, capsys)
     assert same_tensors(straight / "cat.safetensors", out / "cat.safetensors")
 
 
-def test_curves_go_on_in_their_folder(models, dataset, tmp_path):
+def test_tracker_curves_continue_in_same_folder(models, dataset, tmp_path):
     out, logs = tmp_path / "out", tmp_path / "logs"
     argv = flags(models, dataset, out, *QUICK, "--logging_dir", str(logs), "--log_prefix", "cat-")
     assert train(argv, out, phase="training", step=4)
@@ -249,7 +249,7 @@ def test_curves_go_on_in_their_folder(models, dataset, tmp_path):
     assert [point.step for point in events.Scalars("loss/epoch_average")] == [1, 2]
 
 
-def test_models_in_folders_train_as_the_same_models_in_files(models, dataset, tmp_path):
+def test_models_in_folders_train_as_same_models_in_files(models, dataset, tmp_path):
     from tests.support.tiny_models import NAMES
 
     folders = tmp_path / "folders"

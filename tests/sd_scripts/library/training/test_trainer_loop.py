@@ -93,7 +93,7 @@ def moments(parts):
     return [call for call in parts.calls if call.startswith(words)]
 
 
-def test_a_step_works_off_its_micro_batches_in_order():
+def test_step_processes_micro_batches_in_order():
     trainer, parts = make_trainer(total_steps=1)
     trainer.run()
     assert parts.calls == [
@@ -103,7 +103,7 @@ def test_a_step_works_off_its_micro_batches_in_order():
     assert (trainer.position.epoch, trainer.position.batch_in_epoch) == (0, 2)  # the epoch is cut short
 
 
-def test_every_step_and_epoch_has_its_moment():
+def test_hooks_are_called_for_every_step_and_epoch():
     trainer, parts = make_trainer()
     trainer.run()
     assert moments(parts) == [
@@ -112,7 +112,7 @@ def test_every_step_and_epoch_has_its_moment():
     assert (trainer.position.step, trainer.position.epoch, trainer.position.batch_in_epoch) == (4, 2, 0)
 
 
-def test_a_stop_saves_what_was_done_and_ends_the_training():
+def test_stop_saves_what_was_done_and_ends_training():
     trainer, parts = make_trainer(stop_after=3)
     with pytest.raises(StopRequested):
         trainer.run()
@@ -120,26 +120,26 @@ def test_a_stop_saves_what_was_done_and_ends_the_training():
     assert (trainer.position.epoch, trainer.position.batch_in_epoch) == (1, 2)
 
 
-def test_a_stop_after_the_last_step_comes_too_late():
+def test_stop_after_last_step_is_ignored():
     trainer, parts = make_trainer(stop_after=4)
     trainer.run()
     assert parts.calls[-1] == "end at 4"
 
 
-def test_a_resumed_training_catches_up_and_goes_on_inside_its_epoch():
+def test_resumed_training_catches_up_and_continues_inside_its_epoch():
     trainer, parts = make_trainer(step=3, epoch=1, batch_in_epoch=2, is_resumed=True)
     trainer.run()
     assert moments(parts) == ["catch up", "after step 4", "after epoch 2", "close", "end at 4"]
     assert "loss of 1.2 at 3.0 of 2" in parts.calls
 
 
-def test_a_training_that_is_at_its_end_only_saves():
+def test_training_without_remaining_steps_only_saves():
     trainer, parts = make_trainer(step=4, epoch=2, is_resumed=True)
     trainer.run()
     assert parts.calls == ["catch up", "close", "end at 4"]
 
 
-def test_a_stop_before_the_first_step_leaves_nothing_to_save():
+def test_stop_before_first_step_leaves_nothing_to_save():
     trainer, parts = make_trainer()
 
     def stop(position):
@@ -151,7 +151,7 @@ def test_a_stop_before_the_first_step_leaves_nothing_to_save():
     assert parts.calls == ["close"]
 
 
-def test_a_failure_closes_the_reports_and_saves_nothing():
+def test_failure_closes_reports_and_saves_nothing():
     trainer, parts = make_trainer()
 
     def fail(position):
@@ -163,7 +163,7 @@ def test_a_failure_closes_the_reports_and_saves_nothing():
     assert moments(parts) == ["start", "close"]
 
 
-def test_an_epoch_without_a_batch_is_not_saved_again_and_again():
+def test_epoch_without_batch_is_not_saved_again_and_again():
     trainer, parts = make_trainer(batch_in_epoch=BATCHES_PER_EPOCH + 1)
     with pytest.raises(TrainerError, match="epoch 1 has no batch after batch 5"):
         trainer.run()
@@ -171,7 +171,7 @@ def test_an_epoch_without_a_batch_is_not_saved_again_and_again():
 
 
 @pytest.mark.parametrize(("good_checks", "num_reported"), [(0, 0), (1, 1), (2, 1), (3, 2), (7, 4)])
-def test_a_fenced_training_ends_before_it_writes_anything_more(good_checks, num_reported, monkeypatch):
+def test_fenced_training_ends_before_it_writes_anything_more(good_checks, num_reported, monkeypatch):
     """The lease is checked in each step before that is reported, with each check for a stop, and before the last save."""
     trainer, parts = make_trainer()
     left = iter(range(good_checks))

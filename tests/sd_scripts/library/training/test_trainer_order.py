@@ -59,7 +59,7 @@ def record(case: str, folder: Path) -> dict[str, list]:
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_order_of_draws_casts_and_phases_equals_the_recorded_one(case, tmp_path):
+def test_order_of_draws_casts_and_phases_equals_recorded_one(case, tmp_path):
     expected = json.loads(gzip.decompress(RECORDED.read_bytes()))[case]
     found = record(case, tmp_path)
     assert found["phases"] == expected["phases"]

@@ -1,4 +1,4 @@
-"""The header of a file of weights is read without PyTorch, and what is wrong with the file is one sentence."""
+"""The header of a file of weights is read without PyTorch, and errors of the file are one message."""
 
 import subprocess
 import sys
@@ -14,7 +14,7 @@ from library.weights.header import read_weight_header
 SD_SCRIPTS = Path(__file__).parents[4] / "sd-scripts"
 
 
-def test_header_of_a_whole_file_is_read(tmp_path):
+def test_header_of_complete_file_is_read(tmp_path):
     (tmp_path / "w.safetensors").write_bytes(save({"x": torch.zeros(2, 3)}))
     assert read_weight_header(tmp_path / "w.safetensors", "--network_weights").tensors["x"].shape == (2, 3)
 
@@ -28,7 +28,7 @@ def test_header_of_a_whole_file_is_read(tmp_path):
         (save({"x": torch.zeros(100)})[:-8], "is damaged: it is cut short and has"),
     ],
 )
-def test_what_is_wrong_is_named(content, words, tmp_path):
+def test_invalid_content_is_reported(content, words, tmp_path):
     if content is not None:
         (tmp_path / "w.safetensors").write_bytes(content)
     with pytest.raises(TrainerError, match=rf"^--network_weights \S+w\.safetensors {words}") as caught:

@@ -1,4 +1,4 @@
-"""One model out of many files: shards, folders, precisions and scales; memory stays within what is kept and the largest tensor."""
+"""One model from many files: shards, folders, precisions and scales; memory stays within what is kept and the largest tensor."""
 
 import json
 import subprocess
@@ -46,7 +46,7 @@ def test_shards_are_found_by_index_shard_and_folder(given, tmp_path):
     assert torch.equal(layer.bias, torch.ones(2))
 
 
-def test_a_missing_shard_is_named(tmp_path):
+def test_missing_shard_is_reported(tmp_path):
     index = sharded(tmp_path)
     (tmp_path / "model-00002-of-00002.safetensors").unlink()
     with pytest.raises(TrainerError, match=r"needs the shard model-00002-of-00002\.safetensors"):
@@ -56,7 +56,7 @@ def test_a_missing_shard_is_named(tmp_path):
         ModelFiles(index, "the layer")
 
 
-def test_a_folder_without_or_with_too_many_files_is_named(tmp_path):
+def test_folder_without_or_with_too_many_files_is_reported(tmp_path):
     with pytest.raises(TrainerError, match=r"contains no \.safetensors file"):
         ModelFiles(tmp_path, "the layer")
     for name in ("a", "b"):
@@ -65,7 +65,7 @@ def test_a_folder_without_or_with_too_many_files_is_named(tmp_path):
         ModelFiles(tmp_path, "the layer")
 
 
-def test_load_into_a_meta_module_converts_floats_only(tmp_path):
+def test_load_into_meta_module_converts_floats_only(tmp_path):
     module = nn.BatchNorm1d(4)
     module.running_mean += 2
     save_file(module.state_dict(), tmp_path / "norm.safetensors")
@@ -77,7 +77,7 @@ def test_load_into_a_meta_module_converts_floats_only(tmp_path):
     assert empty.running_mean.tolist() == [2, 2, 2, 2]
 
 
-def test_a_tensor_of_the_wanted_type_is_not_copied(tmp_path):
+def test_tensor_of_wanted_type_is_not_copied(tmp_path):
     save_file(nn.Linear(3, 2).state_dict(), tmp_path / "l.safetensors")
     with torch.device("meta"):
         layer = nn.Linear(3, 2)
@@ -86,7 +86,7 @@ def test_a_tensor_of_the_wanted_type_is_not_copied(tmp_path):
     assert layer.weight.data_ptr() == file.raw("weight")[0].data_ptr()
 
 
-def test_a_wrong_shape_is_named(tmp_path):
+def test_wrong_shape_is_reported(tmp_path):
     save_file(nn.Linear(3, 5).state_dict(), tmp_path / "linear.safetensors")
     with pytest.raises(TrainerError, match=r"weight is \[5, 3\], not \[2, 3\]"):
         filled(tmp_path / "linear.safetensors")
@@ -102,7 +102,7 @@ def test_a_wrong_shape_is_named(tmp_path):
         (torch.ones(3, 1, dtype=torch.uint8), "quantization of another program"),  # bitsandbytes' two numbers per byte
     ],
 )
-def test_weights_that_are_not_finite_numbers_are_named(weight, words, tmp_path):
+def test_weights_that_are_not_finite_numbers_are_reported(weight, words, tmp_path):
     save_file({"weight": weight, "bias": torch.ones(2)}, tmp_path / "l.safetensors")
     with pytest.raises(TrainerError, match=words) as caught:
         filled(tmp_path / "l.safetensors")
@@ -129,20 +129,20 @@ def test_scales_that_fit_neither_tensor_nor_rows_are_refused(tmp_path):
         filled(tmp_path / "l.safetensors")
 
 
-def test_a_scale_that_is_missing_beside_others_is_named(tmp_path):
+def test_scale_that_is_missing_beside_others_is_reported(tmp_path):
     tensors = {name: torch.ones(2, 3).to(torch.float8_e4m3fn) for name in ("a.weight", "weight")}
     save_file({**tensors, "bias": torch.zeros(2), "a.scale_weight": torch.ones(())}, tmp_path / "l.safetensors")
     with pytest.raises(TrainerError, match="the scale of the tensor weight is missing"):
         filled(tmp_path / "l.safetensors")
 
 
-def test_an_index_that_names_no_file_is_damaged(tmp_path):
+def test_index_that_names_no_file_is_damaged(tmp_path):
     (tmp_path / "m.safetensors.index.json").write_text('{"weight_map": {"a": 3}}')
     with pytest.raises(TrainerError, match="cannot be read as an index"):
         ModelFiles(tmp_path / "m.safetensors.index.json", "the layer")
 
 
-def test_pieces_are_put_together_with_their_scales(tmp_path):
+def test_split_tensors_are_concatenated_with_their_scales(tmp_path):
     tensors = {name: torch.full((2, 3), value).to(torch.float8_e4m3fn) for name, value in (("q.weight", 1.0), ("k.weight", 2.0))}
     save_file(
         {**tensors, "q.scale_weight": torch.tensor(1.0), "k.scale_weight": torch.tensor(0.5), "v.weight": torch.full((2, 3), 7.0)},
@@ -194,7 +194,7 @@ def fixture_wide_file(tmp_path_factory):
 @pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="the peak of memory is measured by Linux's /proc")
 @pytest.mark.parametrize(("kind", "mapped"), [("none", "mapped"), ("fp8", "mapped"), ("fp8", "read")])
-def test_memory_while_loading_is_what_is_kept_and_the_largest_tensor(kind, mapped, wide_file):
+def test_memory_while_loading_is_what_is_kept_and_largest_tensor(kind, mapped, wide_file):
     environment = {"PYTHONPATH": str(ROOT / "sd-scripts"), "OMP_NUM_THREADS": "1", "MALLOC_MMAP_THRESHOLD_": "65536"}
     done = subprocess.run([sys.executable, "-c", MEASURE, str(wide_file), kind, mapped], env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
@@ -204,7 +204,7 @@ def test_memory_while_loading_is_what_is_kept_and_the_largest_tensor(kind, mappe
     assert figures["peak"] < 1.03 * figures["kept"] + 2 * largest, figures
 
 
-def test_a_fingerprint_covers_every_shard_and_every_file_of_a_folder(tmp_path):
+def test_fingerprint_covers_every_shard_and_every_file_of_folder(tmp_path):
     index = {"weight_map": {"a": "m-00001-of-00002.safetensors", "b": "m-00002-of-00002.safetensors"}}
     for copy in ("one", "two"):
         folder = tmp_path / copy
@@ -222,7 +222,7 @@ def test_a_fingerprint_covers_every_shard_and_every_file_of_a_folder(tmp_path):
     assert fingerprint(tmp_path / "alone.safetensors") == fingerprint_of_file(tmp_path / "alone.safetensors")
 
 
-def test_a_byte_order_mark_in_an_index_is_ignored(tmp_path):
+def test_byte_order_mark_in_index_is_ignored(tmp_path):
     index = sharded(tmp_path)
     index.write_text(index.read_text(), encoding="utf-8-sig")
     assert torch.equal(filled(index).bias, torch.ones(2))

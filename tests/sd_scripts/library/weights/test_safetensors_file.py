@@ -1,4 +1,4 @@
-"""A damaged model file is named with what is wrong; an intact one is read tensor by tensor."""
+"""A damaged model file is reported with the reason; an intact one is read tensor by tensor."""
 
 import pytest
 import torch
@@ -14,7 +14,7 @@ def fixture_path(tmp_path):
     return tmp_path / "m.safetensors"
 
 
-def test_tensors_are_read_by_name(path):
+def test_tensors_are_read_with_its_name(path):
     file = WeightFile(path, "the model")
     assert {name: file.shape(name) for name in file.names} == {"model.a": (2, 300), "model.b": (3,)}
     assert torch.equal(file.tensor("model.a"), torch.arange(600.0).reshape(2, 300))
@@ -34,7 +34,7 @@ def test_tensors_are_read_by_name(path):
     ],
     ids=["missing", "empty", "data cut", "header cut", "two bytes", "text", "a web page", "a pickle"],
 )
-def test_damage_is_named(path, damage, words):
+def test_damaged_file_is_reported(path, damage, words):
     damage(path)
     with pytest.raises(TrainerError, match=words) as caught:
         open_weights(path, "the model")
@@ -54,7 +54,7 @@ def test_tensors_are_read_as_safetensors_reads_them(tmp_path, dtype, mapped):
         assert torch.equal(file.tensor(name).float(), expected.float())
 
 
-def test_a_mapped_tensor_is_the_files_own_pages_and_can_be_given_back(path):
+def test_mapped_tensor_shares_file_pages_and_can_be_released(path):
     file = WeightFile(path, "the model")
     first = file.tensor("model.a")
     assert first.untyped_storage().data_ptr() == file.tensor("model.a").untyped_storage().data_ptr()
@@ -62,7 +62,7 @@ def test_a_mapped_tensor_is_the_files_own_pages_and_can_be_given_back(path):
     assert torch.equal(first, torch.arange(600.0).reshape(2, 300))
 
 
-def test_the_fingerprint_changes_with_one_weight(tmp_path):
+def test_fingerprint_changes_with_one_weight(tmp_path):
     tensors = {"w": torch.zeros(1 << 10)}
     save_file(tensors, tmp_path / "one.safetensors")
     save_file(tensors, tmp_path / "same.safetensors")

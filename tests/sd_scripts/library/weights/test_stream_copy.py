@@ -1,4 +1,4 @@
-"""A copied file has its changes and is otherwise byte for byte what it was; a failed copy leaves nothing."""
+"""A copied file has its changes and is otherwise byte for byte what it was; a failed copy leaves no file."""
 
 import pytest
 import torch
@@ -24,7 +24,7 @@ def fixture_source(tmp_path):
     return tmp_path / "source.safetensors"
 
 
-def test_what_is_not_changed_stays_and_what_is_has_its_own_precision(source, tmp_path):
+def test_unchanged_tensors_are_copied_and_changed_ones_converted(source, tmp_path):
     target = tmp_path / "target.safetensors"
     changes = {
         "a.weight": Change(lambda old: old * 2, torch.bfloat16),
@@ -44,11 +44,11 @@ def test_what_is_not_changed_stays_and_what_is_has_its_own_precision(source, tmp
         assert file.metadata() == {"note": "new"}
 
 
-def test_what_can_be_changed(source):
+def test_convertible_tensors_are_listed(source):
     assert floating(source) == set(TENSORS) - {"count"}
 
 
-def test_a_failed_copy_leaves_nothing(source, tmp_path, monkeypatch):
+def test_failed_copy_leaves_no_file(source, tmp_path, monkeypatch):
     def refuse(*_):
         raise OSError(28, "No space left on device")
 

@@ -47,18 +47,18 @@ def test_diffusers_modules_of_all_linears_are_exactly_those_of_diffusers():
 
 
 @pytest.mark.parametrize("module", KOHYA_MODULES)
-def test_a_module_of_kohya_converted_to_diffusers_and_back_is_the_same(module):
+def test_module_of_kohya_converted_to_diffusers_and_back_is_same(module):
     owners = LAYER_NAMES.diffusers_modules(module)
     assert owners
     assert [LAYER_NAMES.kohya_module(owner) for owner in owners] == [(module, index) for index in range(len(owners))]
 
 
-def test_kohyas_key_list_covers_every_lora_layer_of_the_blocks():
+def test_kohya_key_list_covers_every_lora_layer_of_blocks():
     layers = {f"{stack.name}.0.{layer.name}" for stack in LAYER_NAMES.stacks[1:] for layer in stack.layers if not layer.is_norm}
     assert {kohya_name(FLUX_PREFIX, layer) for layer in layers} <= set(KOHYA_MODULES)
 
 
-def test_part_rows_of_fused_layers_are_the_rows_that_diffusers_has():
+def test_part_rows_of_fused_layers_are_rows_that_diffusers_has():
     flux = random_flux(guidance_embed=True)
     theirs = flux_in_diffusers(flux.state_dict(), flux.params)
     for path, linear in flux.named_modules():
@@ -72,11 +72,11 @@ def test_part_rows_of_fused_layers_are_the_rows_that_diffusers_has():
 @pytest.mark.parametrize(
     "module", ["lora_unet_double_blocks_0_img_attn_norm_query_norm", "lora_unet_down_blocks_0", "lora_te2_text_model_x", "img_in"]
 )
-def test_a_module_of_another_model_has_no_name(module):
+def test_module_of_another_model_has_no_name(module):
     assert LAYER_NAMES.diffusers_modules(module) == ()
     assert LAYER_NAMES.layer_at(module) is None
 
 
 @pytest.mark.parametrize("owner", ["transformer.transformer_blocks.0.attn.norm_q", "unet.down_blocks.0", "transformer.proj_mlp"])
-def test_a_diffusers_module_of_another_model_has_no_name(owner):
+def test_diffusers_module_of_another_model_has_no_name(owner):
     assert LAYER_NAMES.kohya_module(owner) is None

@@ -48,7 +48,7 @@ def as_openai(model):
 
 @torch.no_grad()
 @pytest.mark.parametrize("form", ["comfyui", "whole checkpoint", "transformers folder", "openai"])
-def test_clip_in_every_form(form, clip, tmp_path):
+def test_clip_loads_from_every_format(form, clip, tmp_path):
     path = tmp_path / "clip.safetensors"
     if form == "transformers folder":
         path = tmp_path
@@ -66,7 +66,7 @@ def test_clip_in_every_form(form, clip, tmp_path):
 
 @torch.no_grad()
 @pytest.mark.parametrize("form", ["fp16", "bf16 in a whole checkpoint", "sharded folder", "fp8", "scaled fp8"])
-def test_t5_in_every_form(form, t5, tmp_path):
+def test_t5_loads_from_every_format(form, t5, tmp_path):
     path = tmp_path / "t5.safetensors"
     state = {name: tensor for name, tensor in t5.state_dict().items() if name != "encoder.embed_tokens.weight"}
     if form == "sharded folder":
@@ -108,7 +108,7 @@ def store_that_swaps(transfer):
     )
 
 
-def test_a_trained_t5_that_does_not_fit_keeps_no_block_for_its_backward_pass(t5, tmp_path, transfer):
+def test_trained_t5_that_does_not_fit_keeps_no_block_for_its_backward_pass(t5, tmp_path, transfer):
     t5.save_pretrained(tmp_path)
     ids = torch.randint(0, 90, (2, 30))
     results = []
@@ -121,7 +121,7 @@ def test_a_trained_t5_that_does_not_fit_keeps_no_block_for_its_backward_pass(t5,
 
 
 @torch.no_grad()
-def test_a_t5_that_does_not_fit_is_copied_block_by_block(t5, tmp_path, transfer):
+def test_t5_that_does_not_fit_is_copied_block_by_block(t5, tmp_path, transfer):
     """Copies are clones, two blocks are there at most, and the numbers are the same."""
     t5.save_pretrained(tmp_path)
     ids = torch.randint(0, 90, (2, 30))
@@ -132,7 +132,7 @@ def test_a_t5_that_does_not_fit_is_copied_block_by_block(t5, tmp_path, transfer)
     assert transfer.most_live == MAX_RESIDENT_BLOCKS
 
 
-def test_the_encoders_are_not_taken_for_each_other(clip, t5, tmp_path):
+def test_encoders_are_not_mistaken_for_each_other(clip, t5, tmp_path):
     save_file({f"text_model.{name}": tensor for name, tensor in clip.state_dict().items()}, tmp_path / "clip.safetensors")
     t5.save_pretrained(tmp_path / "t5")
     with pytest.raises(TrainerError, match="is not a CLIP text encoder: it is a T5 text encoder"):

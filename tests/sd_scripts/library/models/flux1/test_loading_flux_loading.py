@@ -28,7 +28,7 @@ def state_of(flux, prefix=""):
 
 
 @pytest.mark.parametrize("prefix", ["", "model.diffusion_model."])
-def test_load_with_and_without_prefix(tmp_path, prefix):
+def test_load_accepts_names_with_and_without_prefix(tmp_path, prefix):
     flux = random_flux(guidance_embed=True)
     others = {"vae.encoder.conv_in.weight": torch.zeros(1), "text_encoders.clip_l.logit_scale": torch.zeros(1)} if prefix else {}
     save_file(state_of(flux, prefix) | others, tmp_path / "flux.safetensors")
@@ -61,7 +61,7 @@ def test_diffusers_own_folder_gives_diffusers_own_output(form, guidance_embed, t
 @torch.no_grad()
 @pytest.mark.parametrize("kind", [torch.float8_e4m3fn, torch.float8_e5m2])
 @pytest.mark.parametrize("scaled", [True, False])
-def test_a_float8_file_computes_what_its_numbers_say(kind, scaled, tmp_path):
+def test_float8_file_equals_dequantized_weights(kind, scaled, tmp_path):
     flux = random_flux(guidance_embed=True)
     tensors = {}
     for name, tensor in state_of(flux).items():
@@ -91,14 +91,14 @@ def test_a_float8_file_computes_what_its_numbers_say(kind, scaled, tmp_path):
         (("encoder.block.0.layer.0.SelfAttention.q.weight",), "it is a T5 text encoder"),
     ],
 )
-def test_another_model_is_named(names, words, tmp_path):
+def test_file_of_another_model_is_reported(names, words, tmp_path):
     save_file({name: torch.zeros(2, 2) for name in names}, tmp_path / "other.safetensors")
     with pytest.raises(TrainerError, match=words) as caught:
         load_flux(str(tmp_path / "other.safetensors"), dtype=None, device="cpu")
     assert caught.value.reason_code == "bad_model"
 
 
-def test_flux_for_other_inputs_is_named(tmp_path):
+def test_flux_for_other_inputs_is_reported(tmp_path):
     save_file(state_of(make_flux(replace(PARAMS, in_channels=384))), tmp_path / "fill.safetensors")
     with pytest.raises(TrainerError, match="384 input channels"):
         open_flux(str(tmp_path / "fill.safetensors"))
@@ -124,7 +124,7 @@ def test_flux_1_itself_is_known_by_its_header(form, is_dev, tmp_path):
     assert identify(tmp_path / "flux.safetensors").words.startswith(precision)
 
 
-def test_a_missing_tensor_is_named(tmp_path):
+def test_missing_tensor_is_reported(tmp_path):
     state = state_of(random_flux(guidance_embed=True))
     del state["single_blocks.1.linear2.bias"]
     save_file(state, tmp_path / "flux.safetensors")
@@ -132,7 +132,7 @@ def test_a_missing_tensor_is_named(tmp_path):
         load_flux(str(tmp_path / "flux.safetensors"), dtype=None, device="cpu")
 
 
-def test_a_missing_shard_of_diffusers_is_named(tmp_path):
+def test_missing_shard_of_diffusers_is_reported(tmp_path):
     flux = random_flux(guidance_embed=False)
     flux_in_diffusers(flux.state_dict(), flux.params).save_pretrained(tmp_path, max_shard_size="1MB")
     index = json.loads((tmp_path / "diffusion_pytorch_model.safetensors.index.json").read_text())
@@ -157,7 +157,7 @@ WRAPPERS = {
 
 @pytest.mark.parametrize("wrapper", WRAPPERS)
 @pytest.mark.parametrize("form", ["BFL's names", "diffusers' names"])
-def test_a_model_that_was_saved_wrapped_is_read(wrapper, form, tmp_path):
+def test_model_that_was_saved_wrapped_is_read(wrapper, form, tmp_path):
     flux = random_flux(guidance_embed=True)
     state = state_of(flux) if form == "BFL's names" else flux_in_diffusers(flux.state_dict(), flux.params).state_dict()
     save_file({WRAPPERS[wrapper](name): tensor.contiguous() for name, tensor in state.items()}, tmp_path / "flux.safetensors")
@@ -165,7 +165,7 @@ def test_a_model_that_was_saved_wrapped_is_read(wrapper, form, tmp_path):
     assert all(torch.equal(tensor, flux.state_dict()[name]) for name, tensor in loaded.state_dict().items())
 
 
-def test_a_model_in_bitsandbytes_4_bits_is_called_so(tmp_path):
+def test_bitsandbytes_4_bit_model_is_reported(tmp_path):
     state = state_of(make_flux())
     for name in [name for name, tensor in state.items() if tensor.dim() == 2]:
         size = state[name].numel() // 2

@@ -70,13 +70,13 @@ def test_norm_and_rotation_and_their_gradients_equal_diffusers():
     assert torch.allclose(ours[1], theirs[1], atol=1e-4)
 
 
-def test_modulation_and_gate():
+def test_modulation_and_gate_match_formula():
     x, shift, scale = torch.randn(2, 5, 8), torch.randn(2, 1, 8), torch.randn(2, 1, 8)
     assert torch.allclose(modulated(x, shift, scale), x * (1 + scale) + shift, atol=1e-6)
     assert torch.allclose(gated_sum(x, scale, shift), x + scale * shift, atol=1e-6)
 
 
-def test_autocast_rounds_nothing_inside_the_norm():
+def test_autocast_rounds_nothing_inside_norm():
     x = torch.randn(1, 2, 9, 64, generator=torch.Generator().manual_seed(5))
     positions = rope(torch.arange(27.0).reshape(1, 9, 3), (8, 28, 28), 10_000.0)
     exact = normed_and_rotated(x, torch.ones(64), positions)

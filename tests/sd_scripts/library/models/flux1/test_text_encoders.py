@@ -67,7 +67,7 @@ def test_t5_equals_transformers(tokenizers, tmp_path, masked):
     assert torch.allclose(actual, expected, atol=1e-6)
 
 
-def test_the_tokenizer_limits_the_length(tokenizers, folder):
+def test_tokenizer_limits_length(tokenizers, folder):
     assert tokenizers.t5_length == 48
     assert load_tokenizers(str(folder / "c"), str(folder / "t"), None, 16).t5_length == 16
     ids, mask = tokenizers.t5(["a red circle " * 100])
@@ -75,25 +75,25 @@ def test_the_tokenizer_limits_the_length(tokenizers, folder):
     assert mask.all()
 
 
-def test_kohyas_cache_folder_is_looked_at_first(folder, tmp_path):
+def test_kohya_cache_folder_is_looked_at_first(folder, tmp_path):
     build_clip(tmp_path / "openai_clip-vit-large-patch14", num_merges=10)
     found = load_tokenizers(str(folder / "c"), str(folder / "t"), str(tmp_path), 512)
     assert len(found.clip_tokenizer) < 600
 
 
-def test_a_missing_tokenizer_is_named(tmp_path):
+def test_missing_tokenizer_is_reported(tmp_path):
     with pytest.raises(TrainerError, match="tokenizer of openai/clip-vit-large-patch14 was not found"):
         load_tokenizers(str(tmp_path / "c"), str(tmp_path / "t"), None, 512)
 
 
 @pytest.mark.parametrize("load", [partial(load_clip_l, device="cpu"), partial(load_t5, store=DeviceStore("cpu"))], ids=["clip_l", "t5"])
-def test_another_model_is_named(tmp_path, load):
+def test_file_of_another_model_is_reported(tmp_path, load):
     save_file({"something.weight": torch.zeros(2)}, tmp_path / "other.safetensors")
     with pytest.raises(TrainerError, match="is not a"):
         load(str(tmp_path / "other.safetensors"), dtype=None)
 
 
-def test_lengths_are_those_of_the_captions_that_may_be_too_long(tokenizers):
+def test_lengths_are_those_of_captions_that_may_be_too_long(tokenizers):
     encoders = Flux1TextEncoders(clip=None, t5=None, tokenizers=tokenizers)
     long = "a yellow star " * 300
     lengths, limit = encoders.lengths({"a.png": long, "b.png": "sks cat"})

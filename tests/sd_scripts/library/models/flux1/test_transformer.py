@@ -39,7 +39,7 @@ def test_masked_text_is_not_seen():
         assert not torch.allclose(before, flux(**inputs), atol=1e-2)
 
 
-def test_a_dev_model_demands_guidance():
+def test_dev_model_requires_guidance():
     flux = random_flux(guidance_embed=True)
     with pytest.raises(ValueError, match="guidance"):
         flux(**random_inputs(flux) | {"guidance": None})

@@ -35,7 +35,7 @@ def test_decode_equals_diffusers(pair):
 
 
 @torch.no_grad()
-def test_a_generator_samples_around_the_mean():
+def test_latents_with_generator_are_sampled_around_mean():
     vae, pixels = random_vae(), torch.rand(1, 3, 16, 16) * 2 - 1
     first, second = (vae.encode(pixels, generator(1, "vae", number)) for number in (0, 1))
     assert not torch.equal(first, second)
@@ -54,7 +54,7 @@ def test_dimensions_come_from_shapes_and_load(tmp_path):
     assert torch.equal(loaded.decoder.up[0].block[2].conv2.weight, vae.decoder.up[0].block[2].conv2.weight)
 
 
-def test_another_model_is_named(tmp_path):
+def test_file_of_another_model_is_reported(tmp_path):
     save_file({"something.weight": torch.zeros(2)}, tmp_path / "other.safetensors")
     with pytest.raises(TrainerError, match="is not a VAE"):
         load_vae(str(tmp_path / "other.safetensors"), dtype=None, device="cpu")
@@ -62,7 +62,7 @@ def test_another_model_is_named(tmp_path):
 
 @torch.no_grad()
 @pytest.mark.parametrize("form", ["bfl in a whole checkpoint", "vae folder", "pipeline folder"])
-def test_every_form_of_the_file_decodes_as_diffusers(pair, form, tmp_path):
+def test_every_vae_format_decodes_as_diffusers(pair, form, tmp_path):
     ours, theirs = pair
     path = tmp_path if form == "pipeline folder" else tmp_path / "vae"
     if form.startswith("bfl"):
@@ -77,7 +77,7 @@ def test_every_form_of_the_file_decodes_as_diffusers(pair, form, tmp_path):
     assert torch.equal(loaded.encode(pixels), ours.encode(pixels))
 
 
-def test_load_vae_of_stable_diffusion_names_the_model(tmp_path):
+def test_load_vae_of_stable_diffusion_names_model(tmp_path):
     vae = VAE(VAEParams(channels=(8, 8), num_res_blocks=1, z_channels=4))
     save_file({key: tensor.contiguous() for key, tensor in vae.state_dict().items()}, tmp_path / "ae.safetensors")
     with pytest.raises(TrainerError, match="4 channels"):

@@ -20,24 +20,24 @@ from fluxgym.sessions.listing import Session, list_sessions
 from fluxgym.sessions.start import StartRequest, start
 from tests.support.photos import write_cats
 from tests.support.runs import state_of, wait_for
-from tests.support.small_world import TRAINER, small_world, state
+from tests.support.small_installation import TRAINER, small_installation, state
 
 ROOT = Path(__file__).parents[2]
 EPOCH_STEPS = 8  # 4 images, twice
 HELD_AT = 5
 
 
-def need(*programs: str):
+def requires_programs(*programs: str):
     """Skip a test if a program that the guide's command uses is not installed."""
     missing = [program for program in programs if shutil.which(program) is None]
     return pytest.mark.skipif(bool(missing), reason=f"the guide's command needs {' and '.join(missing)}, which this machine lacks")
 
 
-class World:
+class GuideInstallation:
     """The guide's folders: `outputs/` in the working folder, and a small trainer that runs max_train_epochs epochs."""
 
     def __init__(self, folder: Path) -> None:
-        self.folder, self.settings = folder, small_world(folder)
+        self.folder, self.settings = folder, small_installation(folder)
         trainer = TRAINER.replace('int(os.environ.get("TEST_STEPS", "8"))', f"{EPOCH_STEPS} * int(args.max_train_epochs)")
         trainer = trainer.replace('while os.path.exists(f"{folder}/hold") or ', f"while step == {HELD_AT} and ")
         talkative = "import os; print(dict(os.environ), flush=True)\n"  # as a library may do
@@ -96,11 +96,11 @@ class World:
 
 
 @contextmanager
-def guide_world(folder: Path) -> Iterator[World]:
+def guide_installation(folder: Path) -> Iterator[GuideInstallation]:
     """Yield a world and kill the processes that were started in it."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("TEST_HOLD", str(folder / "held"))
-        world = World(folder)
+        world = GuideInstallation(folder)
         try:
             yield world
         finally:

@@ -49,7 +49,7 @@ def write_safetensors(path: Path, num_bytes: int = 16) -> None:
     path.write_bytes(struct.pack("<Q", len(header)) + header + bytes(num_bytes))
 
 
-def small_world(folder: Path) -> Settings:
+def small_installation(folder: Path) -> Settings:
     """Make the folders of the app: models with a pocket model of zeros, and a trainer that only counts steps."""
     for name in ("flux", "ae", "clip_l", "t5xxl"):
         write_safetensors(folder / "models" / "pocket" / f"{name}.safetensors")
