@@ -7,6 +7,7 @@ from playwright.sync_api import Page, expect
 
 from fluxgym.ui.api.assets import read_assets
 from tests.support.page import HOLD_ANSWER, App, open_page
+from tests.support.runs import make_run
 
 # Each answer of the app to the form is held back for a while, as over a slow line.
 SLOW = """(() => {
@@ -202,3 +203,53 @@ def test_event_result_is_shown_if_responses_arrive_out_of_order(app: App, page, 
         expect(page).to_have_url(re.compile("#run/example-cat$"))
     else:
         expect(page.locator(".toast")).to_contain_text("Saved as the template")
+
+
+def test_the_state_of_the_draft_is_true_after_each_event(app: App, page):
+    open_page(page, app)
+    draft = page.locator(".fg-draft")
+    expect(draft).to_have_text("")
+    type_over(page, "LoRA name", "cat")
+    expect(draft).to_have_text(re.compile(r"Draft saved \d\d:\d\d"))
+    page.get_by_role("button", name="Advanced", exact=True).click()
+    with page.expect_request(lambda request: '"kind":"check"' in (request.post_data or "")) as checked:
+        type_over(
+            page, "Other flags of the trainer", 'optimizer_args = ["weight_decay=0.01"]'
+        )  # the trainer checks it, in an event of its own
+    checked.value.response().finished()
+    expect(page.get_by_text("Images and settings are being checked")).to_be_hidden()
+    expect(draft).to_have_text(re.compile(r"Draft saved \d\d:\d\d"))
+    app.kill()
+    type_over(page, "LoRA name", "dog")
+    expect(draft).to_have_text("Not saved yet; kept in this browser")
+    app.start()
+    expect(draft).to_have_text(re.compile(r"Draft saved \d\d:\d\d"))
+
+
+def test_typing_on_without_an_answer_does_not_keep_saying_that_the_draft_is_saved(app: App, page):
+    open_page(page, app)
+    type_over(page, "LoRA name", "cat")
+    expect(page.locator(".fg-draft")).to_have_text(re.compile(r"Draft saved"))
+    page.evaluate(HOLD_ANSWER, "typed")
+    page.evaluate("""() => { const field = document.querySelector('#field-lora_name input, #field-lora_name textarea');
+      setInterval(() => { field.value += 'x'; field.dispatchEvent(new Event('input', { bubbles: true })); }, 100); }""")
+    expect(page.locator(".fg-draft")).to_have_text("Not saved yet; kept in this browser")
+
+
+@pytest.mark.parametrize("is_phone", [False, True])
+def test_an_emptied_form_is_empty_after_a_reload(app: App, page, is_phone):
+    if is_phone:
+        page.set_viewport_size({"width": 390, "height": 844})
+    make_run(app.outputs, "cat", status="stopped", concept_sentence="sks cat", base_model="pocket")
+    open_page(page, app)
+    expect(page.get_by_label("Trigger word/sentence")).to_have_value("sks cat")
+    page.get_by_role("button", name="More for this form").click()
+    page.get_by_role("menuitem", name="New training").click()
+    expect(page.get_by_label("Trigger word/sentence")).to_have_value("")
+    page.reload()
+    expect(page.locator("html[data-fg-form]")).to_be_attached()
+    expect(page.get_by_label("Trigger word/sentence")).to_have_value("")
+    type_over(page, "Trigger word/sentence", "sks dog")
+    wait_until_saved(page)
+    page.reload()
+    expect(page.get_by_label("Trigger word/sentence")).to_have_value("sks dog")

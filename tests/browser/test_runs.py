@@ -218,7 +218,23 @@ def test_row_names_step_once_however_many_digits_it_has(app, page):
         run = make_run(app.outputs, name, status="stopped", reason=reason, reason_code="user")
         run.progress.write_text('{"time": 1e9, "attempt": 1, "phase": "training", "step": 1100, "total_steps": 1200}\n')
     page.goto(f"{app.url}#runs")
-    page.get_by_role("button", name="Show sessions").click()
     rows = page.locator("#fg-banner li.row")
     expect(rows.filter(has_text="unnamed")).to_contain_text("step 1,100 of 1,200")
     expect(rows.filter(has_text="1100 of 1200")).not_to_contain_text("1,200")
+
+
+@pytest.mark.parametrize(
+    ("with_loss", "sentence"), [(0, "No loss is known of one and two, so there is no chart."), (1, "No loss is known of two.")]
+)
+def test_a_comparison_of_runs_without_a_loss_says_so(app, page, with_loss, sentence):
+    for number, name in enumerate(("one", "two")):
+        run = make_run(app.outputs, name, status="stopped", base_model="pocket", timestamp=1000.0 - number)
+        if number < with_loss:
+            run.progress.write_text(json.dumps({"time": 1e9, "phase": "training", "step": 9, "total_steps": 9, "loss": 0.5}) + "\n")
+    open_runs(page, app)
+    for name in ("one", "two"):
+        page.get_by_label(f"Select {name}", exact=True).check()
+    page.get_by_role("button", name="Compare").click()
+    card = page.get_by_role("region", name="Compare one and two")
+    expect(card.locator(".fg-no-loss")).to_have_text(sentence)
+    expect(card.locator(".uplot-box")).to_be_visible(visible=with_loss > 0)

@@ -39,5 +39,7 @@ interface DocumentEventMap {
   /** An upload of images begins or has ended. */
   "fg:uploading": CustomEvent<boolean>;
   /** A new banner. */
+  "fg:runs": CustomEvent<null>;
+  "fg:run-page": CustomEvent<null>;
   "fg:queue": CustomEvent<import("../../fluxgym/ui/assets/types.js").Banner>;
 }

@@ -52,6 +52,11 @@ export const listSeenAt = () => Number(read("looked") ?? 0);
 /** @param {number} at */
 export const setListSeenAt = (at) => write("looked", String(at));
 
+/** Whether the user has emptied the form, and nothing was typed or added since. */
+export const isBlank = () => read("blank") !== null;
+/** @param {boolean} isEmpty */
+export const setBlank = (isEmpty) => { if (isEmpty !== isBlank()) write("blank", isEmpty ? "1" : null); };
+
 export const theme = () => read("theme");
 /** @param {string | null} name */
 export const setTheme = (name) => write("theme", name);

@@ -33,7 +33,7 @@ function curves(runs) {
   return [steps, ...smoothed.map((values) => steps.map((step) => values.get(step) ?? null))];
 }
 
-/** The chart of both losses with its legend. Returns {element, show(runs)}. */
+/** The chart of both losses with its legend, and the sentence about a run without any. Returns {element, missing, show(runs)}. */
 function lossChart() {
   /** @type {[number[], ...(number | null)[][]]} */
   let data = [[], [], []];
@@ -52,14 +52,19 @@ function lossChart() {
     },
   });
   plot.element.classList.add("tall");
+  const missing = h("p", { class: "body soft fg-no-loss", hidden: true });
   const element = h("div", { class: "body stack tight" }, h("div", { class: "legend" }, step, labels.map((label, index) => h("span", {}, key(index), label, " ", values[index]))), plot.element);
   return {
     element,
+    missing,
     /** @param {ComparedRun[]} runs */
     show(runs) {
       data = curves(runs);
       names = distinctNames(runs);
       labels.forEach((label, index) => put(label, names[index]));
+      const without = names.filter((_, index) => !runs[index].points.length);
+      put(missing, without.length ? `No loss is known of ${listed(without)}${without.length === runs.length ? ", so there is no chart" : ""}.` : "");
+      missing.hidden = !without.length;
       element.hidden = data[0].length === 0;
       plot.show(data);
     },
@@ -98,7 +103,7 @@ export function comparison() {
   const problem = h("p", { class: "help bad body", role: "alert", hidden: true });
   const content = h("div", { class: "cmp" }, losses.element, settings);
   const element = h("section", { class: "card", id: "fg-compare", "aria-labelledby": "fg-compare-title", hidden: true },
-    h("header", {}, title, h("label", { class: "check switch" }, only, "Differences only"), close), problem, content);
+    h("header", {}, title, h("label", { class: "check switch" }, only, "Differences only"), close), problem, losses.missing, content);
   function draw() {
     if (found) fill(settings, settingsTable(found, only.checked));
   }

@@ -18,8 +18,8 @@ import { notice } from "./notices.js";
  * @typedef {{ element: HTMLElement, trigger: (event: string, data: object) => void, props: { value: T }, watch: (name: string, changed: () => void) => void }} GradioPart
  */
 
-/** @type {{ request: number, shown: number, source: string, model: string, editedAt: number, trigger: ((event: string, data: object) => void) | null }} */
-const state = { request: 0, shown: 0, source: "", model: "", editedAt: 0, trigger: null };
+/** @type {{ request: number, first: number, shown: number, source: string, model: string, editedAt: number, trigger: ((event: string, data: object) => void) | null }} */
+const state = { request: 0, first: 1, shown: 0, source: "", model: "", editedAt: 0, trigger: null };
 
 /** The slug of the run whose images the form shows, "" for the draft's own. */
 export const source = () => state.source;
@@ -68,6 +68,7 @@ function scheduleCheck() {
  * @param {object} details
  */
 export function send(kind, details = {}) {
+  if (kind !== "check" && kind !== "restore") store.setBlank(kind === "fresh");
   state.request += 1;
   edits.sent.set(state.request, edits.count);
   const order = { page: PAGE, edited_at: state.editedAt, sent_at: now() }; // the app drops content that is older than what it has
@@ -121,6 +122,7 @@ let isKept = true; // whether the browser has taken the latest edit
  * @param {Record<string, string | boolean>} values
  */
 function saveUnsent(values) {
+  store.setBlank(false);
   if (edits.count <= edits.confirmed) return;
   isKept = store.keepUnsent({ page: PAGE, count: edits.count, values, source: state.source, model: state.model, edited_at: state.editedAt });
   emit("fg:edited");
@@ -175,7 +177,7 @@ function receive(answer) {
     if (answer.message) notice(answer.message);
     emit("fg:changed");
   } else if (answer.request > state.shown) showForm(answer);
-  if (answer.kind === "restore") {
+  if (answer.request === state.first) {
     resolveRestored();
     if (store.unsent()) edited(); // it was typed while the app was down
   }
@@ -204,6 +206,7 @@ function listen() {
   document.addEventListener("fg:patched", ({ detail: request }) => setTimeout(() => {
     if (state.request > request) edited(); // what was sent since may be without the change, and the answer to it would show the form without it
   }, CHOSEN_MS));
+  document.addEventListener("fg:uploading", () => store.setBlank(false));
   document.addEventListener("fg:connection", (event) => {
     if (!event.detail) return;
     check.inFlight = 0; // no answer comes from an app that was restarted
@@ -243,5 +246,6 @@ export function connect({ trigger, props, watch }) {
   watch("value", () => receive(props.value));
   state.trigger = trigger;
   listen();
-  send("restore", { viewed: store.viewed() ?? "", unsent: JSON.stringify(store.unsent()) });
+  if (store.isBlank() && !store.unsent()) send("fresh"); // there is no draft of an emptied form, and another run would be shown
+  else send("restore", { viewed: store.viewed() ?? "", unsent: JSON.stringify(store.unsent()) });
 }

@@ -66,13 +66,19 @@ export function mount({ element }) {
   /** @type {number | undefined} */
   let timer;
   function showUnsaved() {
+    timer = undefined;
     const { isSaved, isKept } = draftState();
     if (!isSaved) put(saved, isKept ? "Not saved yet; kept in this browser" : "Not saved yet; leave this tab open");
   }
-  document.addEventListener("fg:edited", () => { clearTimeout(timer); timer = setTimeout(showUnsaved, UNSAVED_MS); });
-  document.addEventListener("fg:form", ({ detail }) => {
-    if (detail.kept && draftState().isSaved) put(saved, draftState().canBeFound ? `Draft saved ${timeOfDay(now())}` : "Saved for this tab only; this browser keeps nothing");
-    else if (!detail.draft) put(saved, "");
+  document.addEventListener("fg:edited", () => { timer ??= setTimeout(showUnsaved, UNSAVED_MS); }); // also while the user goes on typing
+  document.addEventListener("fg:connection", showUnsaved);
+  document.addEventListener("fg:answer", ({ detail }) => {
+    const { isSaved, canBeFound } = draftState();
+    if (!isSaved) return;
+    clearTimeout(timer);
+    timer = undefined;
+    if (detail.draft === false || detail.started) put(saved, ""); // the form shows a run, or nothing
+    else if (detail.kept) put(saved, canBeFound ? `Draft saved ${timeOfDay(now())}` : "Saved for this tab only; this browser keeps nothing");
   });
   document.addEventListener("fg:changed", list);
   list();

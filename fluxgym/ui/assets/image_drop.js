@@ -57,13 +57,13 @@ export function exampleLine({ count, onuse }) {
 
 /** How far an upload is, and what was refused. */
 export function uploadState() {
-  const progress = h("p", { class: "help fg-uploading", role: "status", hidden: true });
+  const progress = h("p", { class: "help fg-uploading", role: "status" });
   const errors = h("ul", { class: "help bad fg-errors", role: "alert" });
   return {
-    elements: [progress, errors],
+    progress,
+    errors,
     /** @param {string} text "" if nothing is being uploaded */
     show(text) {
-      progress.hidden = !text;
       put(progress, text);
     },
     /** @param {string} sentence */

@@ -66,8 +66,8 @@ class Images {
 
   build() {
     const title = h("h2", { id: "fg-step-2" }, h("span", { class: "num", "aria-hidden": "true" }, "2"), h("span", { class: "vh" }, "Step 2: "), "Images", this.count);
-    return h("section", { class: "card two-card fg-images-card", "aria-labelledby": "fg-step-2" }, h("header", {}, title, this.menu),
-      h("div", { class: "body stack" }, this.counts, this.drop.element, this.example.element, this.uploading.elements,
+    return h("section", { class: "card two-card fg-images-card", "aria-labelledby": "fg-step-2" }, h("header", {}, title, this.uploading.progress, this.menu), // nothing below moves while files are sent
+      h("div", { class: "body stack" }, this.counts, this.drop.element, this.example.element, this.uploading.errors,
         this.search.element, this.bulk.element, this.grid.elements, this.tips));
   }
 

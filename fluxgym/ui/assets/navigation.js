@@ -2,6 +2,7 @@
 
 import { closeDialogs } from "./dialog.js";
 import { attribute, emit, fill, h, redraw, svg } from "./dom.js";
+import { showWhenComplete } from "./first_view.js";
 import { popupMenu } from "./popup.js";
 import { keepScroll, route } from "./router.js";
 import { shareOf } from "./session_text.js";
@@ -127,6 +128,7 @@ function showPage(links) {
 /** @param {{ element: HTMLElement }} part */
 export function mount({ element }) {
   startTheme();
+  showWhenComplete();
   const links = Object.fromEntries(Object.entries(PAGES).map(([name, title]) => [name, h("a", { href: `#${name}` }, title)]));
   const machine = h("span", { class: "line keep fg-machine-line" });
   fill(

@@ -38,7 +38,7 @@ class Log {
   constructor() {
     this.text = h("div", { class: "log", tabindex: 0, role: "log", "aria-live": "off", "aria-label": "The last lines of training.log" }, this.tail);
     this.search = h("input", { class: "in s", type: "search", placeholder: "Search", "aria-label": "Search the log", oninput: () => this.filter() });
-    this.found = h("span", { class: "small faint", role: "status" });
+    this.found = h("span", { class: "small faint fg-found", role: "status" });
     this.follow = h("input", { type: "checkbox", role: "switch", checked: true, onchange: () => this.toEnd() });
     this.following = h("label", { class: "check switch" }, this.follow, "Follow");
     this.download = h("a", { class: "btn s icon", "aria-label": "Download the whole log", title: "Download the whole log", download: "" }, icon("download"));

@@ -133,10 +133,12 @@ class RunPage {
     if (wanted !== this.slug) this.reset(wanted);
     if (!wanted) {
       this.showNone(null);
+      emit("fg:run-page");
       return OTHER_TAB_S;
     }
     const { value: answer } = await get(path("runs", wanted), { seen: this.seen });
     if (answer && wanted === this.slug) this.receive(answer);
+    if (answer) emit("fg:run-page");
     return this.known.session?.is_live ? LIVE_S : ENDED_S;
   }
 

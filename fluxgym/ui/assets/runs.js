@@ -4,7 +4,7 @@
 import { address, get, poll } from "./api.js";
 import { comparison } from "./compare.js";
 import { exportLinks, question } from "./dialog.js";
-import { fill, h, put } from "./dom.js";
+import { emit, fill, h, put } from "./dom.js";
 import { route } from "./router.js";
 import { Selection, selectionBar } from "./runs_selection.js";
 import { runsTable } from "./runs_table.js";
@@ -138,6 +138,7 @@ class RunsPage {
     this.slot.hidden = this.bar.element.hidden === true;
     this.showEmpty(shown);
     this.pager.show(shown);
+    emit("fg:runs");
   }
 
   /** @param {SessionPage} shown */

@@ -22,6 +22,15 @@ import { plural } from "./text.js";
 const MAX_LINK = 120; // a longer sentence is shown in full beside its field
 const LEVELS = { ok: ["okc", "good", "Ready"], warning: ["alert", "warn", "Warning"], error: ["badc", "bad", "Error"] };
 
+/**
+ * Tell the style sheet the height of the column, which stays in view.
+ * @param {HTMLElement} element in the column
+ */
+function reportHeight(element) {
+  const column = /** @type {HTMLElement} */ (element.closest(".three"));
+  new ResizeObserver(() => column.style.setProperty("--fg-column-height", `${column.offsetHeight}px`)).observe(column);
+}
+
 /** @param {FormLine["level"]} level */
 function symbol(level) {
   const [name, color, title] = LEVELS[level] ?? LEVELS.warning;
@@ -116,6 +125,7 @@ class TrainColumn {
     this.recipe = fold(h("span", { class: "fg-plain" }, "What will run"), this.command.element, this.toml.element);
     fill(below, h("div", { class: "stack" }, this.why, this.passedFold, this.recipe));
     this.bar = this.startBar();
+    reportHeight(element);
     this.showLoading();
   }
 
