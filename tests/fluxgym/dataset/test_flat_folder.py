@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from fluxgym.contract.kohya_folders import clear_folders
-from fluxgym.dataset.flat_folder import flat_folder, settings_of, with_settings_of
+from fluxgym.dataset.flat_folder import flat_folder, repeats_message, settings_of, with_settings_of
 from fluxgym.dataset.folder import CaptionRules, copy_for_training
 from fluxgym.dataset.folder_index import FolderIndex
 from fluxgym.errors import DatasetError, StorageError
