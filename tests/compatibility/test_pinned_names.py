@@ -64,5 +64,5 @@ def test_paths_of_run_are_those_of_earlier_versions():
 def test_keys_of_browsers_storage_are_those_of_earlier_versions():
     script = (ROOT / "fluxgym" / "ui" / "assets" / "browser_store.js").read_text()
     assert "localStorage.getItem(`fluxgym.${key}`)" in script
-    old, new = {"draft", "looked", "unsent", "viewed"}, {"theme", "seen-ends", "captions"}
+    old, new = {"draft", "looked", "unsent", "viewed"}, {"theme", "seen-ends", "captions", "blank"}
     assert set(re.findall(r'\b(?:read|write)\("([\w-]+)"', script)) == old | new

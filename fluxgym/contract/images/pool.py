@@ -1,6 +1,6 @@
 """A small pool of worker processes that decode images. They start on demand, and end when they are idle or exceed the time limit.
 
-App and trainer each have their own worker program with its own limits (`fluxgym/dataset/image_worker.py`, `library/data/image_worker.py`).
+App and trainer each have their own worker program with its own limits (`fluxgym/dataset/image_worker.py`, `library/data/image_decoder.py`).
 Both report errors with the same messages.
 """
 

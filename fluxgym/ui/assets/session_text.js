@@ -52,17 +52,11 @@ export function sentence(session) {
   if (session.origin === "copy") return session.parent ? `Copy of ${session.parent}` : "A copy";
   if (session.reason) return session.reason;
   if (session.status === "starting") return "The trainer is being started.";
-  if (!namesSteps(session)) return "";
-  if (session.status === "stopped") return `Stopped at ${stepText(session)}`;
   const steps = stepsText(session);
+  if (session.status === "stopped" && steps) return `Stopped at ${stepText(session)}`;
+  if (session.status !== "completed" || !steps) return "";
   return session.duration_s === null ? `${steps} steps trained` : `${steps} steps in ${duration(session.duration_s)}`;
 }
-
-/**
- * Whether the sentence about a run without a reason says how many steps were trained.
- * @param {SessionRow} session
- */
-const namesSteps = (session) => ["completed", "stopped"].includes(session.status) && stepsText(session) !== "";
 
 /**
  * "step 320 of 960" for a run that has ended, "" if its sentence says so already or the steps are not known.
@@ -70,6 +64,6 @@ const namesSteps = (session) => ["completed", "stopped"].includes(session.status
  */
 export function endedAtStep(session) {
   if (session.is_live) return "";
-  const isNamed = session.origin !== "copy" && (session.reason ? session.reason_names_step : namesSteps(session));
+  const isNamed = session.origin !== "copy" && (session.reason ? session.reason_names_step : sentence(session) !== "");
   return isNamed ? "" : stepText(session);
 }

@@ -39,7 +39,7 @@ def test_image_that_needs_too_much_memory_is_refused_and_worker_is_marked_exhaus
     assert (small["width"], small["height"], small["refusal"]) == (20, 10, "")
 
 
-@pytest.mark.parametrize(("module", "action"), [("fluxgym.dataset.image_worker", "check"), ("library.data.image_worker", "rgb")])
+@pytest.mark.parametrize(("module", "action"), [("fluxgym.dataset.image_worker", "check"), ("library.data.image_decoder", "rgb")])
 def test_image_that_takes_too_long_ends_worker_of_app_and_trainer(module, action, tmp_path):
     (tmp_path / "a.jpg").write_bytes(slow_jpeg())
     Image.new("L", (20, 10)).save(tmp_path / "b.png")
