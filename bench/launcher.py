@@ -49,10 +49,10 @@ def _start(run: RunPaths) -> float:
     run.private.mkdir(parents=True)
     create_state(run, {"lora_name": run.slug, "timestamp": time.time(), "status": "starting", "run_id": run.slug})
     sleep = [sys.executable, "-c", "import time; time.sleep(600)"]
-    order = LaunchSpec(run_id=run.slug, attempt=1, argv=tuple(sleep), trainer_dir=str(run.folder), devices=DeviceRequest(kind="cpu"))
+    spec = LaunchSpec(run_id=run.slug, attempt=1, argv=tuple(sleep), trainer_dir=str(run.folder), devices=DeviceRequest(kind="cpu"))
     began = time.perf_counter()
-    write_launch_spec(run, order)
-    engine_of(run).submit(run, order)
+    write_launch_spec(run, spec)
+    engine_of(run).submit(run, spec)
     while (record := read_record(run)) is None or record.trainer is None:
         time.sleep(0.005)
     return time.perf_counter() - began

@@ -1,4 +1,4 @@
-"""System calls that some volumes do not support, such as SMB, FUSE, /mnt/c of WSL2 and the network storage of pods.
+"""Errors of a full disk, and system calls that some volumes (SMB, FUSE, /mnt/c of WSL2, network storage of pods) do not support.
 
 Durability after a power cut and permissions are only hardening: a file is usable without them, so errors that mean “not supported” are ignored.
 """
@@ -10,6 +10,8 @@ from contextlib import suppress
 UNSUPPORTED = frozenset(
     {errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.ENOTTY, errno.EPERM, errno.EACCES, errno.EISDIR}
 )
+
+DISK_FULL_ERRORS = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 
 
 def sync_file(handle: int) -> None:

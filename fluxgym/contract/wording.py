@@ -13,6 +13,6 @@ def listed(names: Iterable[str]) -> str:
 
 
 def counted(number: int, noun: str, verb: str = "", verbs: str = "") -> str:
-    """Return a number with its noun, and the verb in singular or plural: "1 image is", "2 images are"."""
-    words = f"{number} {noun}{'s' * (number != 1)}"
+    """Return a number with its noun, and the verb in singular or plural: "1 image is", "1,200 images are"."""
+    words = f"{number:,} {noun}{'s' * (number != 1)}"
     return f"{words} {verb if number == 1 else verbs}" if verb else words

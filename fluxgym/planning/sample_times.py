@@ -7,6 +7,7 @@ from typing import Any
 
 from fluxgym.config.settings import SETTINGS, TrainConfig
 from fluxgym.config.values import to_integer
+from fluxgym.contract.wording import counted
 from fluxgym.errors import Level
 from fluxgym.planning.start_checks import Findings
 
@@ -46,7 +47,7 @@ def report_sample_times(config: TrainConfig, steps: int | None, defaults: Mappin
     interval = SampleInterval.of(config.to_state())
     if interval.epochs:
         if interval.epochs > config.max_train_epochs:
-            many = f"the training has {_count(config.max_train_epochs, 'epoch')}, fewer than sample_every_n_epochs = {interval.epochs}"
+            many = f"the training has {counted(config.max_train_epochs, 'epoch')}, fewer than sample_every_n_epochs = {interval.epochs}"
             findings.add(Level.WARNING, f"No sample image is drawn during the training: {many}.", "advanced")
     elif interval.steps:
         _report_steps(config, interval.steps, steps or 0, defaults, findings)
@@ -59,7 +60,7 @@ def _report_steps(config: TrainConfig, every: int, steps: int, defaults: Mapping
     if not steps:
         return
     if every > steps:
-        message = f"No sample image is drawn during the training, which has {_count(steps, 'step')}. {_at_most(steps)}"
+        message = f"No sample image is drawn during the training, which has {counted(steps, 'step')}. {_at_most(steps)}"
         findings.add(Level.WARNING, message, STEPS_FIELD)
         return
     saved_every = _saved_every(config, steps)
@@ -67,7 +68,7 @@ def _report_steps(config: TrainConfig, every: int, steps: int, defaults: Mapping
         first = saved_every[0]
         when = "at the end only" if first == steps else f"every {first:,}"
         message = (
-            f"Samples are drawn every {_count(every, 'step')}, LoRA files are saved {when}; "
+            f"Samples are drawn every {counted(every, 'step')}, LoRA files are saved {when}; "
             f"set “{INTERVAL}” to {_nearest_divisor(first, every):,} to see each saved file."
         )
         findings.add(Level.WARNING, message, STEPS_FIELD)
@@ -82,7 +83,7 @@ def report_save_times(config: TrainConfig, steps: int | None, findings: Findings
     every = count_of(config.advanced.get(SAVE_FIELD))
     if steps and every > steps:
         message = (
-            f"No LoRA file is saved by steps: “{SETTINGS[SAVE_FIELD].label}” is {every:,}, and the training has {_count(steps, 'step')}."
+            f"No LoRA file is saved by steps: “{SETTINGS[SAVE_FIELD].label}” is {every:,}, and the training has {counted(steps, 'step')}."
         )
         findings.add(Level.WARNING, f"{message} {_at_most(steps)}", SAVE_FIELD)
 
@@ -103,7 +104,3 @@ def _saved_every(config: TrainConfig, steps: int) -> list[int]:
 def _nearest_divisor(number: int, wanted: int) -> int:
     small = [divisor for divisor in range(1, math.isqrt(number) + 1) if number % divisor == 0]
     return min((*small, *(number // divisor for divisor in small)), key=lambda divisor: abs(divisor - wanted))
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number:,} {noun}{'s' * (number != 1)}"

@@ -5,9 +5,9 @@ from pathlib import Path
 
 from fluxgym.contract.codes import ReasonCode
 from fluxgym.contract.regular_files import UnsafeFile
+from fluxgym.contract.volumes import DISK_FULL_ERRORS
 from fluxgym.errors import NotReadableNow, StorageError
 
-FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 EXHAUSTED = (errno.EMFILE, errno.ENFILE, errno.ENOMEM)
 
 
@@ -17,7 +17,7 @@ def storage_error(error: OSError, path: Path) -> StorageError:
         return _exhausted(error, path)
     if isinstance(error, UnsafeFile):
         return StorageError(f"{error.filename or path} cannot be used: {error.strerror}. Remove it, or replace it by a regular file.")
-    if error.errno in FULL:
+    if error.errno in DISK_FULL_ERRORS:
         return StorageError(f"The disk is full: {path} could not be written. Free some space and try again.")
     if error.errno in (errno.EROFS, errno.EACCES, errno.EPERM):
         return StorageError(
@@ -28,7 +28,9 @@ def storage_error(error: OSError, path: Path) -> StorageError:
 
 def reason_code_of(error: StorageError) -> ReasonCode:
     """Return the reason code of a storage error: DISK_FULL, or STORAGE for every other cause."""
-    return ReasonCode.DISK_FULL if isinstance(error.__cause__, OSError) and error.__cause__.errno in FULL else ReasonCode.STORAGE
+    return (
+        ReasonCode.DISK_FULL if isinstance(error.__cause__, OSError) and error.__cause__.errno in DISK_FULL_ERRORS else ReasonCode.STORAGE
+    )
 
 
 def raise_if_exhausted(error: Exception, path: Path) -> None:

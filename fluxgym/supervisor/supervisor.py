@@ -11,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from fluxgym.contract.codes import ReasonCode, Status
+from fluxgym.contract.volumes import DISK_FULL_ERRORS
 from fluxgym.engines.base import CANCELED_REASON, HeldDevices
 from fluxgym.engines.registry import engine_of
 from fluxgym.errors import FluxGymError, NotReadableNow, StorageError
@@ -19,7 +20,7 @@ from fluxgym.runs.launch_spec import LaunchSpec, StopRequest, holds_start, read_
 from fluxgym.runs.paths import RunPaths
 from fluxgym.runs.process_identity import ProcessIdentity, identify, is_alive, read_record
 from fluxgym.runs.progress import is_done
-from fluxgym.runs.storage_errors import FULL, reason_code_of
+from fluxgym.runs.storage_errors import reason_code_of
 from fluxgym.supervisor.attempt import Attempt, record_processes
 from fluxgym.supervisor.earlier_files import note_earlier_files
 from fluxgym.supervisor.fence import start_fence
@@ -145,7 +146,7 @@ class Supervisor:
             note_earlier_files(self.run, self.spec, backend_named(self.spec.backend))
             child = start_trainer(self.run, self.spec, devices, holder=self.lease.holder)
         except OSError as error:
-            code = ReasonCode.DISK_FULL if error.errno in FULL else ReasonCode.LAUNCH
+            code = ReasonCode.DISK_FULL if error.errno in DISK_FULL_ERRORS else ReasonCode.LAUNCH
             where = f"{error.filename}: " if error.filename else ""
             self._record_failure(code, f"The trainer could not be started: {where}{error.strerror or error}.")
             return False

@@ -8,6 +8,7 @@ from fluxgym.app_settings import Settings
 from fluxgym.config.defaults import DEFAULTS, when_empty
 from fluxgym.config.settings import OTHER_FLAGS, SETTINGS
 from fluxgym.config.vram_tiers import TIERS
+from fluxgym.contract.wording import counted
 from fluxgym.engines.base import Engine
 from fluxgym.engines.registry import engine_for
 from fluxgym.errors import Detail, FluxGymError, Level
@@ -152,11 +153,7 @@ def _factors(plan: TrainingPlan) -> str:
     """Return how the expected steps are computed."""
     config, images = plan.config, plan.images.count
     batch = config.flag("train_batch_size")
-    factors = (_count(images, "image"), _count(config.num_repeats, "repeat"), _count(config.max_train_epochs, "epoch"))
+    factors = (counted(images, "image"), counted(config.num_repeats, "repeat"), counted(config.max_train_epochs, "epoch"))
     prior = ", with as many regularization images" if config.flag("reg_data_dir") else ""
     size = f", {batch} images per step" if batch != 1 else ""
     return " × ".join(factors) + prior + size
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number:,} {noun}{'s' * (number != 1)}"

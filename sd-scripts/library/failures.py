@@ -1,7 +1,8 @@
 """Explanations of exceptions that other libraries raise."""
 
 from fluxgym.contract.codes import ReasonCode
-from library.files import FULL, disk_full
+from fluxgym.contract.volumes import DISK_FULL_ERRORS
+from library.files import disk_full
 
 
 def first_line(error: Exception | str) -> str:
@@ -17,7 +18,7 @@ def explain_error(error: Exception) -> tuple[str, ReasonCode] | None:
         return f"The GPU ran out of memory; {remedy}.", ReasonCode.CUDA_OOM
     if isinstance(error, MemoryError) or "can't allocate memory" in text:
         return "The machine ran out of main memory; close other programs or choose a smaller model.", ReasonCode.RAM_OOM
-    if isinstance(error, OSError) and error.errno in FULL:
+    if isinstance(error, OSError) and error.errno in DISK_FULL_ERRORS:
         full = disk_full(error.filename or "a file")
         return str(full), full.reason_code
     if "does not have a deterministic implementation" in text:

@@ -1,6 +1,5 @@
 """Atomic writes: a temporary file, fsync, rename, and fsync of the folder."""
 
-import errno
 import json
 import os
 import re
@@ -14,12 +13,11 @@ from safetensors import SafetensorError
 
 from fluxgym.contract.codes import ReasonCode
 from fluxgym.contract.files import PARTIAL_ENDING
-from fluxgym.contract.volumes import sync_file, sync_folder
+from fluxgym.contract.volumes import DISK_FULL_ERRORS, sync_file, sync_folder
 from library.errors import TrainerError
 
 OLD_ENDING = ".old" + PARTIAL_ENDING
 OWN = r"(-\d{6,}|-step\d{8,})?(-state)?(\.safetensors)?(\.\d+)?(\.old)?\.partial$"  # kohya's suffixes, then the process id of the writer
-FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 @contextmanager
@@ -28,11 +26,11 @@ def disk_errors(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno in FULL:
+        if error.errno in DISK_FULL_ERRORS:
             raise disk_full(path) from None
         raise TrainerError(f"{path} cannot be written: {error.strerror}.", reason_code=ReasonCode.STORAGE) from None
     except SafetensorError as error:  # the library wraps the operating system's error in a text
-        if any(f"os error {code}" in str(error) for code in FULL):
+        if any(f"os error {code}" in str(error) for code in DISK_FULL_ERRORS):
             raise disk_full(path) from None
         raise TrainerError(f"{path} cannot be written: {error}.", reason_code=ReasonCode.STORAGE) from None
 
