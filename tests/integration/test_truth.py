@@ -36,7 +36,7 @@ from fluxgym.sessions.start import StartRequest, start
 from tests.support.photos import write_cats
 from tests.support.runs import wait_for
 from tests.support.small_installation import small_installation, state
-from tests.support.truth_model import Model
+from tests.support.truth_model import Model, catches_stop
 
 NAMES = ("ann", "ben")
 PATIENCE_S = 20.0
@@ -320,7 +320,7 @@ class Truth(RuleBasedStateMachine):
         begin()
         model.pid_removed = model.trainer_frozen = model.supervisor_frozen = False
         if model.trainer:
-            wait_for(lambda: is_alive(read_record(run).trainer))
+            wait_for(lambda: catches_stop(read_record(run).trainer))
             return
         self.line.append(name)
         wait_for(lambda: json.loads(run.ui_state.read_text())["status"] == "queued" and not is_alive(read_record(run).supervisor))
@@ -340,7 +340,7 @@ class Truth(RuleBasedStateMachine):
         if self._is_free() and self.line and self.is_served:
             name = self.line.pop(0)
             model = self.models[name]
-            wait_for(lambda: is_alive(read_record(self.run_of(name)).trainer), PATIENCE_S)
+            wait_for(lambda: catches_stop(read_record(self.run_of(name)).trainer), PATIENCE_S)
             model.trainer, model.supervisor, model.queued = True, True, False
         self.is_served = self.is_served and bool(self.line)  # it ends with the queue
 

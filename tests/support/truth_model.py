@@ -1,5 +1,22 @@
 """The model of one run that tests/integration/test_truth.py compares with the real one."""
 
+import signal
+from contextlib import suppress
+from pathlib import Path
+
+from fluxgym.runs.process_identity import ProcessIdentity, is_alive
+
+
+def catches_stop(trainer: ProcessIdentity | None) -> bool:
+    """Return True if a trainer lives and handles SIGTERM: one that is stopped while Python starts ends without a checkpoint."""
+    if trainer is None or not is_alive(trainer):
+        return False
+    with suppress(OSError):
+        lines = Path(f"/proc/{trainer.pid}/status").read_text().splitlines()
+        caught = next(int(line.split()[1], 16) for line in lines if line.startswith("SigCgt:"))
+        return bool(caught >> (signal.SIGTERM - 1) & 1)
+    return False
+
 
 class Model:
     """What is true of one run: is its trainer, its supervisor alive; is it in line, where it has neither; how did it end."""
