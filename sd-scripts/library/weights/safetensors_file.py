@@ -107,7 +107,7 @@ class WeightFile:
     def _read(self, entry: TensorEntry) -> Tensor:
         memory = torch.empty(entry.end - entry.begin, dtype=torch.uint8)
         with open_regular(self.path, follow_links=True) as file:
-            file.raw.seek(self._offset(entry))
+            file.raw.seek(self._offset(entry), os.SEEK_SET)
             view, done = memory.numpy().data, 0
             while done < len(view):
                 if not (got := file.raw.readinto(view[done:])):
