@@ -202,9 +202,7 @@ def test_links_zip_bombs_and_too_many_entries_are_refused(outputs, tmp_path, mon
         import_file(pack(tmp_path / "many.zip", **{"a/ui_state.json": STATE, "b/ui_state.json": STATE}), outputs)
 
 
-@pytest.mark.parametrize(
-    ("name", "message"), [("none.zip", "it is a folder"), (".", "There is no file"), ("big.json", "at most 1024 kB")]
-)
+@pytest.mark.parametrize(("name", "message"), [("none.zip", "There is no file"), (".", "it is a folder"), ("big.json", "at most 1024 kB")])
 def test_file_that_is_not_export_is_refused(name, message, outputs, tmp_path):
     (tmp_path / "big.json").write_text(json.dumps({"lora_name": "cat", "x": "x" * (1 << 20)}))
     with pytest.raises(ImportRefused, match=message):
