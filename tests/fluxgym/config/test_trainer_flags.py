@@ -69,7 +69,7 @@ def test_usable_flag_is_accepted():
         ("a\ud800", "An advanced setting's name holds a character that files cannot hold."),
     ],
 )
-def test_name_that_is_no_text_is_refused_for_its_reason(name, message):
+def test_name_that_cannot_be_written_is_refused_for_its_reason(name, message):
     with pytest.raises(ConfigError) as caught:
         check_flag(name, "1")
     assert str(caught.value) == message
