@@ -16,6 +16,7 @@ from fluxgym.cli.watch import progress_words, watch
 from fluxgym.contract.codes import LIVE, Status
 from fluxgym.contract.wording import counted
 from fluxgym.dataset.flat_folder import flat_folder, repeats_message, with_settings_of
+from fluxgym.engines.base import LOST_POSITION
 from fluxgym.engines.registry import engine_for
 from fluxgym.errors import NamesCode, NameTaken, NeedsConsent, SessionError, SettingsError, TakesOver
 from fluxgym.planning.plan import TrainingPlan, plan
@@ -233,6 +234,7 @@ def _queue(args: argparse.Namespace, settings: Settings) -> int:
             print(f"Canceled {run.slug}.")
     reasons, positions = queue.reasons(), enumerate(queue.slugs(), 1)
     lines = [f"{position}. {slug}: {reasons[slug]}" for position, slug in positions if slug in reasons]
+    lines += [f"-  {slug}: {LOST_POSITION}" for slug in queue.without_position()]
     return print_lines(*lines, if_empty="No run is waiting.")
 
 

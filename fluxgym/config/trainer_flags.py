@@ -10,8 +10,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from fluxgym.config.values import is_text, number_hint, short, unwritable
-from fluxgym.contract.learning import learns_nothing
+from fluxgym.config.values import MAX_RATE, is_text, number_hint, short, unwritable
+from fluxgym.contract.learning import RATES, learns_nothing
 from fluxgym.errors import ConfigError
 
 # Flags with a key of the same name in dataset.toml: first keys of a data set, then keys of one of its folders.
@@ -74,7 +74,7 @@ def check_flag(name: str, value: Any, *, subject: str = "", field: str = "advanc
     """
     flag = all_flags().get(name)
     if not is_text(name):
-        raise ConfigError("An advanced setting's name holds a character that files cannot hold.", field="advanced")
+        raise ConfigError(f"An advanced setting's name {unwritable(name)}", field="advanced")
     subject = subject or f"The advanced setting “{name}”"
     if flag is None:
         near = get_close_matches(name, all_flags(), n=1)
@@ -99,8 +99,9 @@ def _complaint(flag: Flag, item: Any) -> str:
         return f"needs {_TYPE_NAMES.get(flag.type, 'a text')}, not “{short(item)}”.{_hint(flag, item)}"
     if flag.minimum is not None and item < flag.minimum:
         return f"must be at least {_limit(flag.minimum)}, not {short(item)}."
-    if flag.maximum is not None and item > flag.maximum:
-        return f"must be at most {_limit(flag.maximum)}, not {short(item)}."
+    maximum = MAX_RATE if flag.name in RATES else flag.maximum  # the trainer's own limit of rates is far higher
+    if maximum is not None and item > maximum:
+        return f"must be at most {_limit(maximum)}, not {short(item)}."
     if flag.choices and item not in flag.choices:
         return f"must be one of {', '.join(map(str, flag.choices))}, not “{short(item)}”."
     why = learns_nothing(flag.name, item)

@@ -7,6 +7,7 @@ seen; MAX_STEPS steps of the smallest accepted rate reach 1e-5.
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+ESTIMATE_THEIR_RATE = ("prodigy", "dadapt")  # the starts of the names of such optimizers
 RATES = ("learning_rate", "unet_lr", "text_encoder_lr")
 DROPOUTS = ("network_dropout", "rank_dropout", "module_dropout")
 # 0 switches these off. What is above 0 and below these limits leaves nothing of each step: of the optimizer's first moment (its eps is
@@ -14,6 +15,7 @@ DROPOUTS = ("network_dropout", "rank_dropout", "module_dropout")
 LEAST: Mapping[str, float] = dict.fromkeys(RATES, 1e-12) | {"max_grad_norm": 1e-9, "scale_weight_norms": 1e-6, "network_alpha": 1e-9}
 LOW: Mapping[str, float] = dict.fromkeys(RATES, 1e-7) | {"max_grad_norm": 1e-6, "scale_weight_norms": 1e-2}
 LOW_SCALE = 1e-4  # of alpha / rank
+HIGH_RATE = 0.1
 HIGH_DROPOUT = 0.9
 LOW_HUBER = 1e-4  # of huber_c * huber_scale, which limits the gradient
 USUAL = dict.fromkeys(RATES, "such as 1e-4") | {
@@ -32,16 +34,17 @@ def learns_nothing(name: str, value: Any) -> str:
 
 
 def learns_little(values: Mapping[str, Any]) -> Iterator[tuple[str, Any, str]]:
-    """Yield (name, value, end of a sentence) for each setting with which a training is likely to learn nothing; missing names count as off.
+    """Yield (name, value, end of a sentence) for each setting with which a training is likely to learn nothing, or to diverge.
 
-    The names are those of kohya's flags, of --network_args, and of data sets.
+    The names are those of kohya's flags, of --network_args, and of data sets; missing names count as off. Of several rates, the lowest is
+    checked for too small ones, the highest for too large ones.
     """
-    numbers = {name: value for name, value in values.items() if _is_number(value) and value > 0}
+    numbers = {name: min(found) for name, value in values.items() if (found := _positive(value))}
     for name, low in LOW.items():
         if LEAST[name] <= numbers.get(name, low) < low:
             yield name, numbers[name], f"is so small that the training is likely to learn nothing; use a larger one, {USUAL[name]}"
     for name in DROPOUTS:
-        if (rate := numbers.get(name, 0)) > HIGH_DROPOUT:
+        if HIGH_DROPOUT < (rate := numbers.get(name, 0)) < 1:
             yield name, rate, f"leaves {1 - rate:.2g} of what each step would learn; use a lower one, such as 0.1"
     alpha, rank = numbers.get("network_alpha"), numbers.get("network_dim")
     if alpha and rank and LEAST["network_alpha"] <= alpha < rank * LOW_SCALE:
@@ -55,6 +58,10 @@ def learns_little(values: Mapping[str, Any]) -> Iterator[tuple[str, Any, str]]:
                 f"limits gradients to {limit:.2g}, so that the training is likely to learn nothing",
             )
     yield from _without_captions(numbers)
+    if not _sets_its_own_rate(values):
+        highest = {name: max(found) for name in RATES if (found := _positive(values.get(name)))}
+        why = "is so large that training will very likely diverge; use a lower one, such as 1e-4"
+        yield from ((name, rate, why) for name, rate in highest.items() if rate > HIGH_RATE)
 
 
 def _without_captions(numbers: Mapping[str, Any]) -> Iterator[tuple[str, Any, str]]:
@@ -65,6 +72,21 @@ def _without_captions(numbers: Mapping[str, Any]) -> Iterator[tuple[str, Any, st
         yield "caption_dropout_every_n_epochs", 1, why
     if numbers.get("caption_tag_dropout_rate", 0) >= 1 and not numbers.get("keep_tokens"):
         yield "caption_tag_dropout_rate", numbers["caption_tag_dropout_rate"], why
+
+
+def _sets_its_own_rate(values: Mapping[str, Any]) -> bool:
+    """Return True if the optimizer estimates or sets the learning rate itself, so that the given one is a factor around 1, or not used."""
+    optimizer = str(values.get("optimizer_type") or "").lower().rpartition(".")[2]
+    if optimizer.startswith(ESTIMATE_THEIR_RATE):
+        return True
+    arguments = values.get("optimizer_args")
+    options = dict(str(each).partition("=")[::2] for each in (arguments if isinstance(arguments, (list, tuple)) else ()))
+    return optimizer == "adafactor" and (options.get("relative_step", "True") != "False" or options.get("warmup_init", "False") != "False")
+
+
+def _positive(value: Any) -> list[float]:
+    """Return the numbers above 0 of a value, which may be a list."""
+    return [each for each in (value if isinstance(value, (list, tuple)) else [value]) if _is_number(each) and each > 0]
 
 
 def _is_number(value: Any) -> bool:

@@ -92,6 +92,20 @@ def is_readable(path: str | os.PathLike[str], max_bytes: int) -> bool:
     return stat.S_ISREG(status.st_mode) and status.st_size <= max_bytes
 
 
+def irregular_entry(folder: str | os.PathLike[str]) -> tuple[Path, str] | None:
+    """Return the first entry of a folder that a library would wait for or fail on, and what it is: a named pipe, a socket or a device.
+
+    Folders are not meant, and links are followed.
+    """
+    with suppress(OSError):
+        for path in sorted(Path(folder).iterdir()):
+            with suppress(OSError):
+                kind = stat.S_IFMT(path.stat().st_mode)
+                if kind not in (stat.S_IFREG, stat.S_IFDIR):
+                    return path, KINDS.get(kind, "it is not a file")
+    return None
+
+
 def copy_regular(source: str | os.PathLike[str], target: str | os.PathLike[str], *, follow_links: bool = False) -> None:
     """Copy a regular file's content and time to a new file.
 

@@ -10,6 +10,9 @@ from fluxgym.runs.snapshot import RunSnapshot
 from fluxgym.runs.status import EngineState
 
 CANCELED_REASON = "Canceled by you before it started."
+LOST_POSITION = (
+    "It has lost its position in the queue. Starting the app or any training puts it at its end; an open app does so within a minute."
+)
 
 
 class Mode(StrEnum):
@@ -74,6 +77,9 @@ class Queue(Protocol):
 
     def slugs(self) -> tuple[str, ...]:
         """Return the slugs of the runs that wait, the next first."""
+
+    def without_position(self) -> tuple[str, ...]:
+        """Return the slugs of the runs that wait but have lost their position, in the order in which they were queued."""
 
     def reasons(self) -> Mapping[str, str]:
         """Return what each waiting run waits for now, by slug, the next run first."""

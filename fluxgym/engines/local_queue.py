@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 
 from fluxgym.contract.codes import ReasonCode, Status
-from fluxgym.engines.base import CANCELED_REASON
+from fluxgym.engines.base import CANCELED_REASON, LOST_POSITION
 from fluxgym.engines.devices import LockedDevices, acquire_devices
 from fluxgym.engines.dispatcher_process import DispatcherProcess
 from fluxgym.engines.process_state import state_of_record
@@ -20,9 +20,6 @@ from fluxgym.runs.snapshot import RunSnapshot
 from fluxgym.runs.status import ACTIVITY_LIMIT_S, EXECUTING, EnginePhase, EngineState
 from fluxgym.runs.ticket import read_ticket
 
-LOST_POSITION = (
-    "It has lost its position in the queue. Starting the app or any training puts it at its end; an open app does so within a minute."
-)
 log = logging.getLogger(__name__)
 
 
@@ -106,16 +103,29 @@ class LocalQueue:
     def _restore_tickets(self) -> list[str]:
         """Write tickets at the end of the queue for runs that have lost theirs, and return their names."""
         restored = []
+        for run, spec in self._without_ticket():
+            try:
+                self._tickets.join(run, spec.run_id, spec.devices.names)
+            except Exception as error:  # noqa: BLE001  of one run's files
+                log.warning("%s: %s", run.slug, describe_error(error))
+                continue
+            log.warning("%s had lost its position in the queue and is at its end now", run.slug)
+            restored.append(run.slug)
+        return restored
+
+    def _without_ticket(self) -> list[tuple[RunPaths, LaunchSpec]]:
+        """Return the runs that have lost their tickets with their launch specs, in the order in which they were queued."""
+        found = []
         for run in self._outputs.runs():
             try:
                 snapshot = RunSnapshot.read(run)
-                if snapshot.has_lost_ticket and self.observe(snapshot).phase is EnginePhase.WAITING and (spec := snapshot.launch_spec):
-                    self._tickets.join(run, spec.run_id, spec.devices.names)
-                    log.warning("%s had lost its position in the queue and is at its end now", run.slug)
-                    restored.append(run.slug)
+                if not snapshot.has_lost_ticket or self.observe(snapshot).phase is not EnginePhase.WAITING:
+                    continue
+                if (spec := snapshot.launch_spec) is not None and (record := snapshot.process_record) is not None:
+                    found.append((record.started_at, run.slug, run, spec))
             except Exception as error:  # noqa: BLE001  of one run's files
                 log.warning("%s: %s", run.slug, describe_error(error))
-        return restored
+        return [(run, spec) for _, _, run, spec in sorted(found, key=lambda each: each[:2])]
 
     def _try_to_drop(self, waiting: WaitingRun) -> bool:
         """Return True if a run does not wait any more; an error that concerns one run does not stop the others."""
@@ -136,6 +146,10 @@ class LocalQueue:
     def slugs(self) -> tuple[str, ...]:
         """Return the slugs of the waiting runs, the next first."""
         return tuple(ticket.slug for ticket in self._tickets.all())
+
+    def without_position(self) -> tuple[str, ...]:
+        """Return the slugs of the runs that wait but have lost their position, in the order in which they were queued; reads every run."""
+        return tuple(run.slug for run, _ in self._without_ticket())
 
     def reasons(self) -> Mapping[str, str]:
         """Return what each waiting run waits for now, the next run first; a run whose folder or launch spec is gone is left out."""

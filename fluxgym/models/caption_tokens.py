@@ -2,11 +2,13 @@
 
 import functools
 import json
+import stat
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from fluxgym.contract.model_kinds import T5_LENGTHS
+from fluxgym.contract.regular_files import read_regular
 from fluxgym.models.catalog import CAPTION_LENGTH, FoundFiles, caption_tokenizer
 from fluxgym.models.identify import identify
 
@@ -14,6 +16,7 @@ if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
 MAX_COUNTED = 100_000
+MAX_CONFIG_BYTES = 10_000_000
 
 
 def token_limit(files: FoundFiles, advanced: Mapping[str, Any]) -> int:
@@ -48,10 +51,12 @@ class _FileVersion(NamedTuple):
 
     @classmethod
     def of(cls, path: Path) -> "_FileVersion | None":
-        """Return the present version of a file, None if there is none."""
+        """Return the present version of a file, None if there is none, or if it is a named pipe or another path that is not a regular file."""
         try:
             status = path.stat()
         except OSError:
+            return None
+        if not stat.S_ISREG(status.st_mode):
             return None
         return cls(path, status.st_mtime_ns, status.st_size)
 
@@ -81,7 +86,8 @@ def _tokenizer(file: _FileVersion) -> "Tokenizer | None":
 def _longest(file: _FileVersion | None) -> int:
     """Return the number of tokens that a tokenizer_config.json allows, read once per version of the file."""
     try:
-        value = json.loads(file.path.read_text(encoding="utf-8-sig")).get("model_max_length") if file is not None else None
+        text = read_regular(file.path, MAX_CONFIG_BYTES, follow_links=True).decode("utf-8-sig") if file is not None else "{}"
+        value = json.loads(text).get("model_max_length")
     except (OSError, ValueError, AttributeError):
         value = None
     return int(value) if isinstance(value, (int, float)) and value > 0 else max(T5_LENGTHS.values())

@@ -11,11 +11,13 @@ from typing import Any
 import yaml
 
 from fluxgym.config.settings import TrainConfig
+from fluxgym.contract.regular_files import irregular_entry, read_regular
 from fluxgym.errors import ModelError
 from fluxgym.models.identify import identify
 from fluxgym.models.missing_files import MissingPart, missing_file, missing_parts_error, missing_tokenizer, tokenizers
 
 CATALOG = "models.yaml"
+MAX_CATALOG_BYTES = 1 << 20
 BUILT_IN = Path(__file__).with_name(CATALOG)
 ROLES = {
     "transformer": "the FLUX transformer",
@@ -65,7 +67,7 @@ def list_models(models: Path) -> list[Model]:
     """
     entries = dict(_built_in())
     user_catalog = models / CATALOG
-    if user_catalog.is_file():
+    if user_catalog.exists():
         entries |= _parse(user_catalog)
     return list(entries.values())
 
@@ -77,9 +79,11 @@ def _built_in() -> dict[str, Model]:
 
 def _parse(path: Path) -> dict[str, Model]:
     try:
-        table = yaml.safe_load(path.read_text(encoding="utf-8-sig")) or {}
+        table = yaml.safe_load(read_regular(path, MAX_CATALOG_BYTES, follow_links=True).decode("utf-8-sig")) or {}
         return {str(name): _model(str(name), entry) for name, entry in table.items()}
-    except (OSError, yaml.YAMLError, AttributeError, KeyError, TypeError, UnicodeDecodeError, RecursionError) as error:
+    except OSError as error:
+        raise ModelError(f"{path} cannot be read: {error.strerror}.", field="base_model") from None
+    except (yaml.YAMLError, AttributeError, KeyError, TypeError, UnicodeDecodeError, RecursionError) as error:
         raise ModelError(
             f"{path} cannot be read: {' '.join(str(error).split())}. Each entry needs title and files.", field="base_model"
         ) from None
@@ -150,6 +154,7 @@ def find_files(model_id: str, models: Path) -> FoundFiles:
     present = {role: path for role, path in located.items() if path is not None}
     for role, path in present.items():
         check_file(path, role)
+    _check_tokenizers(present)
     return FoundFiles(**present)
 
 
@@ -163,6 +168,15 @@ def _missing(model: Model, located: Mapping[str, Path | None], models: Path) -> 
         if tokenizer.find(encoder) is None:
             beside = encoder.parent
             yield missing_tokenizer(tokenizer, beside.relative_to(models) if beside.is_relative_to(models) else beside)
+
+
+def _check_tokenizers(encoders: Mapping[str, Path]) -> None:
+    """Raise ModelError if a file of a tokenizer is a named pipe or a device, for which the trainer would wait."""
+    for role, tokenizer in tokenizers().items():
+        folder = tokenizer.find(encoders[role])
+        if folder is not None and (entry := irregular_entry(folder)):
+            path, reason = entry
+            raise ModelError(f"T{tokenizer.title[1:]}'s file {path} cannot be read: {reason}.", field="base_model")
 
 
 def caption_tokenizer(files: FoundFiles) -> Path | None:

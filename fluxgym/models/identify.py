@@ -12,7 +12,8 @@ from functools import lru_cache
 from pathlib import Path
 
 from fluxgym.contract.model_kinds import ROLES, any_matches, other_format, other_model, quantized_weights, roles_of
-from fluxgym.contract.safetensors import HeaderError, TensorEntry, read_header
+from fluxgym.contract.regular_files import UnsafeFile, open_regular, read_regular
+from fluxgym.contract.safetensors import MAX_HEADER_BYTES, HeaderError, TensorEntry, read_header
 
 PRECISIONS = {"BF16": "bf16", "F16": "fp16", "F32": "fp32", "F8_E4M3": "fp8", "F8_E5M2": "fp8 (e5m2)"}
 FOLDERS = {"transformer": "transformer", "vae": "ae", "text_encoder": "clip_l", "text_encoder_2": "t5xxl"}
@@ -50,7 +51,7 @@ def identify(path: Path) -> Identity:
     except _Problem as problem:
         return Identity(words="unknown", problem=str(problem))
     except OSError as error:
-        return Identity(words="unknown", problem=f"cannot be read: {error.strerror}")
+        return Identity(words="unknown", problem=f"file cannot be read: {error.strerror}")
 
 
 def tensor_names(path: Path) -> frozenset[str]:
@@ -90,8 +91,11 @@ def _files(folder: Path) -> list[Path]:
             raise _Problem("folder has no .safetensors file" if not files else "folder has several .safetensors files without an index")
         return files
     try:
-        names = sorted(set(json.loads(index.read_text(encoding="utf-8-sig"))["weight_map"].values()))
+        text = read_regular(index, MAX_HEADER_BYTES, follow_links=True).decode("utf-8-sig")
+        names = sorted(set(json.loads(text)["weight_map"].values()))
         files = [folder / Path(name).name for name in names]
+    except UnsafeFile as error:
+        raise _Problem(f"file {index.name} cannot be read: {error.reason}") from None
     except (ValueError, KeyError, TypeError, AttributeError):
         raise _Problem(f"folder's {index.name} cannot be read; download it again") from None
     lost = next((file.name for file in files if not file.is_file()), None)
@@ -107,7 +111,7 @@ def _tensors(path: Path) -> Mapping[str, TensorEntry]:
         _Problem: If the file is damaged.
     """
     size = path.stat().st_size
-    with path.open("rb") as file:
+    with open_regular(path, follow_links=True) as file:
         head = file.read(512)
     if (other := other_format(head)) is not None:
         raise _Problem(f"file is {other}")

@@ -5,13 +5,14 @@ from typing import Any
 from fluxgym.config.settings import SETTINGS, TrainConfig
 from fluxgym.config.trainer_flags import all_flags
 from fluxgym.config.values import to_number
+from fluxgym.config.vram_tiers import TIERS
 from fluxgym.contract.learning import learns_little
 from fluxgym.errors import Level
 from fluxgym.planning.start_checks import Findings
 
 
 def report_little_learning(config: TrainConfig, findings: Findings) -> None:
-    """Warn, beside its field, about each setting with which the training is likely to learn nothing."""
+    """Warn, beside its field, about each setting with which the training is likely to learn nothing, or to diverge."""
     for name, value, why in learns_little(_values(config)):
         row = SETTINGS.get(name)
         shown = config.learning_rate if name == "learning_rate" else value
@@ -20,15 +21,21 @@ def report_little_learning(config: TrainConfig, findings: Findings) -> None:
 
 
 def _values(config: TrainConfig) -> dict[str, Any]:
-    """Return the numbers that the trainer uses, by its names: those of --network_args too, and the lowest of several rates."""
-    values = {name: flag.default for name, flag in all_flags().items()} | dict(config.advanced)
+    """Return the numbers that the trainer uses, by its names, and its optimizer: those of --network_args too."""
+    values = {name: flag.default for name, flag in all_flags().items()} | _of_tier(config) | dict(config.advanced)
     values |= {"learning_rate": _number(config.learning_rate), "network_dim": config.network_dim}
     rates = values.get("text_encoder_lr")
-    values["text_encoder_lr"] = min(filter(None, map(_number, rates)), default=None) if isinstance(rates, list) else rates
+    values["text_encoder_lr"] = [*map(_number, rates)] if isinstance(rates, list) else rates
     pairs = values.get("network_args")
     for name, _, text in (str(pair).partition("=") for pair in (pairs if isinstance(pairs, list) else [])):
         values.setdefault(name, _number(text))
     return values
+
+
+def _of_tier(config: TrainConfig) -> dict[str, Any]:
+    """Return the optimizer of the VRAM choice and its arguments, which the advanced settings may replace."""
+    options = TIERS[config.vram].options
+    return {"optimizer_type": "".join(options["--optimizer_type"] or ()), "optimizer_args": list(options.get("--optimizer_args") or ())}
 
 
 def _number(value: Any) -> float | None:

@@ -1,5 +1,6 @@
 """The paths of outputs/ and of a run's folder."""
 
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -254,7 +255,7 @@ class OutputsPaths:
         return RunPaths(self.root / slug)
 
     def runs(self) -> Iterator[RunPaths]:
-        """Yield every folder with a ui_state.json, and those that cannot be read, unordered.
+        """Yield every folder with a ui_state.json, whatever kind of file it is, and those that cannot be read, unordered.
 
         Raises:
             OSError: If outputs itself cannot be read.
@@ -282,6 +283,9 @@ def _is_short_text(name: str) -> bool:
 
 def _may_hold_a_state(folder: Path) -> bool:
     try:
-        return (folder / UI_STATE).is_file()
+        os.lstat(f"{folder}/{UI_STATE}")
     except PermissionError:
         return True  # its row in the list shows the error
+    except OSError:
+        return False
+    return True  # a link, a folder or a named pipe, too: its row says so and offers Repair

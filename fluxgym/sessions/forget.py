@@ -1,6 +1,7 @@
 """Take runs off the list and put them back; their files stay. A sweep does so with all old runs."""
 
 import logging
+import os
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,7 +12,7 @@ from fluxgym.errors import FluxGymError, SessionError, SessionNotFound
 from fluxgym.runs.paths import OutputsPaths, RunPaths
 from fluxgym.runs.storage_errors import storage_error
 from fluxgym.sessions.listing import Session, list_sessions
-from fluxgym.sessions.preconditions import ensure_ended, ensure_is_run, ensure_same_run, name_lock
+from fluxgym.sessions.preconditions import ensure_ended, ensure_is_run, ensure_same_run, ensure_state_is_file, name_lock
 
 DAY_S = 86_400.0
 logger = logging.getLogger(__name__)
@@ -23,6 +24,7 @@ def forget(run: RunPaths, *, run_id: str | None = None) -> None:
     Raises:
         AlreadyRunning: If the run has a live process.
         SessionError: If the folder holds another run than the one with run_id by now.
+        UnreadableState: If ui_state.json is not a file, so that it could not be put back.
     """
     ensure_is_run(run)
     _forget(run, engine_of(run).orphans([run]), run_id)
@@ -30,6 +32,7 @@ def forget(run: RunPaths, *, run_id: str | None = None) -> None:
 
 def _forget(run: RunPaths, orphans: Mapping[str, str], run_id: str | None) -> None:
     with name_lock(OutputsPaths(run.folder.parent), run.slug):
+        ensure_state_is_file(run)
         ensure_same_run(run, run_id)
         ensure_ended(run, orphans=orphans)
         try:
@@ -50,7 +53,7 @@ def undo_forget(run: RunPaths) -> None:
     """
     ensure_is_run(run)
     with name_lock(OutputsPaths(run.folder.parent), run.slug):
-        if run.ui_state.exists():
+        if os.path.lexists(run.ui_state):
             raise SessionError(f"{run.slug} is on the list.")
         try:
             run.forgotten.rename(run.ui_state)

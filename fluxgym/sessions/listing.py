@@ -1,5 +1,6 @@
 """The list of sessions, the run with a given name, and the run that the form shows on load."""
 
+import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,6 @@ from fluxgym.contract.codes import LIVE, ReasonCode, Status
 from fluxgym.contract.progress import is_number
 from fluxgym.engines.registry import observe_run
 from fluxgym.errors import FluxGymError, SessionNotFound, UnreadableState
-from fluxgym.runs.path_checks import is_regular
 from fluxgym.runs.paths import OutputsPaths, RunPaths
 from fluxgym.runs.progress import eta_s
 from fluxgym.runs.snapshot import RunSnapshot
@@ -66,7 +66,7 @@ def session_of(run: RunPaths) -> Session | None:
 def read_session(run: RunPaths) -> tuple[Session, RunSnapshot] | None:
     """Return a run's row and the snapshot that it was made from, None if its state was removed meanwhile."""
     try:
-        written_at = run.ui_state.stat().st_mtime
+        written_at = run.ui_state.lstat().st_mtime
     except FileNotFoundError:
         return None
     except OSError:
@@ -143,7 +143,7 @@ def find_run(name: str, outputs: Path) -> RunPaths:
         run = paths.run(name)
     except SessionNotFound:
         run = None
-    if run is not None and is_regular(run.ui_state):
+    if run is not None and os.path.lexists(run.ui_state):
         return run
     named = sorted(session.slug for session in list_sessions(outputs) if session.lora_name == name)
     if len(named) == 1:
@@ -160,6 +160,6 @@ def last_session(outputs: OutputsPaths, index: SessionIndex, viewed: str | None 
             run = outputs.run(viewed)
         except FluxGymError:
             run = None
-        if run is not None and is_regular(run.ui_state):
+        if run is not None and os.path.lexists(run.ui_state):
             return run
     return next((outputs.run(entry.slug) for entry in index.entries() if entry.status is not Status.UNREADABLE), None)

@@ -11,6 +11,7 @@ from fluxgym.contract.files import UI_STATE
 from fluxgym.engines.registry import engine_of, has_process, observe_run, status_of
 from fluxgym.errors import AlreadyRunning, SessionError, SessionNotFound, TakesOver, UnreadableState
 from fluxgym.runs.locks import file_lock
+from fluxgym.runs.path_checks import is_regular
 from fluxgym.runs.paths import OutputsPaths, RunPaths
 from fluxgym.runs.process_identity import read_record
 from fluxgym.runs.snapshot import RunSnapshot
@@ -51,6 +52,12 @@ def ensure_is_run(run: RunPaths) -> None:
         raise SessionNotFound(f"There is no run “{run.slug}”.")
     if not os.path.lexists(run.ui_state) and not run.private.is_dir():
         raise SessionNotFound(f"{run.folder} is not a run: it has no {UI_STATE}, so nothing in it was changed.")
+
+
+def ensure_state_is_file(run: RunPaths) -> None:
+    """Raise UnreadableState, which says what it is, if a run's ui_state.json is a named pipe, a folder or a broken link."""
+    if os.path.lexists(run.ui_state) and not is_regular(run.ui_state):
+        read_state(run)
 
 
 def ensure_same_run(run: RunPaths, run_id: str | None) -> None:

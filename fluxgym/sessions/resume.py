@@ -1,5 +1,6 @@
 """Resume a run from its newest complete checkpoint, and preview what a resume would do."""
 
+import os
 from collections.abc import Collection
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -23,7 +24,7 @@ from fluxgym.runs.state import State, read_state, read_state_or_empty, update_st
 from fluxgym.runs.status import is_unchecked
 from fluxgym.sessions.history import save_version
 from fluxgym.sessions.launch import launch, launch_spec
-from fluxgym.sessions.preconditions import ensure_ended, ensure_not_elsewhere, name_lock
+from fluxgym.sessions.preconditions import ensure_ended, ensure_not_elsewhere, ensure_state_is_file, name_lock
 from fluxgym.trainers.base import backend_for, backend_named, backend_of_launch, choose_checkpoint
 from fluxgym.trainers.named_code import named_code
 from fluxgym.trainers.options import train_sh
@@ -64,8 +65,9 @@ def resume_locked(
     planner: Planner | None = None,
 ) -> RunPaths:
     """Resume a run as `resume` does; the caller holds the name's lock."""
-    if not run.ui_state.is_file():
+    if not os.path.lexists(run.ui_state):
         raise SessionNotFound(f"There is no run “{run.slug}”.")
+    ensure_state_is_file(run)
     ensure_ended(run)
     ensure_not_elsewhere(run, agreed)
     latest = read_launch_spec(run)

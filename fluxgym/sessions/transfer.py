@@ -128,13 +128,14 @@ def import_file(source: Path, outputs: OutputsPaths) -> list[RunPaths]:
     Raises:
         ImportRefused: If the file holds anything that does not belong in an export; the message names it.
     """
-    if not source.is_file():
+    if not source.exists():
         raise ImportRefused(f"There is no file {source}; name an exported .zip or .json.")
+    is_archive = _is_archive(source)
     ensure_free_space(outputs.root, 0)
     staging = outputs.new / f"import-{secrets.token_hex(4)}"
     try:
         staging.mkdir(parents=True)
-        folders = unpack(source, staging) if _is_archive(source) else [_write_single(source, staging)]
+        folders = unpack(source, staging) if is_archive else [_write_single(source, staging)]
         arriving = [_prepare(folder) for folder in folders]
         return _move_all(arriving, outputs, staging)
     except OSError as error:

@@ -135,10 +135,8 @@ def _check_thumbnail(image: str | None) -> None:
 
 
 def flags_that_teach_little(args: Namespace) -> Iterator[str]:
-    """Yield a warning for each flag with which the training is likely to learn nothing; those of captions are warnings of each data set."""
-    values = {name: value for name, value in vars(args).items() if name not in SUBSET_FIELDS} | {
-        "text_encoder_lr": min(filter(None, args.text_encoder_lr or ()), default=None)
-    }
+    """Yield a warning for each flag with which the training is likely to learn nothing or to diverge; those of captions are warnings of each data set."""
+    values = {name: value for name, value in vars(args).items() if name not in SUBSET_FIELDS}
     for name, value, why in learns_little(values):
         yield f"--{name} {value} {why}"
 

@@ -8,6 +8,7 @@ from typing import Any, TypeGuard
 import torch
 from torch import nn
 
+from fluxgym.contract.learning import ESTIMATE_THEIR_RATE
 from library.config import OptimConfig
 from library.errors import TrainerError
 from library.failures import first_line
@@ -33,7 +34,6 @@ OPTIMIZERS = (
     | {name.lower(): ("schedulefree", name) for name in SCHEDULE_FREE}
 )
 NAMES = ("AdamW", "SGDNesterov", "SGDNesterov8bit", "Adafactor", *BITSANDBYTES, "Prodigy", "DAdaptation", *D_ADAPTATION, *SCHEDULE_FREE)
-ESTIMATE_THEIR_RATE = ("prodigy", "dadapt")
 PACKAGES = {name: name for name in ("bitsandbytes", "prodigyopt", "dadaptation", "schedulefree")}
 _OPTIONAL = inspect.Parameter("closure", inspect.Parameter.KEYWORD_ONLY, default=None)
 

@@ -1,9 +1,11 @@
 """The header of a .safetensors file of weights, read without PyTorch; a fault of the file becomes an error message."""
 
+import os
 from pathlib import Path
 
 from fluxgym.contract.codes import ReasonCode
 from fluxgym.contract.model_kinds import other_format
+from fluxgym.contract.regular_files import open_regular
 from fluxgym.contract.safetensors import Header, HeaderError, HeaderProblem, read_header
 from library.errors import TrainerError
 
@@ -14,12 +16,11 @@ def read_weight_header(path: Path, what: str) -> Header:
     Raises:
         TrainerError: With bad_model, if the file is missing, empty, truncated, or not a .safetensors file.
     """
-    if not path.is_file():
+    if not path.exists():
         raise TrainerError(f"{what} {path} is missing; check the path or download it.", reason_code=ReasonCode.BAD_MODEL)
     try:
-        size = path.stat().st_size
-        with path.open("rb") as file:
-            head = file.read(512)
+        with open_regular(path, follow_links=True) as file:
+            size, head = os.fstat(file.fileno()).st_size, file.read(512)
         if other := other_format(head):
             raise TrainerError(f"{what} {path} is {other}.", reason_code=ReasonCode.BAD_MODEL)
         header = read_header(path)

@@ -16,6 +16,8 @@ from torch import Tensor, nn
 
 from fluxgym.contract.codes import ReasonCode
 from fluxgym.contract.model_kinds import kind_of, quantized_weights, unwrapped
+from fluxgym.contract.regular_files import UnsafeFile, read_regular
+from fluxgym.contract.safetensors import MAX_HEADER_BYTES
 from library.errors import TrainerError
 from library.weights.header import damaged
 from library.weights.safetensors_file import WeightFile, assign, fingerprint_of_file, persistent_tensors
@@ -277,8 +279,11 @@ def _files_of_folder(folder: Path, what: str, folders: Sequence[str]) -> list[Pa
 
 def _shards(index: Path, what: str) -> list[Path]:
     try:
-        names = sorted(set(json.loads(index.read_text(encoding="utf-8-sig"))["weight_map"].values()))
+        text = read_regular(index, MAX_HEADER_BYTES, follow_links=True).decode("utf-8-sig")
+        names = sorted(set(json.loads(text)["weight_map"].values()))
         files = [index.with_name(Path(name).name) for name in names]
+    except UnsafeFile as error:
+        raise TrainerError(f"{what} {index} cannot be read: {error.reason}.", reason_code=ReasonCode.BAD_MODEL) from None
     except (RecursionError, OSError, ValueError, KeyError, AttributeError, TypeError):
         raise TrainerError(
             f"{what} {index} cannot be read as an index of shards; download it again.", reason_code=ReasonCode.BAD_MODEL

@@ -15,6 +15,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from fluxgym.contract.codes import ReasonCode
+from fluxgym.contract.regular_files import open_regular
 from fluxgym.contract.safetensors import TensorEntry
 from fluxgym.contract.volumes import try_chmod
 from library.errors import TrainerError, warn
@@ -92,7 +93,7 @@ class WeightFile:
     def _map(self) -> mmap.mmap | None:
         """Return the mapped file, None if its volume cannot map files: then the tensors are read."""
         if self._pages is None:
-            with self.path.open("rb") as file:
+            with open_regular(self.path, follow_links=True) as file:
                 try:
                     self._pages = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY)
                 except OSError as error:
@@ -105,11 +106,11 @@ class WeightFile:
 
     def _read(self, entry: TensorEntry) -> Tensor:
         memory = torch.empty(entry.end - entry.begin, dtype=torch.uint8)
-        with self.path.open("rb", buffering=0) as file:
-            file.seek(self._offset(entry))
+        with open_regular(self.path, follow_links=True) as file:
+            file.raw.seek(self._offset(entry), os.SEEK_SET)
             view, done = memory.numpy().data, 0
             while done < len(view):
-                if not (got := file.readinto(view[done:])):
+                if not (got := file.raw.readinto(view[done:])):
                     raise self.damaged("it was cut short while it was read")
                 done += got
         return memory
@@ -165,7 +166,7 @@ def fingerprint_of_file(path: Path) -> str:
     """
     size = path.stat().st_size
     digest = hashlib.sha256(str(size).encode())
-    with path.open("rb") as file:
+    with open_regular(path, follow_links=True) as file:
         digest.update(file.read(min(size, 1 << 20)))
         for page in range(64):
             file.seek(size * page // 64)

@@ -12,6 +12,7 @@ from typing import Any, BinaryIO
 import torch
 from torch import Tensor
 
+from fluxgym.contract.regular_files import open_regular
 from fluxgym.contract.safetensors import TensorEntry, read_header
 from library.files import disk_errors, sync, tmp_path_of
 
@@ -46,7 +47,7 @@ def copy_with_changes(source: Path, target: Path, changes: Mapping[str, Change],
     tmp_path = tmp_path_of(target)
     with disk_errors(target):
         try:
-            with source.open("rb") as old, tmp_path.open("wb") as new:
+            with open_regular(source, follow_links=True) as old, tmp_path.open("wb") as new:
                 new.write(len(text).to_bytes(8, "little") + text)
                 for name in plan:
                     if name in changes:

@@ -2,6 +2,7 @@
 
 import io
 import json
+import os
 import stat
 import sys
 from contextlib import contextmanager
@@ -258,3 +259,18 @@ def test_time_beyond_calendar_is_shown_as_unknown(outputs, capsys, monkeypatch):
     monkeypatch.setattr("fluxgym.sessions.listing.timestamp_of", lambda state: 1e14)  # not every file system can hold such a time
     assert main(["sessions", "--outputs", str(outputs.root)]) == 0
     assert "Started: unknown" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(("make", "what"), [(os.mkfifo, "it is a named pipe"), (os.mkdir, "it is a folder")])
+def test_commands_tell_what_state_is_that_is_not_file(make, what, cli, outputs):
+    run = make_run(outputs.root, "cat", status="stopped")
+    run.ui_state.unlink()
+    make(run.ui_state)
+    for command in (("history", "cat"), ("forget", "cat"), ("resume", "cat"), ("backup", str(outputs.root / "b.tar.gz"))):
+        code, _, err = cli(*command)
+        assert (code != 0, what in err) == (True, True), (command, err)
+    assert stat.S_IFMT(run.ui_state.lstat().st_mode) != stat.S_IFREG
+    assert not run.forgotten.exists()
+    assert "cat" in cli("sessions")[1]
+    assert cli("delete", "cat", "--yes")[0] == 0
+    assert not run.folder.exists()

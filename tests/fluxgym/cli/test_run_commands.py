@@ -15,6 +15,7 @@ import pytest
 from fluxgym import app_settings
 from fluxgym.cli.main import build_parser, main
 from fluxgym.cli.terminal import read_state_file
+from fluxgym.engines.base import LOST_POSITION
 from fluxgym.engines.devices import acquire_devices
 from fluxgym.engines.dispatcher_process import DISPATCHER_ENDED, DispatcherProcess
 from fluxgym.engines.tickets import Tickets
@@ -77,6 +78,16 @@ def test_queue_prints_current_wait_reason_instead_of_stored_one(run_cli):
     assert (code, err) == (0, "")
     assert out == f"2. cat: Waiting for the CPU; it is next.\n3. dog: {DISPATCHER_ENDED}\n"
     assert DispatcherProcess(outputs).problem() == DISPATCHER_ENDED  # a list starts nothing
+
+
+def test_queue_lists_runs_without_position(run_cli):
+    outputs = OutputsPaths(run_cli.outputs)
+    for name in ("ant", "bee"):
+        run = make_run(outputs.root, name, status="queued")
+        argv = ("python", f"--output_dir={run.folder}")
+        write_launch_spec(run, LaunchSpec(run_id=f"id-{name}", attempt=1, trainer_dir="/", argv=argv, devices=DeviceRequest(kind="cpu")))
+        record_processes(run, f"id-{name}", 1, dead_process(f"id-{name}"), None)
+    assert run_cli("queue") == (0, f"-  ant: {LOST_POSITION}\n-  bee: {LOST_POSITION}\n", "")
 
 
 def test_queue_change_starts_dispatcher(run_cli):

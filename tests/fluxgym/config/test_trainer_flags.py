@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from fluxgym.config.settings import DATASET_KEYS, check_advanced
-from fluxgym.config.trainer_flags import SUBSET_FLAGS, all_flags
+from fluxgym.config.trainer_flags import SUBSET_FLAGS, all_flags, check_flag
 from fluxgym.errors import ConfigError
 from library.cli import flags as trainer
 
@@ -35,7 +35,7 @@ def test_every_dataset_key_is_flag():
         ("train_batch_size", True, "True"),
         ("train_batch_size", 0, "at least 1"),
         ("bucket_reso_steps", 0, "at least 16"),
-        ("unet_lr", 1e308, "at most 1e[+]30"),
+        ("unet_lr", 1e308, "at most 10"),
         ("network_alpha", 1e308, "at most 1e[+]06"),
         ("loss_type", "l3", "l3"),
         ("max_grad_norm", float("nan"), "nan"),
@@ -59,3 +59,17 @@ def test_usable_flag_is_accepted():
         "lr_warmup_steps": 0.1,
     }.items():
         check_advanced(name, value)
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("a" * 21_000, "An advanced setting's name is too long: it has 21,000 characters, and at most 20,000 are possible."),
+        ("a\0", "An advanced setting's name holds a character that files cannot hold."),
+        ("a\ud800", "An advanced setting's name holds a character that files cannot hold."),
+    ],
+)
+def test_name_that_cannot_be_written_is_refused_for_its_reason(name, message):
+    with pytest.raises(ConfigError) as caught:
+        check_flag(name, "1")
+    assert str(caught.value) == message

@@ -30,6 +30,10 @@ def test_value_that_is_off_or_can_be_used_is_not_named(name, value):
     ("values", "names"),
     [
         ({"learning_rate": 1e-9}, ["learning_rate"]),
+        ({"learning_rate": 5.0}, ["learning_rate"]),
+        ({"unet_lr": 1, "text_encoder_lr": [0, 1e-4, 0.2], "optimizer_type": "adamw8bit"}, ["unet_lr", "text_encoder_lr"]),
+        ({"learning_rate": 0.2, "optimizer_type": "adafactor", "optimizer_args": ["relative_step=False"]}, ["learning_rate"]),
+        ({"text_encoder_lr": [0, 1e-9, 1e-4]}, ["text_encoder_lr"]),
         ({"unet_lr": 1e-9, "learning_rate": 1e-4}, ["unet_lr"]),
         ({"max_grad_norm": 1e-8}, ["max_grad_norm"]),
         ({"scale_weight_norms": 1e-3}, ["scale_weight_norms"]),
@@ -54,6 +58,12 @@ def test_value_that_likely_teaches_nothing_is_reported(values, names):
         {"caption_tag_dropout_rate": 1, "keep_tokens": 1},
         {"caption_dropout_every_n_epochs": 2, "caption_dropout_rate": 0.99},
         {"learning_rate": None, "network_dim": True, "network_alpha": "1e-9"},
+        {"network_dropout": 1.5, "rank_dropout": 1, "module_dropout": -0.5},  # refused as what they are
+        {"learning_rate": 0.1, "unet_lr": 0.05, "text_encoder_lr": [1e-4, 0.1]},
+        {"learning_rate": 1.0, "optimizer_type": "Prodigy"},
+        {"learning_rate": 2.0, "optimizer_type": "dadaptation.experimental.DAdaptAdanIP"},
+        {"learning_rate": 1.0, "optimizer_type": "adafactor"},
+        {"learning_rate": 1.0, "optimizer_type": "Adafactor", "optimizer_args": ["relative_step=False", "warmup_init=True"]},
     ],
 )
 def test_usual_values_are_not_named(values):

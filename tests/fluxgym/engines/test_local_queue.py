@@ -4,10 +4,9 @@ import shutil
 
 import pytest
 
-from fluxgym.engines.base import Engine
+from fluxgym.engines.base import LOST_POSITION, Engine
 from fluxgym.engines.dispatcher_process import DISPATCHER_ENDED, DispatcherProcess
 from fluxgym.engines.local import LocalEngine
-from fluxgym.engines.local_queue import LOST_POSITION
 from fluxgym.engines.registry import status_of
 from fluxgym.engines.tickets import Tickets
 from fluxgym.engines.waiting_reasons import WAITS_FOR_APP
@@ -118,6 +117,18 @@ def test_run_without_ticket_is_reported_and_rejoins_queue(engine, tmp_path, ensu
     assert "cat" in engine.queue.reconcile()
     assert engine.queue.slugs() == ("dog", "cat")
     assert status_of(run, read_state(run)).reason == DISPATCHER_ENDED
+    assert len(ensured) == 1
+
+
+def test_runs_without_ticket_rejoin_queue_in_order_of_their_starts(engine, tmp_path, ensured):
+    queued_at = {"ant": 3.0, "bee": 1.0, "cat": 2.0, "dog": 4.0}
+    for name, at in queued_at.items():
+        run = queue_without_ticket(tmp_path, name)
+        record_processes(run, f"id-{name}", 1, dead_process(f"id-{name}"), None, started_at=at)
+    assert engine.queue.without_position() == ("bee", "cat", "ant", "dog")
+    assert engine.queue.reconcile() == ("bee", "cat", "ant", "dog")
+    assert engine.queue.slugs() == ("bee", "cat", "ant", "dog")
+    assert engine.queue.without_position() == ()
     assert len(ensured) == 1
 
 

@@ -1,5 +1,6 @@
 """Captions are counted by the model's own tokenizer, as the trainer counts them."""
 
+import os
 import shutil
 from pathlib import Path
 
@@ -50,3 +51,14 @@ def test_tokenizer_that_was_replaced_counts_again(files, tmp_path):
     assert too_long(text, other, 48) == {"a.png": 61}  # words, as it cannot be read
     shutil.copy(caption_tokenizer(files) / "tokenizer.json", folder)
     assert too_long(text, other, 48) == too_long(text, files, 48) != {"a.png": 61}
+
+
+@pytest.mark.parametrize("name", ["tokenizer.json", "tokenizer_config.json"])
+def test_named_pipe_as_tokenizer_is_not_waited_for(files, tmp_path, name):
+    shutil.copytree(caption_tokenizer(files), tmp_path / caption_tokenizer(files).name)
+    pipe = tmp_path / caption_tokenizer(files).name / name
+    pipe.unlink()
+    os.mkfifo(pipe)
+    other = FoundFiles(transformer=files.transformer, clip_l=files.clip_l, t5xxl=tmp_path / "t5.safetensors", ae=files.ae)
+    num_tokens = {"tokenizer.json": 901, "tokenizer_config.json": 902}[name]  # words if the tokenizer cannot be read
+    assert too_long({"a.png": "cat " * 900}, other, token_limit(other, {})) == {"a.png": num_tokens}

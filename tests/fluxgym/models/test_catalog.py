@@ -1,5 +1,6 @@
 """Models: search paths, errors of files, and defaults of unchanged fields."""
 
+import os
 import struct
 
 import pytest
@@ -35,6 +36,25 @@ def test_find_files_names_damaged_file(data, named, models):
     with pytest.raises(ModelError, match=named) as caught:
         find_files("pocket", models)
     assert "ae.safetensors" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "name", ["flux.safetensors", "ae.safetensors", "clip_l.safetensors", "t5xxl.safetensors", "tokenizer_clip/vocab.json"]
+)
+def test_named_pipe_is_refused_without_waiting_for_it(name, models):
+    path = models / "pocket" / name
+    path.unlink(missing_ok=True)
+    os.mkfifo(path)
+    with pytest.raises(ModelError, match=r"cannot be read: it is a named pipe\.$") as caught:
+        find_files("pocket", models)
+    assert str(path) in str(caught.value)
+    assert caught.value.field == "base_model"
+
+
+def test_models_yaml_that_is_named_pipe_is_refused(models):
+    os.mkfifo(models / "models.yaml")
+    with pytest.raises(ModelError, match=r"models\.yaml cannot be read: it is a named pipe\."):
+        list_models(models)
 
 
 def test_models_yaml_of_user_adds_models_with_defaults(models):

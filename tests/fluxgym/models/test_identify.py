@@ -1,11 +1,14 @@
 """Model files are identified by their headers."""
 
 import json
+import os
 import struct
 from pathlib import Path
 
 import pytest
 
+from fluxgym.errors import ModelError
+from fluxgym.models.catalog import check_file
 from fluxgym.models.identify import identify
 
 DEV = {"guidance_in.in_layer.weight": "BF16", "double_blocks.0.img_attn.qkv.weight": "BF16"}
@@ -134,3 +137,17 @@ def test_identify_4_bit_weights_reports_what_to_choose(tmp_path):
 def test_identify_model_that_was_saved_wrapped_names_it(wrap, tmp_path):
     tensors = {wrap.format(name): dtype for name, dtype in DEV.items()}
     assert identify(write(tmp_path / "flux.safetensors", tensors)).words == "FLUX.1 dev in bf16"
+
+
+def test_named_pipe_is_refused_without_waiting_for_it(tmp_path):
+    os.mkfifo(tmp_path / "ae.safetensors")
+    assert identify(tmp_path / "ae.safetensors").message == "This file cannot be read: it is a named pipe."
+    os.mkfifo(tmp_path / "model.safetensors.index.json")
+    assert identify(tmp_path).message == "This file model.safetensors.index.json cannot be read: it is a named pipe."
+    with pytest.raises(ModelError, match=r"^The VAE \(ae\) .*ae\.safetensors: the file cannot be read: it is a named pipe\.$"):
+        check_file(tmp_path / "ae.safetensors", "ae")
+
+
+def test_link_to_model_is_read(tmp_path):
+    (tmp_path / "link.safetensors").symlink_to(write(tmp_path / "disk" / "flux.safetensors", DEV))
+    assert identify(tmp_path / "link.safetensors").version == "dev"

@@ -22,6 +22,10 @@ def fixture_problems(tmp_path):
     ("changes", "field", "words"),
     [
         ({"learning_rate": "1e-9"}, "learning_rate", "Learning rate 1e-9 is so small"),
+        ({"learning_rate": "5"}, "learning_rate", "Learning rate 5 is so large that training will very likely diverge; use a lower one"),
+        ({"learning_rate": "1", "vram": "12G"}, "learning_rate", "Learning rate 1 is so large"),
+        ({"advanced": {"unet_lr": 10}}, "advanced", "unet_lr 10 is so large"),
+        ({"advanced": {"text_encoder_lr": [1e-4, 1.0]}}, "advanced", "text_encoder_lr 1.0 is so large"),
         ({"advanced": {"network_alpha": 1e-5}}, "network_alpha", "LoRA alpha 1e-05 scales a LoRA of rank"),
         ({"advanced": {"network_dropout": 0.999}}, "advanced", "network_dropout 0.999 leaves 0.001 of what each step would learn"),
         ({"advanced": {"network_args": ["module_dropout=0.99"]}}, "advanced", "module_dropout 0.99 leaves 0.01"),
@@ -40,6 +44,8 @@ def test_what_likely_teaches_nothing_is_warning_beside_its_field(problems, chang
     [
         ({"learning_rate": "1e-45"}, "learning_rate", "Learning rate must be a number from 1e-12 to 10, such as 8e-4, not “1e-45”."),
         ({"advanced": {"network_alpha": 1e-30}}, "network_alpha", "LoRA alpha 1e-30 is so small that nothing would be learned"),
+        ({"advanced": {"unet_lr": 11}}, "advanced", "The advanced setting “unet_lr” must be at most 10, not 11."),
+        ({"advanced": {"text_encoder_lr": [11]}}, "advanced", "The advanced setting “text_encoder_lr” must be at most 10, not 11."),
         ({"advanced": {"unet_lr": 1e-45}}, "advanced", "The advanced setting “unet_lr” 1e-45 is so small that nothing would be learned"),
         ({"advanced": {"text_encoder_lr": [1e-45]}}, "advanced", "The advanced setting “text_encoder_lr” 1e-45 is so small"),
         ({"advanced": {"max_grad_norm": 1e-30}}, "advanced", "The advanced setting “max_grad_norm” 1e-30 is so small"),
@@ -47,6 +53,11 @@ def test_what_likely_teaches_nothing_is_warning_beside_its_field(problems, chang
 )
 def test_what_teaches_nothing_is_error_beside_its_field(problems, changes, field, words):
     assert [message for where, message in problems("error", **changes) if where == field and message.startswith(words)]
+
+
+def test_dropout_that_is_refused_gets_no_warning(problems):
+    found = problems("warning", learning_rate="5", advanced={"network_dropout": 1.5})  # the trainer refuses it
+    assert [field for field, message in found if "large" in message or "dropout" in message] == ["learning_rate"]
 
 
 def test_usual_settings_give_no_warning(problems):

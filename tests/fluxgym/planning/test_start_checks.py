@@ -232,7 +232,7 @@ def test_storage_errors_do_not_raise(look, tmp_path, monkeypatch, broken):
     def refuse(*how, **more):
         raise PermissionError(13, "Permission denied", str(tmp_path / "x"))
 
-    function = {"names": "os.scandir", "disk": "shutil.disk_usage", "models": "pathlib.Path.is_file"}[broken]
+    function = {"names": "os.scandir", "disk": "shutil.disk_usage", "models": "fluxgym.models.catalog._locate"}[broken]
     monkeypatch.setattr(function, refuse)
     found = look()
     assert not found.can_start

@@ -76,6 +76,7 @@ DAMAGES = {
     "half": lambda path: path.write_text("{"),
     "link": lambda path: path.symlink_to("/etc/hostname"),
     "pipe": os.mkfifo,
+    "folder": os.mkdir,
     "giant": lambda path: path.write_bytes(bytes(2 << 20)),
 }
 

@@ -8,6 +8,7 @@ import pytest
 
 from fluxgym.runs.process_identity import identify
 from fluxgym.sessions import index as index_module
+from fluxgym.sessions.history import repair
 from fluxgym.sessions.index import EntriesCache, SessionIndex
 from fluxgym.sessions.listing import list_sessions
 from tests.support.runs import make_run, record_processes
@@ -106,10 +107,26 @@ def test_old_runs_are_rechecked_in_rotation(tmp_path, runs, monkeypatch):
     assert seen(index, everything=True) == true(tmp_path)
 
 
-def test_pipe_at_path_of_state_blocks_no_reader(tmp_path, runs):
+IRREGULAR = {
+    "pipe": os.mkfifo,
+    "folder": os.mkdir,
+    "link": lambda path: path.symlink_to("/etc/hostname"),
+    "broken link": lambda path: path.symlink_to("x"),
+}
+
+
+@pytest.mark.parametrize("make", IRREGULAR.values(), ids=IRREGULAR)
+def test_state_that_is_not_file_is_unreadable_row(make, tmp_path, runs):
+    index = SessionIndex(tmp_path)
+    assert {entry.slug: entry.status for entry in index.entries()}["run-0"] != "unreadable"
     runs[0].ui_state.unlink()
-    os.mkfifo(runs[0].ui_state)
-    assert "run-0" not in [slug for slug, *_ in seen(SessionIndex(tmp_path))]
+    make(runs[0].ui_state)
+    assert {entry.slug: entry.status for entry in index.entries()}["run-0"] == "unreadable"
+    (row,) = [session for session in list_sessions(tmp_path) if session.slug == "run-0"]
+    assert row.status == "unreadable"
+    assert "ui_state.json is not a state: it is a" in row.reason
+    repair(runs[0])
+    assert {entry.slug: entry.status for entry in index.entries()}["run-0"] != "unreadable"
 
 
 def test_value_of_entries_is_computed_again_only_after_change(tmp_path, runs):

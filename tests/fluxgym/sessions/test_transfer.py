@@ -202,9 +202,7 @@ def test_links_zip_bombs_and_too_many_entries_are_refused(outputs, tmp_path, mon
         import_file(pack(tmp_path / "many.zip", **{"a/ui_state.json": STATE, "b/ui_state.json": STATE}), outputs)
 
 
-@pytest.mark.parametrize(
-    ("name", "message"), [("none.zip", "There is no file"), (".", "There is no file"), ("big.json", "at most 1024 kB")]
-)
+@pytest.mark.parametrize(("name", "message"), [("none.zip", "There is no file"), (".", "it is a folder"), ("big.json", "at most 1024 kB")])
 def test_file_that_is_not_export_is_refused(name, message, outputs, tmp_path):
     (tmp_path / "big.json").write_text(json.dumps({"lora_name": "cat", "x": "x" * (1 << 20)}))
     with pytest.raises(ImportRefused, match=message):
@@ -235,3 +233,11 @@ def test_backup_is_refused_with_command_that_restores_it(tmp_path):
     (tmp_path / "backup.tar.gz").write_bytes(gzip.compress(b"x"))
     with pytest.raises(ImportRefused, match=r"tar -xzf backup\.tar\.gz"):
         import_file(tmp_path / "backup.tar.gz", OutputsPaths(tmp_path / "outputs"))
+
+
+@pytest.mark.parametrize(("make", "what"), [(os.mkfifo, "it is a named pipe"), (os.mkdir, "it is a folder")])
+def test_import_tells_what_path_is_that_is_not_file(make, what, tmp_path):
+    make(tmp_path / "cat.zip")
+    with pytest.raises(ImportRefused, match=rf"cat\.zip cannot be read: {what}\.$"):
+        import_file(tmp_path / "cat.zip", OutputsPaths(tmp_path / "outputs"))
+    assert not (tmp_path / "outputs").exists()

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from transformers import AutoTokenizer, PreTrainedTokenizerBase, T5EncoderModel
 
 from fluxgym.contract.codes import ReasonCode
+from fluxgym.contract.regular_files import irregular_entry
 from library.config import ModelConfig
 from library.errors import TrainerError
 from library.models.family import Part, TensorStore
@@ -80,6 +81,9 @@ def _load_tokenizer(hub_id: str, folders: tuple[str, str], encoder_path: str, ca
     if folder_found is None:
         tried = ", ".join(str(folder) for folder in folders_tried)
         raise TrainerError(f"The tokenizer of {hub_id} was not found (looked in {tried}); put its files into one of them.")
+    if entry := irregular_entry(folder_found):
+        path, reason = entry
+        raise TrainerError(f"The tokenizer's file {path} cannot be read: {reason}.", reason_code=ReasonCode.BAD_MODEL)
     try:
         return AutoTokenizer.from_pretrained(str(folder_found), local_files_only=True)
     except (OSError, ValueError, KeyError) as error:

@@ -1,5 +1,6 @@
 """The header of a file of weights is read without PyTorch, and errors of the file are one message."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -33,6 +34,14 @@ def test_invalid_content_is_reported(content, words, tmp_path):
         (tmp_path / "w.safetensors").write_bytes(content)
     with pytest.raises(TrainerError, match=rf"^--network_weights \S+w\.safetensors {words}") as caught:
         read_weight_header(tmp_path / "w.safetensors", "--network_weights")
+    assert caught.value.reason_code == "bad_model"
+
+
+@pytest.mark.parametrize(("make", "what"), [(os.mkfifo, "a named pipe"), (os.mkdir, "a folder")])
+def test_path_that_is_not_file_is_refused_without_waiting_for_it(make, what, tmp_path):
+    make(tmp_path / "w.safetensors")
+    with pytest.raises(TrainerError, match=rf"^the VAE \S+w\.safetensors cannot be read: it is {what}\.$") as caught:
+        read_weight_header(tmp_path / "w.safetensors", "the VAE")
     assert caught.value.reason_code == "bad_model"
 
 

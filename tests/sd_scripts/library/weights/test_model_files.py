@@ -1,6 +1,7 @@
 """One model from many files: shards, folders, precisions and scales; memory stays within what is kept and the largest tensor."""
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -53,6 +54,10 @@ def test_missing_shard_is_reported(tmp_path):
         ModelFiles(index, "the layer")
     index.write_text("{")
     with pytest.raises(TrainerError, match="cannot be read as an index"):
+        ModelFiles(index, "the layer")
+    index.unlink()
+    os.mkfifo(index)
+    with pytest.raises(TrainerError, match=r"index\.json cannot be read: it is a named pipe"):
         ModelFiles(index, "the layer")
 
 

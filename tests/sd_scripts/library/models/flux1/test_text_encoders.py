@@ -1,5 +1,6 @@
 """The encoders equal transformers' own models made from a config by hand; tokenizers are found where kohya and ComfyUI put them."""
 
+import os
 from functools import partial
 
 import pytest
@@ -33,6 +34,13 @@ def saved(model, path, prefix="", drop=()):
     state = {prefix + key: tensor.contiguous() for key, tensor in model.state_dict().items() if key not in drop}
     save_file(state, path)
     return str(path)
+
+
+def test_named_pipe_in_tokenizer_is_refused_without_waiting_for_it(tmp_path):
+    (tmp_path / "tokenizer_clip").mkdir()
+    os.mkfifo(tmp_path / "tokenizer_clip" / "vocab.json")
+    with pytest.raises(TrainerError, match=r"The tokenizer's file .*vocab\.json cannot be read: it is a named pipe\."):
+        load_tokenizers(str(tmp_path / "clip_l.safetensors"), str(tmp_path / "t5xxl.safetensors"), None, 512)
 
 
 @torch.no_grad()
