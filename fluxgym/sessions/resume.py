@@ -10,7 +10,7 @@ from fluxgym.contract.files import parse_state_name
 from fluxgym.engines.base import Mode
 from fluxgym.engines.registry import engine_of
 from fluxgym.errors import DatasetError, NamesCode, NothingToResume, SessionNotFound
-from fluxgym.planning.plan import TrainingPlan, plan
+from fluxgym.planning.plan import Planner, TrainingPlan
 from fluxgym.runs.atomic_files import write_text
 from fluxgym.runs.checkpoints import Checkpoint, list_complete, read_refused
 from fluxgym.runs.exit_record import ExitRecord, read_exit
@@ -32,9 +32,15 @@ _CLEARED: State = {"reason": None, "reason_code": None, "exit_code": None, "comp
 
 
 def resume(
-    run: RunPaths, *, settings: Settings, from_checkpoint: str | None = None, epochs: int | None = None, agreed: Collection[str] = ()
+    run: RunPaths,
+    *,
+    settings: Settings,
+    from_checkpoint: str | None = None,
+    epochs: int | None = None,
+    agreed: Collection[str] = (),
+    planner: Planner | None = None,
 ) -> RunPaths:
-    """Resume a run, up to `epochs` in total if given.
+    """Resume a run, up to `epochs` in total if given. A planner that is passed need not ask the trainer again what it knows.
 
     It starts from the named checkpoint, else from the complete one with the most steps. agreed holds the class names of the NeedsConsent
     errors that the user has agreed to.
@@ -45,11 +51,17 @@ def resume(
         NothingToResume: If there is no complete checkpoint, or all steps are done.
     """
     with name_lock(OutputsPaths(run.folder.parent), run.slug):
-        return resume_locked(run, settings=settings, from_checkpoint=from_checkpoint, epochs=epochs, agreed=agreed)
+        return resume_locked(run, settings=settings, from_checkpoint=from_checkpoint, epochs=epochs, agreed=agreed, planner=planner)
 
 
 def resume_locked(
-    run: RunPaths, *, settings: Settings, from_checkpoint: str | None = None, epochs: int | None = None, agreed: Collection[str] = ()
+    run: RunPaths,
+    *,
+    settings: Settings,
+    from_checkpoint: str | None = None,
+    epochs: int | None = None,
+    agreed: Collection[str] = (),
+    planner: Planner | None = None,
 ) -> RunPaths:
     """Resume a run as `resume` does; the caller holds the name's lock."""
     if not run.ui_state.is_file():
@@ -63,7 +75,7 @@ def resume_locked(
         return run
     state = read_state(run) | ({} if epochs is None else {"max_train_epochs": epochs})
     checkpoint = choose_checkpoint(run, backend_for(settings.sd_scripts), from_checkpoint)
-    planned = plan(state, run.dataset, settings, run=run, resume=checkpoint)
+    planned = (planner or Planner(settings)).plan(state, run.dataset, run=run, resume=checkpoint)
     _check_resumable(planned, checkpoint)
     record = read_record(run)
     run_id = str(state.get("run_id") or (record.run_id if record else run.slug))

@@ -14,7 +14,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from fluxgym.app_settings import Settings
 from fluxgym.errors import SettingsError
-from fluxgym.planning.plan import PlanningCaches
+from fluxgym.planning.plan import Planner, PlanningCaches
 from fluxgym.sessions.index import SessionIndex
 from fluxgym.ui import theme
 from fluxgym.ui.api.app import api_app
@@ -52,7 +52,7 @@ def make_server(settings: Settings) -> Guard:
     images = ImageRoutes(settings, caches.dataset)
     assets = read_assets()
     scripts = PageScripts(assets)
-    app = api_app(settings, index, images)
+    app = api_app(settings, index, images, Planner(settings, caches))
     app.routes.append(assets.route)
     gr.mount_gradio_app(
         app, build_page(settings, FormEvents(settings, images, index, caches), scripts), path="", root_path=settings.root_path or None,

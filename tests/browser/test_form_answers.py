@@ -13,7 +13,7 @@ def test_sample_interval_without_samples_shows_warning_and_allows_start(app, pag
     expect(page.locator("#fg-expected-steps")).to_have_text("320 steps")
     page.get_by_label("Sample image every N steps").fill("400")
     warning = page.locator("#field-sample_every_n_steps .fg-warning")
-    expect(warning).to_have_text("No sample image is drawn during the training, which has 320 steps. Enter 320 or less.")
+    expect(warning).to_have_text("No sample image is drawn during the training, which has 320 steps. Enter a number from 1 to 320.")
     assert "field-sample_every_n_steps-warning" in page.get_by_label("Sample image every N steps").get_attribute("aria-describedby").split()
     expect(page.locator("#start")).not_to_have_attribute("aria-disabled", "true")
     page.get_by_label("Sample image every N steps").fill("80")

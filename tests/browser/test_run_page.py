@@ -1,6 +1,7 @@
 """A run's page in its states: running, completed, failed, stopped, a copy. Charts, samples with their viewer, log, and small changes only."""
 
 import re
+import shutil
 import time
 
 import pytest
@@ -12,7 +13,7 @@ from fluxgym.sessions.history import save_version
 from tests.support.page import App, open_page
 from tests.support.queue_line import Line
 from tests.support.runs import make_run, write_checkpoint
-from tests.support.trained_runs import make_trained_run, record_end, train_step
+from tests.support.trained_runs import make_trained_run, mark_as_running, record_end, train_step, write_line
 
 COUNT_CHANGES = """() => {
   window.changes = [];
@@ -117,6 +118,21 @@ def test_poll_without_changes_keeps_dom_and_log_selection(app, page, running):
     expect(log).to_contain_text("steps: 2")
     expect(log).not_to_contain_text("steps: 1")
     assert page.evaluate("getSelection().toString().trim()") == "WARNING: a warning"
+
+
+def test_curve_of_one_step_is_drawn_and_continued(app, page):
+    run = make_trained_run(app.outputs, "my-cat", last_step=0, status="running")
+    mark_as_running(run)
+    write_line(
+        run, time=time.time(), phase="training", step=1, total_steps=120, epoch=1, loss=0.021, lr=8e-4
+    )  # its smoothed value is rounded
+    open_page(page, app, "#run/my-cat")
+    chart = page.get_by_role("slider", name="Loss by step")
+    expect(chart).to_have_attribute("aria-valuetext", re.compile(r"Step 1: raw 0\.021"))
+    assert chart.locator("canvas").evaluate("(canvas) => canvas.width * canvas.height") > 0
+    write_line(run, time=time.time(), phase="training", step=2, total_steps=120, epoch=1, loss=0.021, lr=8e-4)
+    expect(chart).to_have_attribute("aria-valuenow", "2")
+    shutil.rmtree(run.folder)  # nothing that could be stopped runs there
 
 
 def test_loss_axis_smoothing_and_theme_redraw_chart(app, page, running):

@@ -26,6 +26,7 @@ TOTAL_STEPS = 20_000
 MAX_GROWTH = 8 << 20  # bytes that the app's own memory may grow while nothing new happens
 WARM_UP = 5  # rounds after which the app's memory is taken as its size
 UPLOADERS = 2
+NUM_NAMES = 100  # of uploads, which then replace each other: with every image that is new, what the app knows of the folder grows
 
 
 def uploads(folder: Path, count: int, seed: int) -> Result:
@@ -111,7 +112,7 @@ def _app(folder: Path) -> Iterator[App]:
 
 @contextmanager
 def _uploading(app: App, count: int) -> Iterator[list[int]]:
-    """Upload images to `count` drafts without a pause; yields the statuses."""
+    """Upload images to `count` drafts without a pause, each name again and again; yields the statuses."""
     statuses: list[int] = []
     end = threading.Event()
 
@@ -119,7 +120,7 @@ def _uploading(app: App, count: int) -> Iterator[list[int]]:
         dice, draft = random.Random(number), new_draft_id()
         with httpx.Client(base_url=app.url, timeout=60) as client:
             while not end.is_set():
-                statuses.append(_put(client, draft, f"{len(statuses):05d}.png", small_png(dice, 512)))
+                statuses.append(_put(client, draft, f"{len(statuses) % NUM_NAMES:05d}.png", small_png(dice, 512)))
 
     threads = [threading.Thread(target=upload, args=(number,)) for number in range(count)]
     for thread in threads:

@@ -40,13 +40,14 @@ from fluxgym.app_settings import Settings
 from fluxgym.cli.main import main
 from fluxgym.errors import FluxGymError
 from fluxgym.runs.paths import OutputsPaths
-from fluxgym.sessions.cleanup import forget, undo_forget
+from fluxgym.sessions.forget import forget, undo_forget
 from fluxgym.sessions.history import repair
+from fluxgym.planning.plan import Planner
 from fluxgym.sessions.index import SessionIndex
 from fluxgym.ui.api.app import api_app
 from fluxgym.ui.api.images import ImageRoutes
 settings = Settings(outputs=Path(sys.argv[1]), models=Path(sys.argv[2]))
-client = TestClient(api_app(settings, SessionIndex(settings.outputs), ImageRoutes(settings)), base_url="http://127.0.0.1:7860/fluxgym/")
+client = TestClient(api_app(settings, SessionIndex(settings.outputs), ImageRoutes(settings), Planner(settings)), base_url="http://127.0.0.1:7860/fluxgym/")
 draft = "0" * 32
 def show(address):
     with client.stream("GET", address) as answer:  # a log may be long, and is sent as it is read

@@ -4,6 +4,7 @@ from fastapi import FastAPI
 
 from fluxgym import __version__
 from fluxgym.app_settings import Settings
+from fluxgym.planning.plan import Planner
 from fluxgym.sessions.index import SessionIndex
 from fluxgym.ui.api.banner import BannerRoutes
 from fluxgym.ui.api.bulk import BulkRoutes
@@ -17,7 +18,7 @@ from fluxgym.ui.api.sessions import SessionRoutes
 from fluxgym.ui.api.templates import TemplateRoutes
 
 
-def api_app(settings: Settings, index: SessionIndex, images: ImageRoutes) -> FastAPI:
+def api_app(settings: Settings, index: SessionIndex, images: ImageRoutes, planner: Planner) -> FastAPI:
     """Return the app; its OpenAPI description is at /fluxgym/api/openapi.json."""
     app = FastAPI(title="FluxGym", version=__version__, docs_url=None, redoc_url=None, openapi_url=f"{API}/openapi.json")
     add_error_handlers(app)
@@ -26,7 +27,7 @@ def api_app(settings: Settings, index: SessionIndex, images: ImageRoutes) -> Fas
         BulkRoutes(settings),
         CompareRoutes(settings),
         SessionRoutes(settings, index),
-        ActionRoutes(settings),
+        ActionRoutes(settings, planner),
     )
     for routes in (FileRoutes(settings, images.caches), *lists, RunRoutes(settings), images, TemplateRoutes(settings)):
         app.include_router(routes.router)

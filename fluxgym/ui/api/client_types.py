@@ -11,6 +11,7 @@ from typing import Any
 from pydantic import TypeAdapter
 
 from fluxgym.app_settings import Settings
+from fluxgym.planning.plan import Planner
 from fluxgym.sessions.index import SessionIndex
 from fluxgym.ui.api.answers import FormAnswer, FormChecks, FormSetup, ImagesSetup, RunsSetup
 from fluxgym.ui.api.app import api_app
@@ -31,7 +32,7 @@ METHODS = ("get", "post", "patch", "delete", "put")
 def describe_api() -> Schema:
     """Return the OpenAPI description of the API, with the schemas of what the scripts get through Gradio."""
     settings = Settings()
-    description = api_app(settings, SessionIndex(settings.outputs), ImageRoutes(settings)).openapi()
+    description = api_app(settings, SessionIndex(settings.outputs), ImageRoutes(settings), Planner(settings)).openapi()
     description["components"]["schemas"] |= _gradio_schemas()
     return description
 

@@ -8,6 +8,7 @@ from fastapi import APIRouter
 from fluxgym.app_settings import Settings
 from fluxgym.engines.registry import engine_for, status_of
 from fluxgym.errors import SessionError, SessionNotFound
+from fluxgym.planning.plan import Planner
 from fluxgym.runs.paths import OutputsPaths, RunPaths
 from fluxgym.runs.state import read_state
 from fluxgym.sessions import history
@@ -41,8 +42,8 @@ Action = Callable[[RunPaths, ActionRequest], ActionResult]
 class ActionRoutes:
     """Routes of a run's buttons and menu."""
 
-    def __init__(self, settings: Settings) -> None:
-        self._settings = settings
+    def __init__(self, settings: Settings, planner: Planner) -> None:
+        self._settings, self._planner = settings, planner
         self._outputs = OutputsPaths(settings.outputs)
         self._engine = engine_for(self._outputs)
         self._actions = self._build_actions()
@@ -66,7 +67,9 @@ class ActionRoutes:
 
     def _resume(self, run: RunPaths, request: ActionRequest) -> ActionResult:
         checkpoint = request.checkpoint[:200] or None
-        resume(run, settings=self._settings, from_checkpoint=checkpoint, epochs=request.epochs, agreed=request.agreed)
+        resume(
+            run, settings=self._settings, from_checkpoint=checkpoint, epochs=request.epochs, agreed=request.agreed, planner=self._planner
+        )
         return ActionResult(notice=resumed_message(run))
 
     def _build_actions(self) -> dict[str, Action]:

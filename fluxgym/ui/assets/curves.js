@@ -6,6 +6,7 @@
 /** @typedef {(number | null)[]} Values one per step; null where none is known */
 
 export const SMOOTHING = 0.9;
+const ROUNDING = 1e-9;
 
 /**
  * Exponential moving average with bias correction. The weight is per step, so that a curve of which only every n-th point is known is smoothed
@@ -44,7 +45,9 @@ export function rangeOf(values, isLog = false) {
   if (!values.length) return isLog ? [0.1, 1] : [0, 1];
   const [low, high] = [Math.min(...values), Math.max(...values)];
   if (isLog) return [low / 1.1, high * 1.1];
-  const room = (high - low || Math.abs(high) || 1) * 0.05;
+  const size = Math.max(Math.abs(low), Math.abs(high));
+  const span = high - low > size * ROUNDING ? high - low : size || 1; // two roundings of one value are one value
+  const room = span * 0.05;
   return [low - room, high + room];
 }
 

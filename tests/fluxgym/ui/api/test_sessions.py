@@ -10,6 +10,7 @@ import pytest
 from fluxgym.contract.codes import Status
 from fluxgym.errors import ModelError, NamesCode
 from fluxgym.models.catalog import find_files
+from fluxgym.planning.plan import Planner
 from fluxgym.runs.process_identity import identify
 from fluxgym.runs.snapshot import RunSnapshot
 from fluxgym.runs.state import read_state, update_state
@@ -35,7 +36,7 @@ def settings(tmp_path):
 @pytest.fixture
 def client(settings):
     """Return a client of the routes."""
-    return router_client([SessionRoutes(settings, SessionIndex(settings.outputs)).router, ActionRoutes(settings).router])
+    return router_client([SessionRoutes(settings, SessionIndex(settings.outputs)).router, ActionRoutes(settings, Planner(settings)).router])
 
 
 def rows(client):
