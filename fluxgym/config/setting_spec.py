@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-from fluxgym.config.values import MAX_RATE, MIN_RATE, is_rate, number_hint, short, to_integer, to_number, to_switch, unwritable
+from fluxgym.config.values import MAX_RATE, MIN_RATE, decimal_hint, is_rate, short, to_integer, to_number, to_switch, unwritable
 from fluxgym.errors import ConfigError
 
 
@@ -106,15 +106,20 @@ class Setting:
             raise self._error(str(error)) from None
         return str(value).strip() if self.stripped else str(value)
 
-    def check(self, value: Any) -> None:
-        """Raise ConfigError if a value of this setting's type is outside its range or choices."""
+    def check(self, value: Any, *, typed: str | None = None) -> None:
+        """Raise ConfigError if a value of this setting's type is outside its range or choices.
+
+        typed is the text that the value was read from, which the message quotes.
+        """
         match self.type:
             case SettingType.INTEGER | SettingType.NUMBER:
-                self._check_range(value)
+                self._check_range(value, short(value if typed is None else typed))
             case SettingType.RATE:
+                if not value.strip():
+                    raise self.empty(self.default)
                 if not is_rate(value):
                     raise self._error(
-                        f"must be a number from {MIN_RATE:g} to {MAX_RATE}, such as {self.default}, not “{short(value)}”.{number_hint(value)}"
+                        f"must be a number from {MIN_RATE:g} to {MAX_RATE}, such as {self.default}, not “{short(value)}”.{decimal_hint(value)}"
                     )
             case SettingType.CHOICE if self.choices:
                 values = [choice.value for choice in self.choices]
@@ -123,12 +128,16 @@ class Setting:
             case SettingType.TEXT | SettingType.LINES | SettingType.CHOICE if complaint := unwritable(value):
                 raise self._error(complaint)
 
-    def _check_range(self, value: float) -> None:
+    def _check_range(self, value: float, quoted: str) -> None:
         whole = self.type is SettingType.INTEGER
         low, high = self.minimum or 0, self.maximum or 0
         if low <= value <= high and (isinstance(value, int) or not whole):
             return
-        raise self._error(f"must be a {'whole ' * whole}number from {low:g} to {high:.16g}, not “{short(value)}”.")
+        raise self._error(f"must be a {'whole ' * whole}number from {low:g} to {high:.16g}, not “{quoted}”.")
+
+    def empty(self, default: Any) -> ConfigError:
+        """Return the error of an empty number field. default is the example; 0, which turns something off, is not one."""
+        return self._error(f"is empty. Enter a number{f', such as {default}' if default else ''}.")
 
     def _error(self, text: str) -> ConfigError:
         return ConfigError(f"{self.label} {text}", field=self.name)

@@ -225,13 +225,16 @@ def _parse(name: str, value: Any) -> Any:
     return dict(value)
 
 
-def check_advanced(name: str, value: Any) -> None:
-    """Raise ConfigError if a trainer flag has a separate field in the form, or cannot be set to this value."""
+def check_advanced(name: str, value: Any, *, typed: str | None = None) -> None:
+    """Raise ConfigError if a trainer flag has a separate field in the form, or cannot be set to this value.
+
+    typed is the text that the value was read from, which the message quotes.
+    """
     if name in SET_BY_FORM:
         label = SETTINGS[SET_BY_FORM[name]].label
         raise ConfigError(f"The advanced setting “{name}” is set by the field “{label}” of the form; use that.", field="advanced")
     row = SETTINGS.get(name)
     if row is not None and row.in_advanced:
-        check_flag(name, value, subject=row.label, field=name)
+        check_flag(name, value, subject=row.label, field=name, typed=typed)
     else:
-        check_flag(name, value)
+        check_flag(name, value, typed=typed)

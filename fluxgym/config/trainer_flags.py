@@ -10,7 +10,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from fluxgym.config.values import MAX_RATE, is_text, number_hint, short, unwritable
+from fluxgym.config.values import MAX_RATE, integer_hint, is_text, number_hint, short, unwritable
 from fluxgym.contract.learning import RATES, learns_nothing
 from fluxgym.errors import ConfigError
 
@@ -67,10 +67,11 @@ def all_flags() -> dict[str, Flag]:
     return {flag.name: flag for flag in flags}
 
 
-def check_flag(name: str, value: Any, *, subject: str = "", field: str = "advanced") -> None:
+def check_flag(name: str, value: Any, *, subject: str = "", field: str = "advanced", typed: str | None = None) -> None:
     """Raise ConfigError if the trainer does not have or support a flag, or not this value; a misspelled name gets the nearest known one.
 
-    subject is what the form calls the flag, and field its field, if it has one of its own.
+    subject is what the form calls the flag, and field its field, if it has one of its own. typed is the text that the value was read
+    from, which the message quotes.
     """
     flag = all_flags().get(name)
     if not is_text(name):
@@ -85,27 +86,27 @@ def check_flag(name: str, value: Any, *, subject: str = "", field: str = "advanc
     if flag.support == "refused":
         raise ConfigError(f"{subject} is not supported: {flag.reason}", field=field)
     for item in value if flag.nargs and isinstance(value, list) else [value]:
-        if complaint := _complaint(flag, item):
+        if complaint := _complaint(flag, item, short(item if typed is None else typed)):
             raise ConfigError(f"{subject} {complaint}", field=field)
 
 
-def _complaint(flag: Flag, item: Any) -> str:
+def _complaint(flag: Flag, item: Any, quoted: str) -> str:
     """Return why a value cannot be given to a flag, as the end of a sentence; "" if it can."""
     if isinstance(item, str) and item.startswith("-"):
         return f"cannot begin with a dash: “{item[:40]}” would be another flag."
     if isinstance(item, str) and (bad := unwritable(item)):
         return bad
     if not _fits(flag.type, item):
-        return f"needs {_TYPE_NAMES.get(flag.type, 'a text')}, not “{short(item)}”.{_hint(flag, item)}"
+        return f"needs {_TYPE_NAMES.get(flag.type, 'a text')}, not “{quoted}”.{_hint(flag, item)}"
     if flag.minimum is not None and item < flag.minimum:
-        return f"must be at least {_limit(flag.minimum)}, not {short(item)}."
+        return f"must be at least {_limit(flag.minimum)}, not {quoted}."
     maximum = MAX_RATE if flag.name in RATES else flag.maximum  # the trainer's own limit of rates is far higher
     if maximum is not None and item > maximum:
-        return f"must be at most {_limit(maximum)}, not {short(item)}."
+        return f"must be at most {_limit(maximum)}, not {quoted}."
     if flag.choices and item not in flag.choices:
-        return f"must be one of {', '.join(map(str, flag.choices))}, not “{short(item)}”."
+        return f"must be one of {', '.join(map(str, flag.choices))}, not “{quoted}”."
     why = learns_nothing(flag.name, item)
-    return f"{short(item)} {why}." if why else ""
+    return f"{quoted} {why}." if why else ""
 
 
 def _limit(limit: float) -> str:
@@ -113,7 +114,9 @@ def _limit(limit: float) -> str:
 
 
 def _hint(flag: Flag, item: Any) -> str:
-    return number_hint(item) if isinstance(item, str) and flag.type in ("int", "float", "int_or_float") else ""
+    if not isinstance(item, str):
+        return ""
+    return integer_hint(item) if flag.type == "int" else number_hint(item) if flag.type in ("float", "int_or_float") else ""
 
 
 def _fits(flag_type: str, value: Any) -> bool:

@@ -2,6 +2,7 @@
 
 import math
 import re
+from decimal import Decimal
 from typing import Any
 
 from fluxgym.contract.control_characters import complaint_about
@@ -10,9 +11,9 @@ from fluxgym.contract.learning import LEAST
 MAX_TEXT = 20_000
 MAX_SHOWN = 40
 TRUE, FALSE = ("true", "1", "yes", "on"), ("false", "0", "no", "off")
-RATE = re.compile(r"[+]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
+RATE = re.compile(r"[+]?((0|[1-9]\d*)(\.\d*)?|\.\d+)([eE][+-]?\d+)?", re.ASCII)  # not 0001, which is 0,001 without its comma
 NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)  # float() would also take "1_0" and "١"
-GROUPED = re.compile(r"[+-]?\d{1,3}([.,'’ \u00a0\u202f]\d{3})+", re.ASCII)  # 1.000, 10,000 and 1 000 in one language or another
+GROUPED = re.compile(r"[+-]?[1-9]\d{0,2}([.,'’ \u00a0\u202f]\d{3})+", re.ASCII)  # 1.000, 10,000 and 1 000 in one language or another
 DECIMAL_COMMA = re.compile(r"[+-]?\d+,\d+([eE][+-]?\d+)?", re.ASCII)
 MIN_RATE, MAX_RATE = LEAST["learning_rate"], 10
 
@@ -58,27 +59,42 @@ def to_number(value: Any) -> float:
 
 
 def number_hint(text: str) -> str:
-    """Return how to write a number that is written as in other languages, such as 3,5; "" for any other text."""
+    """Return how to write a number that is written as in other languages, such as 3,5 or 1.000; "" for any other text."""
     plain = text.strip()
     if GROUPED.fullmatch(plain):
         return f" Write it without separators: {re.sub(r'[^0-9+-]', '', plain)}."
-    return f" Use a point: {plain.replace(',', '.')}." if DECIMAL_COMMA.fullmatch(plain) else ""
+    return decimal_hint(plain)
+
+
+def integer_hint(text: str) -> str:
+    """Return the same for a whole number, which a text with a decimal comma is not."""
+    return number_hint(text) if GROUPED.fullmatch(text.strip()) else ""
+
+
+def decimal_hint(text: str) -> str:
+    """Return the same for a number that is never large, such as a learning rate: a comma is always a decimal comma."""
+    plain = text.strip()
+    if not DECIMAL_COMMA.fullmatch(plain):
+        return ""
+    number = re.sub(r"^([+-]?)0+(?=\d)", r"\1", plain).replace(",", ".")
+    return f" Use a point: {number}."
 
 
 def to_integer(value: Any) -> int:
-    """Return a whole number, also from text or a float without a fraction.
+    """Return a whole number, also from text, whose digits are all kept, or a float without a fraction.
 
     "1.000" is refused as well: it is a thousand in many languages, and would be read as 1.
 
     Raises:
         ValueError: For anything else.
     """
-    if isinstance(value, str) and GROUPED.fullmatch(value.strip()):
-        raise ValueError(f"must be a whole number, not “{short(value)}”.{number_hint(value)}")
+    if isinstance(value, str) and (GROUPED.fullmatch(value.strip()) or DECIMAL_COMMA.fullmatch(value.strip())):
+        raise ValueError(f"must be a whole number, not “{short(value)}”.{integer_hint(value)}")
     number = to_number(value)
-    if number != int(number):
+    exact = Decimal(value.strip()) if isinstance(value, str) else value if isinstance(value, int) else number
+    if exact != int(exact):
         raise ValueError(f"must be a whole number, not “{short(value)}”.")
-    return int(value) if isinstance(value, int) else int(number)
+    return int(exact)
 
 
 def to_switch(value: Any) -> bool:

@@ -10,7 +10,7 @@ from typing import Any
 import tomli_w
 
 from fluxgym.config.setting_spec import Emit
-from fluxgym.config.settings import DATASET_KEYS, OWN_KEYS, TrainConfig
+from fluxgym.config.settings import DATASET_KEYS, OWN_KEYS, SETTINGS, TrainConfig
 from fluxgym.config.trainer_flags import SUBSET_FLAGS
 from fluxgym.contract.buckets import GRID, BucketRule, Size, default_bounds, default_step
 from fluxgym.contract.caption_files import CAPTION
@@ -65,7 +65,8 @@ def _dataset(config: TrainConfig) -> dict[str, Any]:
     if config.resolution % GRID:
         near = max(GRID, config.resolution // GRID * GRID)
         raise ConfigError(
-            f"The resolution {config.resolution} is not a multiple of {GRID}; use {near} or {near + GRID}.", field="resolution"
+            f"{SETTINGS['resolution'].label} must be a multiple of {GRID}, not {config.resolution}; use {near} or {near + GRID}.",
+            field="resolution",
         )
     if values["enable_bucket"]:
         low, high, step = bucket_bounds(config)

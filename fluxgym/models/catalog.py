@@ -10,7 +10,7 @@ from typing import Any
 
 import yaml
 
-from fluxgym.config.settings import TrainConfig
+from fluxgym.config.settings import SETTINGS, TrainConfig
 from fluxgym.contract.regular_files import irregular_entry, read_regular
 from fluxgym.errors import ModelError
 from fluxgym.models.identify import identify
@@ -224,5 +224,6 @@ def regularization_folder(config: TrainConfig, models: Path) -> Path | None:
         return None
     folder = models / str(named)
     if not os.path.isdir(folder):  # noqa: PTH112 (unlike Path's it takes every name)
-        raise ModelError(f"The folder of regularization images {folder} is missing; correct it or leave it empty.", field="reg_data_dir")
+        label = SETTINGS["reg_data_dir"].label
+        raise ModelError(f"{label}: the folder {folder} is missing. Correct the path, or leave the field empty.", field="reg_data_dir")
     return folder

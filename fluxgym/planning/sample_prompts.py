@@ -2,7 +2,8 @@
 
 from collections.abc import Iterator, Mapping
 
-from fluxgym.config.settings import TrainConfig
+from fluxgym.config.setting_spec import Setting
+from fluxgym.config.settings import SETTINGS, TrainConfig
 from fluxgym.contract.sample_prompts import read_prompt
 
 PROMPT_FLAGS = ("w", "h", "d")
@@ -19,14 +20,23 @@ def sample_prompts(config: TrainConfig) -> str:
     return "".join(line + "\n" if line.startswith("#") else _completed(line, defaults) + "\n" for line in lines)
 
 
-def check_sample_prompts(text: str) -> Iterator[str]:
-    """Yield a message for each prompt that the trainer would refuse; prompts are counted without comments and empty lines."""
+def source_of_prompts(config: TrainConfig) -> Setting:
+    """Return the setting whose text the sample prompts are: the prompts, else the trigger, else the LoRA name."""
+    names = ("sample_prompts", "concept_sentence")
+    return SETTINGS[next((name for name in names if str(getattr(config, name)).strip()), "lora_name")]
+
+
+def check_sample_prompts(text: str, label: str = "") -> Iterator[str]:
+    """Yield a message for each prompt that the trainer would refuse; prompts are counted without comments and empty lines.
+
+    label is that of the field whose text is the only prompt, if none was typed.
+    """
     lines = (line.strip() for line in text.splitlines())
     for number, line in enumerate((line for line in lines if line and not line.startswith("#")), 1):
         try:
             read_prompt(line)
         except ValueError as error:
-            yield f"Sample prompt {number}: {error}"
+            yield f"{label} is the sample prompt and cannot be used as one: {error}" if label else f"Sample prompt {number}: {error}"
 
 
 def _completed(line: str, defaults: Mapping[str, int]) -> str:

@@ -64,11 +64,12 @@ def _report_steps(config: TrainConfig, every: int, steps: int, defaults: Mapping
         findings.add(Level.WARNING, message, STEPS_FIELD)
         return
     saved_every = _saved_every(config, steps)
+    first = min(saved_every)
+    if first == steps:  # one file, at the end
+        return
     if not _has_defaults(config, defaults) and all(math.lcm(saved, every) > steps for saved in saved_every):
-        first = saved_every[0]
-        when = "at the end only" if first == steps else f"every {first:,}"
         message = (
-            f"Samples are drawn every {counted(every, 'step')}, LoRA files are saved {when}; "
+            f"Samples are drawn every {counted(every, 'step')}, LoRA files are saved every {first:,}; "
             f"set “{INTERVAL}” to {_nearest_divisor(first, every):,} to see each saved file."
         )
         findings.add(Level.WARNING, message, STEPS_FIELD)

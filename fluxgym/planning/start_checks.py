@@ -27,7 +27,7 @@ from fluxgym.errors import ConfigError, DatasetError, FluxGymError, Level, Probl
 from fluxgym.models.caption_tokens import token_limit, too_long
 from fluxgym.models.catalog import FoundFiles, Model, find_files, regularization_folder
 from fluxgym.models.identify import identify
-from fluxgym.planning.sample_prompts import check_sample_prompts, sample_prompts
+from fluxgym.planning.sample_prompts import check_sample_prompts, sample_prompts, source_of_prompts
 from fluxgym.runs.disk_space import check_free_space
 from fluxgym.runs.gpus import has_gpu, smallest_memory_gib
 from fluxgym.runs.locks import keeps_hosts_apart, without_locks
@@ -243,9 +243,10 @@ def report_long_captions(config: TrainConfig, images: ImageSet, files: FoundFile
 def report_sample_prompts(config: TrainConfig, findings: Findings) -> None:
     """Report sample prompts that the trainer would refuse; they prevent Start only if samples are drawn."""
     level = Level.ERROR if draws_samples(config) else Level.WARNING
-    has_own = bool(config.sample_prompts.strip())
-    for sentence in check_sample_prompts(config.sample_prompts if has_own else sample_prompts(config)):
-        findings.add(level, sentence, "sample_prompts" if has_own else "concept_sentence")
+    source = source_of_prompts(config)
+    has_own = source.name == "sample_prompts"
+    for sentence in check_sample_prompts(config.sample_prompts if has_own else sample_prompts(config), "" if has_own else source.label):
+        findings.add(level, sentence, source.name)
 
 
 def check_formats(trainer: TrainerBackend, images: ImageSet, findings: Findings) -> None:

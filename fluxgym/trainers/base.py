@@ -1,5 +1,6 @@
 """The interface of trainer backends, and the list of backends. No other module depends on which one a run uses."""
 
+import shlex
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -113,7 +114,8 @@ def choose_checkpoint(run: RunPaths, backend: TrainerBackend, name: str | None =
         raise NothingToResume(f"{run.slug} can be resumed only with the trainer that wrote its checkpoints: {other.title}.")
     raise NothingToResume(
         f"{run.slug} has no complete checkpoint to resume from. “Edit as new training” in the page fills the form with its settings; in the "
-        f"terminal, start it again with start --if-exists new --state {run.ui_state}."
+        f"terminal, start it again with start --if-exists new --state {shlex.quote(str(run.ui_state))} --images "
+        f"{shlex.quote(str(run.dataset))}."
     )
 
 

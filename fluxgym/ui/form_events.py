@@ -112,7 +112,7 @@ class FormEvents:
         self, request: FormRequest, source: str, typed: FormValues, *, pressed: bool = False, ask: bool = False
     ) -> tuple[State, PlannedForm]:
         """Return the state and the plan of some fields' values with the images of a source."""
-        state, errors = form_values.to_state(typed)
+        state, errors = form_values.to_state(typed, self._planner.defaults(str(typed["base_model"] or "")))
         state = self._planner.explicit(state)
         folder = self._images.folder(request.draft_id, self._existing(source))
         return state, self._planner.plan(state, errors, folder.path, pressed=pressed, ask=ask)

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from fluxgym.config.defaults import DEFAULTS, shown_value
-from fluxgym.config.setting_spec import Setting, SettingType
+from fluxgym.config.setting_spec import SettingType
 from fluxgym.config.settings import IN_ADVANCED, OTHER_FLAGS, SETTINGS, check_advanced
 from fluxgym.config.trainer_flags import all_flags
 from fluxgym.errors import ConfigError
@@ -20,31 +20,42 @@ Errors = dict[str, str]  # error messages by the name of the field
 ADVANCED_NAMES = tuple(setting.name for setting in IN_ADVANCED)
 
 
-def to_state(typed: FormValues) -> tuple[State, Errors]:
-    """Return ui_state.json's keys for what the fields hold, and an error message for each field that cannot be parsed."""
+def to_state(typed: FormValues, defaults: Mapping[str, Any] = DEFAULTS) -> tuple[State, Errors]:
+    """Return ui_state.json's keys for what the fields hold, and an error message for each field whose content is not a value of it.
+
+    defaults are those of the base model, which the messages about empty fields name.
+    """
     errors: Errors = {}
-    state = {name: _plain(name, value, errors) for name, value in typed.items() if name in DEFAULTS}
+    state = {name: _plain(name, value, defaults.get(name), errors) for name, value in typed.items() if name in DEFAULTS}
     advanced = {name: value for name in ADVANCED_NAMES if (value := _advanced(name, typed[name], errors)) is not None}
     for name, value in advanced.items():
         if name not in errors:
-            _check(name, value, name, errors)
+            _check(name, value, name, errors, _as_typed(typed[name]))
     state["advanced"] = advanced | _other_flags(str(typed[OTHER_FLAGS] or ""), errors)
     return state, errors
 
 
-def _plain(name: str, value: FieldValue, errors: Errors) -> Any:
+def _plain(name: str, value: FieldValue, default: Any, errors: Errors) -> Any:
     """Return the value of a field of ui_state.json's own keys; a number field that is empty is an error."""
     setting = SETTINGS[name]
+    is_empty = value is None or str(value).strip() == ""
+    if is_empty and setting.type in (*NUMBERS, SettingType.RATE):
+        errors[name] = str(setting.empty(shown_value(setting, default or setting.default or None)))
     if setting.type not in NUMBERS:
         return "" if value is None else value
-    if value is None or str(value).strip() == "":
-        errors[name] = f"{setting.label} is empty. Enter a number{_such_as(setting)}."
+    if is_empty:
         return None
-    return _number(name, value, errors)
+    number = _number(name, value, errors)
+    if name not in errors and _as_typed(value) not in (None, str(number)):  # the plan's message would quote the number in another notation
+        try:
+            setting.check(number, typed=_as_typed(value))
+        except ConfigError as error:
+            errors[name] = str(error)
+    return number
 
 
-def _such_as(setting: Setting) -> str:
-    return "" if setting.default is None else f", such as {shown_value(setting, setting.default)}"
+def _as_typed(value: FieldValue) -> str | None:
+    return value.strip() if isinstance(value, str) else None
 
 
 def _number(name: str, value: FieldValue, errors: Errors) -> Any:
@@ -68,9 +79,9 @@ def _advanced(name: str, value: FieldValue, errors: Errors) -> Any:
     return int(number) if whole else number
 
 
-def _check(name: str, value: Any, field: str, errors: Errors) -> None:
+def _check(name: str, value: Any, field: str, errors: Errors, typed: str | None) -> None:
     try:
-        check_advanced(name, value)
+        check_advanced(name, value, typed=typed)
     except ConfigError as error:
         errors.setdefault(field, str(error))
 
@@ -89,7 +100,7 @@ def _other_flags(text: str, errors: Errors) -> State:
         elif name in flags:
             errors.setdefault(OTHER_FLAGS, f"“{name}” is given twice. Keep one of the lines.")
         flags[name] = parsed
-        _check(name, flags[name], OTHER_FLAGS, errors)
+        _check(name, flags[name], OTHER_FLAGS, errors, value if isinstance(flags[name], (int, float)) and equals else None)
     return flags
 
 

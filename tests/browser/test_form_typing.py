@@ -125,7 +125,7 @@ def test_typing_during_restart_is_sent_after_reconnect(app: App, page):
     wait_until_saved(page)
     app.kill()
     type_over(page, "LoRA name", "typed while away")
-    expect(page.locator(".fg-connection")).to_have_text("Connection lost. Retrying; training continues.")
+    expect(page.locator(".fg-connection")).to_have_text("Connection lost. Retrying. A running training does not depend on this page.")
     expect(page.locator(".fg-connection")).to_be_visible()
     app.start()
     expect(page.locator(".fg-connection")).to_be_hidden()
@@ -183,6 +183,49 @@ def test_start_is_enabled_again_after_response_with_message_only(app: App, page)
         page.locator("#start").dispatch_event("click")
         page.wait_for_function("(number) => window.answers.length === number", arg=number, timeout=10_000)
     assert all("reload the page" in answer["message"] and "errors" not in answer for answer in page.evaluate("window.answers"))
+
+
+def test_start_while_app_is_down_is_refused_at_once_and_works_after_reconnect(app: App, page):
+    open_page(page, app)
+    page.locator("#fg-example").click()
+    expect(page.locator("#fg-expected-steps")).to_be_visible()
+    wait_until_saved(page)
+    app.kill()
+    expect(page.locator(".fg-connection")).to_be_visible()
+    for _ in range(2):
+        page.locator("#start").click()
+        expect(page.locator(".toast", has_text="Nothing was started")).to_contain_text(
+            "The app does not answer. Nothing was started; press Start again when it is back."
+        )
+        page.locator(".toast").evaluate_all("toasts => toasts.forEach((toast) => toast.remove())")
+    app.start()
+    expect(page.locator(".fg-connection")).to_be_hidden()
+    assert not any(app.outputs.glob("example-cat"))
+    expect(page.locator("#fg-expected-steps")).to_be_visible()
+    page.locator("#start").click()
+    expect(page).to_have_url(re.compile("#run/example-cat$"))
+
+
+def is_start(request):
+    """Return True for the request that a press on Start sends."""
+    return '"kind":"start"' in (request.post_data or "")
+
+
+def test_start_without_answer_is_reported_and_next_press_works_after_reconnect(app: App, page):
+    open_page(page, app)
+    page.locator("#fg-example").click()
+    expect(page.locator("#fg-expected-steps")).to_be_visible()
+    wait_until_saved(page)
+    odd = re.compile(r'("draft":\s*")[0-9a-f]{32}"')  # refused, so that the form stays as it is
+    page.route("**/run/**", lambda route: route.continue_(post_data=odd.sub(r'\1odd"', route.request.post_data or "")))
+    page.evaluate(HOLD_ANSWER, "start")
+    with page.expect_request(is_start):
+        page.locator("#start").click()
+    for connected in ("false", "true"):
+        page.evaluate(f"document.dispatchEvent(new CustomEvent('fg:connection', {{ detail: {connected} }}))")
+    expect(page.locator(".toast", has_text="The connection was lost before the app answered to Start.")).to_have_count(1)
+    with page.expect_request(is_start):
+        page.locator("#start").dispatch_event("click")
 
 
 @pytest.mark.parametrize("kind", ["start", "save_template"])

@@ -22,6 +22,9 @@ let isOffline = false;
 /** @type {Set<() => void>} */
 const pollers = new Set();
 
+/** Return true unless the latest request got no answer. */
+export const isReachable = () => !isOffline;
+
 /** @param {boolean} isConnected */
 function setConnected(isConnected) {
   if (isConnected !== isOffline) return;

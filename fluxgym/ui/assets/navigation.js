@@ -136,7 +136,7 @@ export function mount({ element }) {
     skipLink(),
     h("header", { class: "top" }, h("div", { class: "wrap" }, brand(), h("nav", { class: "nav", "aria-label": "Main" }, Object.values(links)),
       h("div", { class: "machine" }, machine, themeMenu()))),
-    h("p", { class: "fg-connection", role: "status" }, "Connection lost. Retrying; training continues."),
+    h("p", { class: "fg-connection", role: "status" }, "Connection lost. Retrying. A running training does not depend on this page."),
   );
   history.scrollRestoration = "manual"; // keepScroll does it
   window.addEventListener("hashchange", ({ oldURL }) => {

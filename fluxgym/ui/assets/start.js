@@ -1,12 +1,17 @@
 // Start: sends the form once all edits of the images and all captions are saved, and asks what to do with a name that is taken.
 
+import { isReachable } from "./api.js";
 import { saveCaptions } from "./captions.js";
 import { fill, h } from "./dom.js";
 import { send } from "./form.js";
 import { settled } from "./image_edits.js";
 import { notice } from "./notices.js";
 
-let isStarting = false;
+const NOT_REACHABLE = "The app does not answer. Nothing was started; press Start again when it is back.";
+const ANSWER_MS = 15_000;
+
+/** The press that is not answered yet: whether there is one, and whether it was sent. */
+const press = { isPending: false, isSent: false, timer: /** @type {number | undefined} */ (undefined) };
 
 /** @import { TakenName } from "./types.js" */
 
@@ -15,22 +20,37 @@ let isStarting = false;
  * @param {{ if_exists?: string }} details what is done about a taken name
  */
 export async function start(details = {}) {
-  if (isStarting || document.documentElement.dataset.fgForm !== "known") return; // before the first answer nothing can be started
-  isStarting = true;
-  setTimeout(() => { isStarting = false; }, 15_000); // if no answer comes
-  await settled();
-  const refused = await saveCaptions();
-  if (refused) {
-    isStarting = false;
-    notice(`Not started. ${refused}`);
+  if (press.isPending || document.documentElement.dataset.fgForm !== "known") return; // before the first answer nothing can be started
+  if (!isReachable()) {
+    notice(NOT_REACHABLE);
     return;
   }
+  press.isPending = true;
+  press.timer = setTimeout(startAnswered, ANSWER_MS); // if no answer comes
+  await settled();
+  const refused = await saveCaptions();
+  if (refused || !isReachable()) {
+    startAnswered();
+    notice(isReachable() ? `Not started. ${refused}` : NOT_REACHABLE);
+    return;
+  }
+  press.isSent = true;
   send("start", details);
+}
+
+/** When the connection is lost, say what is known of a press that was sent; when it is back, allow the next press at once. */
+export function followConnection() {
+  document.addEventListener("fg:connection", ({ detail: isConnected }) => {
+    if (isConnected) startAnswered();
+    else if (press.isSent) notice("The connection was lost before the app answered to Start. When it is back, the list of runs shows whether the training was started.");
+  });
 }
 
 /** Allow the next press after an answer to the last one. */
 export function startAnswered() {
-  isStarting = false;
+  clearTimeout(press.timer);
+  press.isPending = false;
+  press.isSent = false;
 }
 
 /** The dialog for a name that is taken; the focus is on Cancel. Returns {element, ask}. */

@@ -9,7 +9,7 @@ import { notice } from "./notices.js";
 import { ahead } from "./queue.js";
 import * as store from "./browser_store.js";
 import { go } from "./router.js";
-import { start, startAnswered, takenDialog } from "./start.js";
+import { followConnection, start, startAnswered, takenDialog } from "./start.js";
 import { plural } from "./text.js";
 
 /** @import { Child } from "./dom.js" */
@@ -278,6 +278,7 @@ export function mount({ element, trigger, props, watch }) {
   describeFields(settings);
   const column = new TrainColumn(element, /** @type {HTMLElement} */ (document.getElementById("fg-recipe")), settings);
   document.addEventListener("click", (event) => event.target instanceof Element && event.target.closest("#start") && start());
+  followConnection();
   document.addEventListener("fg:counts", (event) => column.showImages(event.detail));
   document.addEventListener("fg:uploading", (event) => column.showUploading(event.detail));
   document.addEventListener("fg:answer", (event) => showOutcome(column, event.detail));

@@ -142,6 +142,8 @@ def test_message_about_setting_begins_with_its_label(setting):
     [
         ({"learning_rate": "1,5e-4"}, "Use a point: 1.5e-4."), ({"guidance_scale": "3,5"}, "Use a point: 3.5."),
         ({"max_train_epochs": "1.000"}, "Write it without separators: 1000."), ({"advanced": {"max_grad_norm": "0,5"}}, "Use a point: 0.5."),
+        ({"learning_rate": "0,001"}, "not “0,001”. Use a point: 0.001."), ({"learning_rate": "0001"}, "not “0001”."),
+        ({"learning_rate": " "}, "Learning rate is empty. Enter a number, such as 8e-4."), ({"seed": "1,5"}, "whole number, not “1,5”."),
         ({"resolution": "1\u202f024"}, "Write it without separators: 1024."),
     ],
 )  # fmt: skip

@@ -1,7 +1,10 @@
 """Sample prompts: values with other kohya defaults are written explicitly."""
 
+import pytest
+
 from fluxgym.config.settings import TrainConfig
 from fluxgym.planning.sample_prompts import check_sample_prompts, sample_prompts
+from fluxgym.planning.start_checks import Findings, report_sample_prompts
 
 
 def test_sample_prompts_get_size_and_seed():
@@ -18,3 +21,17 @@ def test_prompt_that_trainer_refuses_is_reported_by_its_number():
         "Sample prompt 2: --w 9999 must be between 1 and 8192.",
         "Sample prompt 3: --g 3,5 is not a number; use a point: 3.5.",
     ]
+
+
+@pytest.mark.parametrize(
+    ("changes", "field", "label"),
+    [
+        ({"concept_sentence": "--zz cat"}, "concept_sentence", "Trigger word/sentence"), ({"lora_name": "--zz"}, "lora_name", "LoRA name"),
+    ],
+)  # fmt: skip
+def test_text_that_was_not_typed_as_prompt_is_named_by_its_field(changes, field, label):
+    findings = Findings()
+    report_sample_prompts(TrainConfig(**({"lora_name": "x", "sample_every_n_steps": 5} | changes)), findings)
+    ((found, message),) = [(problem.field, problem.message) for problem in findings.problems]
+    assert found == field
+    assert message.startswith(f"{label} is the sample prompt and cannot be used as one: --zz is not supported in sample prompts; known: ")

@@ -52,7 +52,9 @@ def test_epoch_interval_longer_than_training_generates_no_samples():
     [
         (25, {}, "every 80", "20"),  # none of 80, 160, 240 and 320 is a multiple of 25
         (100, {}, "every 80", "80"),
-        (100, {"save_every_n_epochs": 40}, "at the end only", "80"),
+        (100, {"save_every_n_epochs": 40}, None, None),  # one file: each sample before it is of a LoRA that is not saved
+        (100, {"save_every_n_epochs": 16}, None, None),
+        (130, {"save_every_n_epochs": 16, "advanced": {"save_every_n_steps": 80}}, "every 80", "80"),
         (80, {}, None, None),
         (160, {}, None, None),
         (40, {}, None, None),

@@ -3,10 +3,12 @@
 import hashlib
 import json
 import os
+import shlex
 import shutil
 
 import pytest
 
+from fluxgym.cli.main import build_parser
 from fluxgym.contract.files import CHECKPOINT_FILES
 from fluxgym.errors import NothingToResume
 from fluxgym.runs.checkpoints import list_complete
@@ -63,6 +65,14 @@ def test_last_checkpoint_of_second_version_is_not_mistaken_for_epoch_of_first(tm
 def test_missing_checkpoint_is_reported_with_remedy(tmp_path):
     with pytest.raises(NothingToResume, match="in the terminal, start it again with start --if-exists new --state"):
         choose_checkpoint(make_run(tmp_path), BUILTIN)
+
+
+def test_command_for_run_without_checkpoint_can_be_given_as_it_is(tmp_path):
+    run = make_run(tmp_path, "my cat")
+    with pytest.raises(NothingToResume) as refused:
+        choose_checkpoint(run, BUILTIN)
+    named = build_parser().parse_args(shlex.split(str(refused.value).partition("start it again with ")[2].removesuffix(".")))
+    assert (named.state, named.images, named.if_exists) == (run.ui_state, run.dataset, "new")
 
 
 def test_damaged_checkpoint_is_not_offered_until_rewritten(run):

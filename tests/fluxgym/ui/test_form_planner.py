@@ -129,6 +129,15 @@ def test_reply_checks_all_have_level_and_text(form, images):
             assert line.text
 
 
+def test_messages_name_fields_as_the_form_does(form, images):
+    assert form.plan(state(form, resolution=100), {}, images).checks.errors == {
+        "resolution": "Resize dataset images must be a multiple of 16, not 100; use 96 or 112."
+    }
+    lines = form.plan(state(form, advanced={"reg_data_dir": "nowhere"}), {}, images).checks.errors
+    assert lines["reg_data_dir"].startswith("Regularization images: the folder ")
+    assert lines["reg_data_dir"].endswith("nowhere is missing. Correct the path, or leave the field empty.")
+
+
 def test_reply_names_what_differs_from_models_defaults(form, images):
     assert form.plan(state(form), {}, images).checks.changed == []
     changed = form.plan(state(form, network_dim=7, num_repeats=3), {}, images).checks.changed

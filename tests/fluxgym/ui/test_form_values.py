@@ -57,6 +57,18 @@ def test_number_is_read_from_text(text, number):
     assert isinstance(state["max_train_epochs"], int)
 
 
+@pytest.mark.parametrize(("field", "example"), [("max_train_epochs", ", such as 32"), ("resolution", ", such as 64"), ("seed", ", such as 42"),
+                                                ("learning_rate", ", such as 2e-3"), ("sample_every_n_steps", "")])  # fmt: skip
+def test_message_about_empty_field_names_default_of_base_model(field, example):
+    _, errors = to_state(typed(**{field: " "}), {"max_train_epochs": 32, "resolution": 64, "learning_rate": "2e-3"})
+    assert errors[field].endswith(f" is empty. Enter a number{example}.")
+
+
+@pytest.mark.parametrize("text", ["9007199254740991", "9007199254740991.0", "+9007199254740991"])
+def test_digits_of_whole_number_are_kept(text):
+    assert to_state(typed(seed=text))[0]["seed"] == 9007199254740991
+
+
 def test_number_is_shown_as_text_and_emptied_advanced_number_is_default():
     shown = from_state({"max_train_epochs": 7, "seed": 7.0, "advanced": {"network_alpha": 0.5, "train_batch_size": 2}})
     assert [shown[name] for name in ("max_train_epochs", "seed", "network_alpha", "train_batch_size")] == ["7", "7", "0.5", "2"]
@@ -84,12 +96,21 @@ def mistakes(**changes):
     ("field", "value", "word"),
     [
         ("learning_rate", "abc", "abc"), ("max_train_epochs", "0", "0"), ("max_train_epochs", "", "empty"), ("max_train_epochs", None, "empty"),
-        ("num_repeats", "1.5", "1.5"), ("seed", " ", "Seed is empty. Enter a number, such as 42."), ("num_repeats", "3,5", "Use a point: 3.5."),
+        ("num_repeats", "1.5", "1.5"),
+        ("seed", " ", "Seed is empty. Enter a number, such as 42."), ("num_repeats", "3,5", "Repeat trains per image must be a whole number, not “3,5”."),
         ("max_train_epochs", "1.000", "Write it without separators: 1000."), ("seed", "10,000", "Write it without separators: 10000."),
         ("seed", "1 000 000", "Write it without separators: 1000000."), ("guidance_scale", "3,5", "Use a point: 3.5."),
         ("num_repeats", "1_0", "must be a number, not “1_0”"), ("num_repeats", "١", "must be a number"), ("num_repeats", "1e999", "must be a number"),
         ("network_alpha", "1,5", "Use a point: 1.5."), ("network_alpha", "1_0", "1_0"), ("network_alpha", "nan", "nan"), ("network_alpha", "one", "one"),
-        ("vram", "2G", "2G"), ("lora_name", "../../x", "slash"), ("lora_name", "🐱", "folder name"), ("lora_name", "x" * 300, "300"),
+        ("num_repeats", "3,0", "Repeat trains per image must be a whole number, not “3,0”."),
+        ("learning_rate", "0,001", "not “0,001”. Use a point: 0.001."), ("learning_rate", "1,500", "Use a point: 1.500."),
+        ("learning_rate", "0001", "not “0001”."), ("guidance_scale", "00,125", "Use a point: 0.125."), ("num_repeats", "0.001", "not “0.001”."),
+        ("train_batch_size", "1,5", "Batch size must be a whole number, not “1,5”."), (OTHER_FLAGS, "gradient_accumulation_steps = 1,5", "not “1,5”."),
+        ("learning_rate", "", "Learning rate is empty. Enter a number, such as 8e-4."), ("sample_every_n_steps", "", "N steps is empty. Enter a number."),
+        ("seed", str(10**30), f"not “{10**30}”."), ("seed", "9007199254740993", "not “9007199254740993”."), ("num_repeats", "0e0", "not “0e0”."),
+        ("num_repeats", "1e30", "not “1e30”."), ("train_batch_size", "1e9", "not 1e9."), (OTHER_FLAGS, "max_grad_norm = -1e0", "not -1e0."),
+        ("train_batch_size", str(10**30), f"not {10**30}."), ("vram", "2G", "2G"),
+        ("lora_name", "../../x", "slash"), ("lora_name", "🐱", "folder name"), ("lora_name", "x" * 300, "300"),
         ("lora_name", "   ", "a name"), ("timestep_sampling", "often", "often"), ("train_batch_size", "two", "two"),
         (OTHER_FLAGS, "max_grad_nrm = 1", "max_grad_norm"), (OTHER_FLAGS, "seed = x", "seed"), (OTHER_FLAGS, "output_dir = /", "output_dir"),
     ],
@@ -97,7 +118,7 @@ def mistakes(**changes):
 def test_each_invalid_value_is_reported_at_its_field(field, value, word):
     _, errors = mistakes(**{field: value})
     assert list(errors) == [field]
-    assert word in errors[field]
+    assert errors[field].endswith(word) if word.endswith(".") else word in errors[field]
 
 
 def test_all_invalid_values_are_reported_together():
