@@ -91,7 +91,8 @@ def to_integer(value: Any) -> int:
     if isinstance(value, str) and (GROUPED.fullmatch(value.strip()) or DECIMAL_COMMA.fullmatch(value.strip())):
         raise ValueError(f"must be a whole number, not “{short(value)}”.{integer_hint(value)}")
     number = to_number(value)
-    exact = Decimal(value.strip()) if isinstance(value, str) else value if isinstance(value, int) else number
+    has_digits_only = isinstance(value, str) and "e" not in value.lower()  # Decimal refuses a huge exponent
+    exact = Decimal(value.strip()) if has_digits_only else value if isinstance(value, int) else number
     if exact != int(exact):
         raise ValueError(f"must be a whole number, not “{short(value)}”.")
     return int(exact)

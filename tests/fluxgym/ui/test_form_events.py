@@ -197,6 +197,11 @@ def test_invalid_value_is_kept_as_typed_and_reported(page, field, text, word):
     assert field in answer["errors"]
 
 
+def test_message_about_emptied_number_names_default_of_chosen_model(page):
+    answer = page.typed(lora_name="cat", base_model="pocket", resolution="")
+    assert answer["errors"]["resolution"] == "Resize dataset images is empty. Enter a number, such as 64."
+
+
 def test_emptied_number_is_reported_and_stays_empty(page):
     answer = page.typed(lora_name="cat", max_train_epochs="")
     assert "is empty" in answer["errors"]["max_train_epochs"]

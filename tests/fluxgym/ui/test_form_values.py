@@ -69,6 +69,11 @@ def test_digits_of_whole_number_are_kept(text):
     assert to_state(typed(seed=text))[0]["seed"] == 9007199254740991
 
 
+@pytest.mark.parametrize("text", ["0e999999999999999999999", "1e-99999999999999999999", "0e99999999999"])
+def test_number_with_huge_exponent_is_read_as_its_float(text):
+    assert to_state(typed(seed=text))[0]["seed"] == 0
+
+
 def test_number_is_shown_as_text_and_emptied_advanced_number_is_default():
     shown = from_state({"max_train_epochs": 7, "seed": 7.0, "advanced": {"network_alpha": 0.5, "train_batch_size": 2}})
     assert [shown[name] for name in ("max_train_epochs", "seed", "network_alpha", "train_batch_size")] == ["7", "7", "0.5", "2"]
