@@ -146,7 +146,7 @@ class Planner:
     """Plans trainings with the app's settings. Its caches are shared by all plans that it makes."""
 
     def __init__(self, settings: Settings, caches: PlanningCaches | None = None) -> None:
-        self._settings = settings
+        self.settings = settings
         self._caches = caches or PlanningCaches()
 
     def plan(
@@ -190,7 +190,7 @@ class Planner:
         self, state: Mapping[str, Any], images: Path, *, run: RunPaths | None = None, resume: Checkpoint | None = None
     ) -> TrainingPlan:
         """Plan as `plan` does, in milliseconds, without running the trainer for settings that only it can check."""
-        settings, findings = self._settings, Findings()
+        settings, findings = self.settings, Findings()
         config = read_config(state, settings.models, findings, with_defaults=resume is None)
         are_usable = all(problem.field == "lora_name" for problem in findings.problems)
         run = run or OutputsPaths(settings.outputs).run(slug_of(config.lora_name))

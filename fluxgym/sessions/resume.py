@@ -32,19 +32,28 @@ from fluxgym.trainers.options import train_sh
 _CLEARED: State = {"reason": None, "reason_code": None, "exit_code": None, "completed_at": None}
 
 
-def resume(
-    run: RunPaths,
-    *,
-    settings: Settings,
-    from_checkpoint: str | None = None,
-    epochs: int | None = None,
-    agreed: Collection[str] = (),
-    planner: Planner | None = None,
-) -> RunPaths:
-    """Resume a run, up to `epochs` in total if given. A planner that is passed need not ask the trainer again what it knows.
+@dataclass(frozen=True, kw_only=True)
+class ResumeRequest:
+    """What a resume is to do.
 
-    It starts from the named checkpoint, else from the complete one with the most steps. agreed holds the class names of the NeedsConsent
-    errors that the user has agreed to.
+    It starts from the named checkpoint, else from the complete one with the most steps, and trains up to `epochs` in total if given. agreed
+    holds the class names of the NeedsConsent errors that the user has agreed to.
+    """
+
+    from_checkpoint: str | None = None
+    epochs: int | None = None
+    agreed: Collection[str] = ()
+
+
+def resume(
+    run: RunPaths, *, settings: Settings, from_checkpoint: str | None = None, epochs: int | None = None, agreed: Collection[str] = ()
+) -> RunPaths:
+    """Resume a run as `resume_planned` does, with a planner of its own."""
+    return resume_planned(run, Planner(settings), ResumeRequest(from_checkpoint=from_checkpoint, epochs=epochs, agreed=agreed))
+
+
+def resume_planned(run: RunPaths, planner: Planner, request: ResumeRequest) -> RunPaths:
+    """Resume a run; what the planner has checked before is not checked again.
 
     Raises:
         NeedsConsent: If the user has to agree to something first.
@@ -52,38 +61,30 @@ def resume(
         NothingToResume: If there is no complete checkpoint, or all steps are done.
     """
     with name_lock(OutputsPaths(run.folder.parent), run.slug):
-        return resume_locked(run, settings=settings, from_checkpoint=from_checkpoint, epochs=epochs, agreed=agreed, planner=planner)
+        return resume_locked(run, planner, request)
 
 
-def resume_locked(
-    run: RunPaths,
-    *,
-    settings: Settings,
-    from_checkpoint: str | None = None,
-    epochs: int | None = None,
-    agreed: Collection[str] = (),
-    planner: Planner | None = None,
-) -> RunPaths:
-    """Resume a run as `resume` does; the caller holds the name's lock."""
+def resume_locked(run: RunPaths, planner: Planner, request: ResumeRequest) -> RunPaths:
+    """Resume a run as `resume_planned` does; the caller holds the name's lock."""
     if not os.path.lexists(run.ui_state):
         raise SessionNotFound(f"There is no run “{run.slug}”.")
     ensure_state_is_file(run)
     ensure_ended(run)
-    ensure_not_elsewhere(run, agreed)
+    ensure_not_elsewhere(run, request.agreed)
     latest = read_launch_spec(run)
-    if latest is not None and epochs is None and needs_check(RunSnapshot.read(run)):
+    if latest is not None and request.epochs is None and needs_check(RunSnapshot.read(run)):
         clear_stop_request(run)
         engine_of(run).submit(run, latest, Mode.VERIFY_ONLY)
         return run
-    state = read_state(run) | ({} if epochs is None else {"max_train_epochs": epochs})
-    checkpoint = choose_checkpoint(run, backend_for(settings.sd_scripts), from_checkpoint)
-    planned = (planner or Planner(settings)).plan(state, run.dataset, run=run, resume=checkpoint)
+    state = read_state(run) | ({} if request.epochs is None else {"max_train_epochs": request.epochs})
+    checkpoint = choose_checkpoint(run, backend_for(planner.settings.sd_scripts), request.from_checkpoint)
+    planned = planner.plan(state, run.dataset, run=run, resume=checkpoint)
     _check_resumable(planned, checkpoint)
     record = read_record(run)
     run_id = str(state.get("run_id") or (record.run_id if record else run.slug))
     gpus = None if latest is None else engine_of(run).devices.chosen_gpus(latest)
     spec = launch_spec(planned, run_id, (record.attempt if record else 1) + 1, gpus)
-    _check_code(run, spec, agreed)
+    _check_code(run, spec, request.agreed)
     write_text(run.dataset_toml, planned.dataset_toml)  # again, so that settings that were edited by hand count
     write_text(run.train_sh, train_sh(spec.argv))
     save_version(run)

@@ -20,7 +20,7 @@ from fluxgym.contract.volumes import try_chmod
 from fluxgym.dataset.dataset_spec import caption_rules
 from fluxgym.dataset.folder import copy_for_training
 from fluxgym.errors import ConfigError, DatasetError, NameTaken, StorageError, UnreadableState
-from fluxgym.planning.plan import TrainingPlan, plan
+from fluxgym.planning.plan import Planner, TrainingPlan, plan
 from fluxgym.runs.gpus import GPU_NUMBERS
 from fluxgym.runs.launch_spec import LaunchSpec, write_launch_spec
 from fluxgym.runs.paths import OutputsPaths, RunPaths
@@ -32,7 +32,7 @@ from fluxgym.sessions.launch import launch, launch_spec
 from fluxgym.sessions.origin import is_replaced_by_start, parent_record
 from fluxgym.sessions.preconditions import ensure_ended, first_free_run, name_lock
 from fluxgym.sessions.removed_runs import ARCHIVED_STATE
-from fluxgym.sessions.resume import resume_locked
+from fluxgym.sessions.resume import ResumeRequest, resume_locked
 from fluxgym.sessions.waiting import restart_waiting
 from fluxgym.trainers.options import train_sh
 
@@ -84,7 +84,7 @@ def start_plan(planned: TrainingPlan, settings: Settings, *, if_exists: IfExists
     with name_lock(outputs, planned.run.slug):
         run = _resolve_name_conflict(outputs, planned.run.slug, if_exists)
         if run is None:
-            return resume_locked(planned.run, settings=settings)
+            return resume_locked(planned.run, Planner(settings), ResumeRequest())
         planned.raise_error()
         planned = planned.relocated(run).with_named_checkpoint()
         return launch(run, _create(planned, outputs, if_exists, gpus), "started")

@@ -207,7 +207,7 @@ def test_start_while_app_is_down_is_refused_at_once_and_works_after_reconnect(ap
 
 
 def is_start(request):
-    """Return True for the request that a press on Start sends."""
+    """Return True for the request that the button Start sends."""
     return '"kind":"start"' in (request.post_data or "")
 
 

@@ -16,7 +16,7 @@ from fluxgym.sessions.control import stop
 from fluxgym.sessions.create import duplicate
 from fluxgym.sessions.delete import delete
 from fluxgym.sessions.forget import forget
-from fluxgym.sessions.resume import resume, resumed_message
+from fluxgym.sessions.resume import ResumeRequest, resume_planned, resumed_message
 from fluxgym.sessions.templates import save
 from fluxgym.ui.api.action_answers import ActionResult
 from fluxgym.ui.api.responses import UNKNOWN_REQUEST, new_router
@@ -67,9 +67,8 @@ class ActionRoutes:
 
     def _resume(self, run: RunPaths, request: ActionRequest) -> ActionResult:
         checkpoint = request.checkpoint[:200] or None
-        resume(
-            run, settings=self._settings, from_checkpoint=checkpoint, epochs=request.epochs, agreed=request.agreed, planner=self._planner
-        )
+        resumption = ResumeRequest(from_checkpoint=checkpoint, epochs=request.epochs, agreed=request.agreed)
+        resume_planned(run, self._planner, resumption)
         return ActionResult(notice=resumed_message(run))
 
     def _build_actions(self) -> dict[str, Action]:

@@ -9,7 +9,6 @@ import pytest
 from fluxgym.runs.paths import OutputsPaths
 from fluxgym.sessions.drafts import open_draft
 from fluxgym.sessions.templates import list_templates
-from fluxgym.trainers.trainer_verdicts import CHECK_SCRIPT
 from fluxgym.ui.api.answers import FormKind
 from fluxgym.ui.form import NAMES
 from fluxgym.ui.form_events import to_json
@@ -378,28 +377,3 @@ def test_lone_surrogates_and_huge_numbers_give_valid_json(page):
         answer = to_json(page.events.respond(event))
         assert json.dumps(answer, ensure_ascii=False).encode()
         assert answer["request"] == 0
-
-
-def refusing_trainer(settings):
-    """Let the trainer's check refuse everything that only it can check."""
-    script = settings.sd_scripts / CHECK_SCRIPT
-    script.parent.mkdir(parents=True)
-    script.write_text("import json\nprint(json.dumps({'error': '--optimizer_type nosuch is not an optimizer.', 'unchecked': []}))")
-
-
-def test_edit_does_not_wait_for_trainer_and_event_check_does(page, draft, settings):
-    refusing_trainer(settings)
-    write_cats(draft.images.path, count=1)
-    answer = page.typed(lora_name="cat", other_flags="optimizer_type = nosuch")
-    assert (answer["errors"], answer["checking"]) == ({}, True)
-    answer = page.send("check")
-    assert (list(answer["errors"]), answer["checking"]) == (["other_flags"], False)
-    assert "draft" not in answer
-    assert page.typed()["checking"] is False
-
-
-def test_start_always_runs_trainer_check(page, draft, settings):
-    refusing_trainer(settings)
-    write_cats(draft.images.path, count=1)
-    page.typed(lora_name="cat", other_flags="optimizer_type = nosuch")
-    assert page.send("start")["errors"] == {"other_flags": "optimizer_type nosuch is not an optimizer."}

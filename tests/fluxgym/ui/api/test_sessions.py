@@ -189,13 +189,13 @@ def test_a_resume_without_the_model_files_lists_them_with_sizes_and_addresses(cl
 def test_resume_is_refused_with_code_to_which_user_can_agree(client, settings, monkeypatch):
     seen = []
 
-    def needs_consent(run, *, agreed, **_):
-        seen.append(tuple(agreed))
-        if "NamesCode" not in agreed:
+    def needs_consent(run, _, request):
+        seen.append(tuple(request.agreed))
+        if "NamesCode" not in request.agreed:
             raise NamesCode("cat runs the Python module “evil” (optimizer_type).")
         return run
 
-    monkeypatch.setattr("fluxgym.ui.api.session_actions.resume", needs_consent)
+    monkeypatch.setattr("fluxgym.ui.api.session_actions.resume_planned", needs_consent)
     stopped(settings, "cat")
     refused = client.post("sessions/cat/resume", json={})
     assert (refused.status_code, refused.json()["error"]["code"]) == (409, "NamesCode")
