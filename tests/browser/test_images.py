@@ -137,7 +137,7 @@ def test_caption_typed_while_app_is_down_is_saved_after_reconnect(app: App, page
         "Not saved yet. This browser keeps it until the app is back."
     )
     page.locator("#start").click()
-    expect(page.locator(".toast").last).to_contain_text("Not started. The caption of cat-1.png is not saved.")
+    expect(page.locator(".toast").last).to_contain_text("The app does not answer. Nothing was started")
     app.start()
     page.wait_for_function("localStorage.getItem('fluxgym.captions') === null")
     page.reload()

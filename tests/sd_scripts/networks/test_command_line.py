@@ -23,7 +23,7 @@ PARSERS = {"convert": convert_flux_lora, "merge": flux_merge_lora, "resize": res
         ("resize", "--model {lora} --save_to {out} --dynamic_method sv_ratio --dynamic_param nan", "not a finite number"),
         ("convert", "--src_path {lora} --dst_path {folder} --dst diffusers", "is a folder; name a file"),
         ("convert", "--src_path {lora} --dst_path {lora}/x.safetensors --dst diffusers", "cannot be written"),
-        ("convert", "--src_path {folder} --dst_path {out} --dst diffusers", "is missing"),
+        ("convert", "--src_path {folder} --dst_path {out} --dst diffusers", "cannot be read: it is a folder"),
     ],
 )
 def test_user_error_prints_one_error_line(command, flags, words, tmp_path, capsys):

@@ -109,7 +109,8 @@ def test_initial_epoch_comes_from_checkpoint_if_flags_do_not_have_it(models, dat
     assert same_tensors(straight / "cat.safetensors", stopped / "cat.safetensors")
 
 
-def test_training_that_changed_no_weight_fails(models, dataset, tmp_path):
+def test_training_that_changed_no_weight_fails(models, dataset, tmp_path, monkeypatch):
+    monkeypatch.setattr("library.cli.flag_checks.learns_nothing", lambda name, value: "")  # in place of a cause that no check foresees
     with pytest.raises(TrainerError, match="Nothing was learned in 6 steps") as caught:
         train(flags(models, dataset, tmp_path, *QUICK, "--network_alpha", "1e-44", epochs=1), tmp_path)
     assert caught.value.reason_code == "bad_output"
@@ -118,7 +119,7 @@ def test_training_that_changed_no_weight_fails(models, dataset, tmp_path):
 
 def test_lora_with_nan_does_not_replace_valid_file(models, dataset, tmp_path):
     (tmp_path / "cat.safetensors").write_bytes(b"whole")
-    with pytest.raises(TrainerError, match=r"NaN or infinity|the loss became"):
+    with pytest.raises(TrainerError, match=r"NaN or infinity|The loss became"):
         train(flags(models, dataset, tmp_path, *QUICK, "--learning_rate", "1e6", "--save_precision", "fp16", epochs=1), tmp_path)
     assert (tmp_path / "cat.safetensors").read_bytes() == b"whole"
 
