@@ -3,10 +3,10 @@
 
 import { route } from "./router.js";
 
+// The fields keep their size when the form's answer fills them, so Train does not wait for it.
 /** @type {Record<string, (keyof DocumentEventMap)[]>} the events by which the parts of a page report their first answers */
-const PARTS = { train: ["fg:queue", "fg:counts", "fg:form"], runs: ["fg:queue", "fg:runs"], run: ["fg:queue", "fg:run-page"] };
+const PARTS = { train: ["fg:queue"], runs: ["fg:queue", "fg:runs"], run: ["fg:queue", "fg:run-page"] };
 const AT_MOST_MS = 3000;
-const DRAWN_MS = 50; // until Gradio shows the values that came with the form's answer
 
 /** Show the pages once the parts of the open one are there. */
 export function showWhenComplete() {
@@ -14,7 +14,7 @@ export function showWhenComplete() {
   const show = () => { document.documentElement.dataset.fgShown = ""; };
   const check = () => { if (PARTS[route().tab].every((name) => arrived.has(name))) show(); };
   for (const name of new Set(Object.values(PARTS).flat())) {
-    document.addEventListener(name, () => { arrived.add(name); setTimeout(check, DRAWN_MS); }, { once: true });
+    document.addEventListener(name, () => { arrived.add(name); setTimeout(check); }, { once: true });
   }
   document.addEventListener("fg:route", check);
   setTimeout(show, AT_MOST_MS);
