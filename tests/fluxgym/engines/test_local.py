@@ -8,9 +8,7 @@ import time
 
 import pytest
 
-from fluxgym.engines.base import Engine
 from fluxgym.engines.dispatcher_process import DISPATCHER_ENDED, DispatcherProcess
-from fluxgym.engines.local import LocalEngine
 from fluxgym.engines.registry import status_of
 from fluxgym.engines.tickets import Tickets
 from fluxgym.errors import LaunchError, StorageError
@@ -24,16 +22,6 @@ from tests.support.identities import DEAD, OTHER_HOST, OWN, identity
 from tests.support.runs import make_run, record_processes, wait_for
 
 CPU = DeviceRequest(kind="cpu")
-
-
-@pytest.fixture(name="run")
-def fixture_run(tmp_path):
-    return make_run(tmp_path)
-
-
-@pytest.fixture(name="engine")
-def fixture_engine(tmp_path) -> Engine:
-    return LocalEngine(OutputsPaths(tmp_path))
 
 
 @pytest.fixture(name="sleeper")

@@ -4,9 +4,8 @@ import shutil
 
 import pytest
 
-from fluxgym.engines.base import LOST_POSITION, Engine
+from fluxgym.engines.base import LOST_POSITION
 from fluxgym.engines.dispatcher_process import DISPATCHER_ENDED, DispatcherProcess
-from fluxgym.engines.local import LocalEngine
 from fluxgym.engines.registry import status_of
 from fluxgym.engines.tickets import Tickets
 from fluxgym.engines.waiting_reasons import WAITS_FOR_APP
@@ -19,16 +18,6 @@ from tests.support.identities import OWN, identity
 from tests.support.runs import dead_process, make_run, record_processes, write_ticket
 
 CPU = DeviceRequest(kind="cpu")
-
-
-@pytest.fixture(name="run")
-def fixture_run(tmp_path):
-    return make_run(tmp_path)
-
-
-@pytest.fixture(name="engine")
-def fixture_engine(tmp_path) -> Engine:
-    return LocalEngine(OutputsPaths(tmp_path))
 
 
 def test_reconcile_removes_tickets_of_runs_that_do_not_wait(engine, run):
