@@ -9,6 +9,7 @@ unchanged answer is not sent again. A part of an answer that is null is unchange
 from dataclasses import dataclass
 from typing import Literal
 
+from fluxgym.dataset.arrivals import Outcome
 from fluxgym.errors import Detail, Level
 
 FieldValue = str | bool | None  # what a field of the form holds: its text, or whether its switch is on
@@ -90,10 +91,15 @@ class TemplateList:
 
 @dataclass(frozen=True, kw_only=True)
 class Uploaded:
-    """The name under which an uploaded file was saved, and whose images the form shows now: "" for the draft's own."""
+    """The name that an uploaded file has here, what the upload did, and whose images the form shows now: "" for the draft's own.
+
+    undo is the token of an edit that can be undone.
+    """
 
     source: str
     name: str
+    outcome: Outcome
+    undo: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)

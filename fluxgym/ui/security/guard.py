@@ -12,6 +12,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from fluxgym.contract.limits import MAX_NAME_BYTES
 from fluxgym.ui.security.host_rules import HostRules
 from fluxgym.ui.security.local_request import refuse_unless_local
 from fluxgym.ui.security.login import Login
@@ -39,7 +40,6 @@ SECURITY_HEADERS = {
     "Cross-Origin-Opener-Policy": "same-origin",
     "Cross-Origin-Resource-Policy": "same-origin",
 }
-MAX_NAME_BYTES = 255
 NOTHING_HERE = "There is nothing at this address."
 
 
