@@ -25,9 +25,12 @@ function write(key, value) {
   }
 }
 
-function makeName() {
-  const bytes = crypto.getRandomValues(new Uint8Array(16));
-  return [...bytes].map((byte) => byte.toString(16).padStart(2, "0")).join("");
+/**
+ * A random name of hexadecimal digits, two per byte.
+ * @param {number} numBytes
+ */
+export function randomHex(numBytes) {
+  return [...crypto.getRandomValues(new Uint8Array(numBytes))].map((byte) => byte.toString(16).padStart(2, "0")).join("");
 }
 
 /** @type {string | null} */
@@ -37,7 +40,7 @@ let unsaved = null;
 export function draft() {
   const known = read("draft") ?? unsaved;
   if (known && /^[0-9a-f]{32}$/.test(known)) return known;
-  unsaved = makeName();
+  unsaved = randomHex(16);
   write("draft", unsaved);
   return unsaved;
 }

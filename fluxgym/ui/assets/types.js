@@ -435,6 +435,11 @@
  */
 
 /**
+ * What an upload did to the folder.
+ * @typedef {"added" | "renamed" | "present" | "replaced"} Outcome
+ */
+
+/**
  * The state of a run's page; ENDED is before the last step, NEW is a copy or an import that was not started.
  * @typedef {"live" | "done" | "ended" | "new"} PageState
  */
@@ -739,10 +744,14 @@
  */
 
 /**
- * The name under which an uploaded file was saved, and whose images the form shows now: "" for the draft's own.
+ * The name that an uploaded file has here, what the upload did, and whose images the form shows now: "" for the draft's own.
+ *
+ * undo is the token of an edit that can be undone.
  * @typedef {object} Uploaded
  * @property {string} source
  * @property {string} name
+ * @property {Outcome} outcome
+ * @property {string} undo
  */
 
 /**
