@@ -5,15 +5,16 @@ from pathlib import Path
 
 from fluxgym.dataset.folder import ImageFolder
 from fluxgym.dataset.folder_index import FolderIndexes
-from fluxgym.dataset.images import DecodedImages
+from fluxgym.dataset.images import DecodedImages, MaskLevels
 
 
 @dataclass(frozen=True, kw_only=True)
 class DatasetCaches:
-    """The indexes of folders with images, and the results of decoding images."""
+    """The indexes of folders with images, and the results of decoding images and masks."""
 
     indexes: FolderIndexes = field(default_factory=FolderIndexes)
     decoded: DecodedImages = field(default_factory=DecodedImages)
+    masks: MaskLevels = field(default_factory=MaskLevels)
 
     def folder(self, path: Path) -> ImageFolder:
         """Return a folder that uses these caches."""

@@ -17,6 +17,7 @@ from fluxgym.dataset.folder import check_portable
 from fluxgym.errors import BadName, ConfigError, FluxGymError, Level, Problem, error_of
 from fluxgym.models.catalog import FoundFiles, Model, apply_defaults, get_model
 from fluxgym.planning.learning import report_little_learning
+from fluxgym.planning.mask_checks import check_masks
 from fluxgym.planning.named_checkpoint import check_named_checkpoint, verified_checkpoint
 from fluxgym.planning.sample_prompts import sample_prompts
 from fluxgym.planning.sample_times import report_sample_times, report_save_times
@@ -182,8 +183,10 @@ class Planner:
     def _with_decoded_images(self, planned: TrainingPlan, *, may_decode: bool) -> TrainingPlan:
         if planned.are_images_decoded:
             return planned
-        findings = Findings()
-        are_decoded = check_pixels_of(planned.images, self._caches.dataset.decoded, findings, may_decode=may_decode)
+        findings, caches, images = Findings(), self._caches.dataset, planned.images
+        are_decoded = check_pixels_of(images, caches.decoded, findings, may_decode=may_decode)
+        if are_decoded and not findings.problems:
+            are_decoded = check_masks(planned.config, images, planned.trainer_dir, caches.masks, findings, may_decode=may_decode)
         return replace(planned, problems=(*planned.problems, *findings.problems), are_images_decoded=are_decoded)
 
     def plan_unchecked(

@@ -18,6 +18,7 @@ from fluxgym.contract.dataset_rules import ALL_HELD_OUT
 from library.config import TrainerConfig
 from library.data.captions import CaptionContext, caption_at
 from library.data.dataset_metadata import dataset_metadata, describe
+from library.data.empty_masks import check_masks
 from library.data.feature_cache import FeatureCache, OnItem
 from library.data.image_index import TrainingImage, index_images
 from library.data.masks import LATENT, stack_masks
@@ -59,6 +60,7 @@ def build_dataset(config: TrainerConfig, datasets: Sequence[Dataset]) -> "Traini
         raise TrainerError(ALL_HELD_OUT)
     if config.data.masked_loss and not any(p.subset.alpha_mask or p.mask_path for p in train):
         warn("--masked_loss has no effect: no data set has a conditioning_data_dir or alpha_mask")
+    check_masks(train)
     return TrainingData(config, train, held_out)
 
 

@@ -30,7 +30,8 @@ WORKER = WorkerProgram(
     time_limit_s=300.0,
     max_reply_bytes=4 * MAX_PIXELS + MAX_HEAD_BYTES,
 )
-DECODERS = ImagePool(4, WORKER)
+DECODERS_AT_ONCE = 4
+DECODERS = ImagePool(DECODERS_AT_ONCE, WORKER)
 STRIP = 8  # an image this many times larger than its bucket after resizing is cropped before, to limit memory
 
 
