@@ -54,7 +54,7 @@ def build_trainer(settings: CheckedSettings, progress: ProgressLog, stop: StopFl
     """
     config = settings.config
     context = create_context(settings, progress, stop)
-    data = build_dataset(config, settings.datasets)
+    data = build_dataset(config, settings.datasets, warn)
     progress.total_steps = config.run.length(data.steps_per_epoch)[1]
     fixed = fixed_settings(config, data, context.device)
     checkpoint = _find_checkpoint(config, data, fixed)
@@ -74,7 +74,7 @@ def describe_dataset(settings: CheckedSettings) -> str:
         TrainerError: As build_trainer does.
     """
     create_context(settings, ProgressLog(None), StopFlag())
-    return build_dataset(settings.config, settings.datasets).describe()
+    return build_dataset(settings.config, settings.datasets, warn).describe()
 
 
 def _find_checkpoint(config: TrainerConfig, data: TrainingData, fixed: dict[str, Any]) -> TrainState | None:
