@@ -85,7 +85,7 @@ def make_training(flags: list[str], *, rank: int = 16) -> tuple[Flux, LoRANetwor
     )
     with torch.device("meta"):
         flux = Flux(SHAPES)
-    layout = TransformerLayout(config.placement, DEVICE, BF16, Flux1Family("dev").swapped_blocks, warn)
+    layout = TransformerLayout(config.placement, DEVICE, BF16, Flux1Family("dev").swapped_blocks, on_warning=warn)
     layout.prepare(flux, flux.blocks)
     for name, module in flux.named_modules():
         _fill(module, layout.device_of(f"{name}."))

@@ -136,7 +136,7 @@ class TrainingPlan:
 
 @dataclass(frozen=True, kw_only=True)
 class PlanningCaches:
-    """What many plans read once: images and their folders, and the trainer's verdicts on settings that only it can check."""
+    """Caches that plans share: images and their folders, and the trainer's verdicts on settings that only the trainer can check."""
 
     dataset: DatasetCaches = field(default_factory=DatasetCaches)
     verdicts: TrainerVerdicts = field(default_factory=TrainerVerdicts)

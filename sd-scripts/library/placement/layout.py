@@ -66,8 +66,9 @@ class TransformerLayout:
         device: torch.device,
         dtype: torch.dtype,
         select_swapped: SelectBlocks,
-        on_warning: OnWarning,
         new_transfer: NewTransfer = CudaBlockTransfer,
+        *,
+        on_warning: OnWarning,
     ) -> None:
         """`select_swapped` returns the blocks for --blocks_to_swap N, for example ModelFamily.swapped_blocks.
 

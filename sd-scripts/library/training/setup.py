@@ -78,7 +78,11 @@ def describe_dataset(settings: CheckedSettings) -> str:
 
 
 def _find_checkpoint(config: TrainerConfig, data: TrainingData, fixed: dict[str, Any]) -> TrainState | None:
-    """Return the checkpoint to resume from, if its position means the same under this configuration."""
+    """Return the checkpoint to resume from, None without --resume.
+
+    Raises:
+        TrainerError: If it cannot be used, or if its step is another position in the training under this configuration.
+    """
     clear_leftovers(config.save.output_dir, config.save.output_name)  # a kill between two renames leaves them
     state = read_checkpoint(config, data.steps_per_epoch)
     if state is None or config.run.resume is None:

@@ -102,7 +102,7 @@ def _make_flux(case: Case, placement: PlacementConfig, ledger: Ledger) -> tuple[
     """Return the transformer as the trainer lays it out, with empty weights, and the bytes that it takes on the device."""
     with torch.device("meta"):
         flux = Flux(SHAPES[case.shapes])
-    layout = TransformerLayout(placement, CUDA, BF16, Flux1Family("dev").swapped_blocks, warn, _Transfer)
+    layout = TransformerLayout(placement, CUDA, BF16, Flux1Family("dev").swapped_blocks, _Transfer, on_warning=warn)
     layout.prepare(flux, flux.blocks)
     for name, module in flux.named_modules():
         _fill(module, layout.device_of(f"{name}."))
