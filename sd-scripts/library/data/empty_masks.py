@@ -6,11 +6,11 @@ from concurrent.futures import ThreadPoolExecutor
 from fluxgym.contract.masks import all_empty_message, some_empty_message
 from library.data.image_index import TrainingImage
 from library.data.images import DECODERS_AT_ONCE, read_image, read_with_alpha
-from library.errors import TrainerError, warn
+from library.errors import OnWarning, TrainerError
 
 
-def check_masks(train: Sequence[TrainingImage]) -> None:
-    """Warn of images of which no area is trained.
+def check_masks(train: Sequence[TrainingImage], on_warning: OnWarning) -> None:
+    """Report images of which no area is trained.
 
     Raises:
         TrainerError: If no image but regularization images has such an area.
@@ -25,7 +25,7 @@ def check_masks(train: Sequence[TrainingImage]) -> None:
         raise TrainerError(all_empty_message(is_alpha=empty[0].subset.alpha_mask))
     for is_alpha in (False, True):
         if names := [image.path.name for image in empty if image.subset.alpha_mask is is_alpha]:
-            warn(some_empty_message(names, is_alpha=is_alpha))
+            on_warning(some_empty_message(names, is_alpha=is_alpha))
 
 
 def _is_empty(image: TrainingImage) -> bool:
