@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from enum import StrEnum
-from functools import partial
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
@@ -184,7 +183,10 @@ class MaskLevels:
 
     def are_known(self, paths: Iterable[Path], channel: MaskChannel) -> bool:
         """Return True if no mask has to be decoded."""
-        return all((_named(path.name, partial(FileId.of, path)), channel) in self._levels for path in paths)
+        try:
+            return all((FileId.of(path), channel) in self._levels for path in paths)
+        except OSError:
+            return False
 
     def brightest(self, path: Path, channel: MaskChannel) -> int:
         """Return the largest value of a mask, 0 to 255, decoded once per content.

@@ -1,6 +1,9 @@
 """The check before Start that a masked loss leaves something to be trained."""
 
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Self
 
 from fluxgym.config.settings import TrainConfig
 from fluxgym.contract.dataset_rules import is_image_name
@@ -13,19 +16,30 @@ from fluxgym.planning.start_checks import Findings, ImageSet
 FIELD = "advanced"
 
 
-def check_masks(
-    config: TrainConfig, images: ImageSet, trainer_dir: Path, levels: MaskLevels, findings: Findings, *, may_decode: bool
-) -> bool:
+@dataclass(frozen=True)
+class MaskFiles:
+    """The masks of num_images images, by image name: files of their own, or the images themselves, whose alpha channels are masks."""
+
+    files: Mapping[str, Path]
+    channel: MaskChannel
+    num_images: int
+
+    @classmethod
+    def of(cls, config: TrainConfig, images: ImageSet, trainer_dir: Path) -> Self:
+        """Return the masks that the trainer uses with these settings."""
+        if config.flag("alpha_mask"):
+            return cls({name: images.folder / name for name in images.captions}, MaskChannel.ALPHA, len(images.captions))
+        return cls(_masks(config, images, trainer_dir), MaskChannel.RED, len(images.captions))
+
+
+def check_masks(masks: MaskFiles, levels: MaskLevels, findings: Findings, *, may_decode: bool) -> bool:
     """Report the images of which no area is trained; return False if a mask has to be decoded and may not be now."""
-    is_alpha = bool(config.flag("alpha_mask"))
-    files = {name: images.folder / name for name in images.captions} if is_alpha else _masks(config, images, trainer_dir)
-    if not files:
-        return True
-    channel = MaskChannel.ALPHA if is_alpha else MaskChannel.RED
-    if not may_decode and not levels.are_known(files.values(), channel):
+    if not may_decode and not levels.are_known(masks.files.values(), masks.channel):
         return False
-    empty = findings.attempt(lambda: [name for name, path in files.items() if not levels.brightest(path, channel)], FIELD) or []
-    if len(empty) == len(images.captions):
+    brightest = findings.attempt(lambda: {name: levels.brightest(path, masks.channel) for name, path in masks.files.items()}, FIELD) or {}
+    empty = [name for name, level in brightest.items() if not level]
+    is_alpha = masks.channel is MaskChannel.ALPHA
+    if empty and len(empty) == masks.num_images:
         findings.add(Level.ERROR, all_empty_message(is_alpha=is_alpha), FIELD)
     elif empty:
         findings.add(Level.WARNING, some_empty_message(empty, is_alpha=is_alpha), FIELD)

@@ -17,7 +17,7 @@ from fluxgym.dataset.folder import check_portable
 from fluxgym.errors import BadName, ConfigError, FluxGymError, Level, Problem, error_of
 from fluxgym.models.catalog import FoundFiles, Model, apply_defaults, get_model
 from fluxgym.planning.learning import report_little_learning
-from fluxgym.planning.mask_checks import check_masks
+from fluxgym.planning.mask_checks import MaskFiles, check_masks
 from fluxgym.planning.named_checkpoint import check_named_checkpoint, verified_checkpoint
 from fluxgym.planning.sample_prompts import sample_prompts
 from fluxgym.planning.sample_times import report_sample_times, report_save_times
@@ -186,7 +186,9 @@ class Planner:
         findings, caches, images = Findings(), self._caches.dataset, planned.images
         are_decoded = check_pixels_of(images, caches.decoded, findings, may_decode=may_decode)
         if are_decoded and not findings.problems:
-            are_decoded = check_masks(planned.config, images, planned.trainer_dir, caches.masks, findings, may_decode=may_decode)
+            are_decoded = check_masks(
+                MaskFiles.of(planned.config, images, planned.trainer_dir), caches.masks, findings, may_decode=may_decode
+            )
         return replace(planned, problems=(*planned.problems, *findings.problems), are_images_decoded=are_decoded)
 
     def plan_unchecked(

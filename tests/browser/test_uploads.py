@@ -1,4 +1,4 @@
-"""Files that are dropped again, in a real browser: no image is replaced, each surprise is said, and Undo takes it back."""
+"""Files that are dropped again, in a real browser: no image is replaced, each surprise is reported, and Undo takes it back."""
 
 from base64 import b64encode
 
@@ -31,9 +31,9 @@ def test_same_image_is_not_added_again(app, page, cats):
     drop_files(page, {"cat.png": cats[0].read_bytes()})
     expect(page.locator(".fg-image")).to_have_count(1)
     drop_files(page, {"cat.png": cats[0].read_bytes()})
-    said = toast(page, "cat.png is already there.")
-    expect(said).to_be_visible()
-    expect(said.get_by_role("button")).to_have_count(0)  # there is nothing to undo
+    shown = toast(page, "cat.png is already there.")
+    expect(shown).to_be_visible()
+    expect(shown.get_by_role("button")).to_have_count(0)  # there is nothing to undo
     expect(page.locator(".fg-image")).to_have_count(1)
 
 

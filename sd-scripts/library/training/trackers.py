@@ -118,14 +118,14 @@ class _Wandb:
 def _wandb_refusal(error: Exception) -> str:
     """Return why wandb cannot be used, without its key."""
     key = os.environ.get(WANDB_KEY)
-    said = (str(error) or type(error).__name__).splitlines()[0].rstrip(".")
-    said = said.replace(key, "…") if key else said
+    message = (str(error) or type(error).__name__).splitlines()[0].rstrip(".")
+    message = message.replace(key, "…") if key else message
     missing = (
         f" {WANDB_KEY} is not set in the process that started this training; start the app, and the queue's process, with it."
         if not key
         else ""
     )
-    return f"--log_with wandb cannot be used: {said}.{missing} Or run `wandb login`, or leave log_with out."
+    return f"--log_with wandb cannot be used: {message}.{missing} Or run `wandb login`, or leave log_with out."
 
 
 def _wandb_options(config: LogConfig, log_folder: str) -> dict[str, Any]:
