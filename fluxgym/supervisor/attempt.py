@@ -110,6 +110,7 @@ class Attempt:
             self._handle_stop(self.trainer)
             time.sleep(POLL_S)
         self.code = code
+        self._handled_request = self.stop_request() or self._handled_request  # too late for the trainer, and not meant for its check
         self.is_fenced = self.is_fenced or code == EXIT_FENCED or self.lease.is_lost()
         survivors = terminate_process_tree(self.trainer, self.run, self.spec.run_id, kill=self.was_killed)
         if survivors:

@@ -18,7 +18,7 @@ from fluxgym.errors import StorageError
 from fluxgym.runs import launch_spec
 from fluxgym.runs.exit_record import read_exit
 from fluxgym.runs.launch_spec import read_launch_spec, write_launch_spec
-from fluxgym.runs.process_identity import group_members, read_pid, read_record, start_ticks
+from fluxgym.runs.process_identity import group_members, is_alive, read_pid, read_record, start_ticks
 from fluxgym.runs.progress import read_last
 from fluxgym.runs.snapshot import RunSnapshot
 from fluxgym.sessions.control import request_stop, wait_until_ended
@@ -339,6 +339,21 @@ def test_stop_before_trainer_ended_does_not_skip_verification(run):
     launch(run, f"{finishes}progress(2); open(f'{{folder}}/ready', 'w'); time.sleep(60)")
     wait_until_running(run)
     assert request_stop(run)
+    assert wait_until_ended(run).status is Status.COMPLETED
+
+
+@pytest.mark.parametrize("now", [False, True], ids=["kindly", "now"])
+def test_stop_of_trainer_that_ended_while_its_supervisor_was_frozen_does_not_skip_verification(run, now):
+    launch(
+        run,
+        "progress(2); open(f'{folder}/ready', 'w')\nwhile not os.path.exists(f'{folder}/go'): time.sleep(0.05)\nprogress(4); lora(); done()",
+    )
+    wait_until_running(run)
+    record = read_record(run)
+    os.kill(record.supervisor.pid, signal.SIGSTOP)
+    (run.folder / "go").touch()
+    wait_for(lambda: not is_alive(record.trainer))
+    assert request_stop(run, now=now)
     assert wait_until_ended(run).status is Status.COMPLETED
 
 
