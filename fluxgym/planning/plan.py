@@ -16,6 +16,7 @@ from fluxgym.dataset.dataset_spec import dataset_toml, expected_steps
 from fluxgym.dataset.folder import check_portable
 from fluxgym.errors import BadName, ConfigError, FluxGymError, Level, Problem, error_of
 from fluxgym.models.catalog import FoundFiles, Model, apply_defaults, get_model
+from fluxgym.planning.large_values import report_large_values
 from fluxgym.planning.learning import report_little_learning
 from fluxgym.planning.named_checkpoint import check_named_checkpoint, verified_checkpoint
 from fluxgym.planning.sample_prompts import sample_prompts
@@ -204,6 +205,7 @@ class Planner:
         toml = findings.attempt(lambda: dataset_toml(config, run.dataset, image_set.regularization)) if can_write else None
         steps = findings.attempt(lambda: expected_steps(config, image_set.sizes, image_set.regularization_sizes), IMAGES) if toml else None
         report_little_learning(config, findings)
+        report_large_values(config, steps, findings)
         report_save_times(config, steps, findings)
         report_sample_times(config, steps, DEFAULTS | (dict(model.defaults) if model else {}), findings)
         report_small_images(config, image_set, findings)
