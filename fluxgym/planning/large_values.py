@@ -8,6 +8,7 @@ from fluxgym.planning.start_checks import Findings
 from fluxgym.runs.progress import duration_text
 
 USUAL_SIDE = 512
+DAY_S = 86_400
 EPOCHS, REPEATS = "max_train_epochs", "num_repeats"
 
 
@@ -20,8 +21,8 @@ def report_large_values(config: TrainConfig, steps: int | None, findings: Findin
     if number > MANY_STEPS:
         name = max((EPOCHS, REPEATS), key=lambda each: getattr(config, each) / SETTINGS[each].default)
         prefix = "" if steps else "at least "
-        time = duration_text(number)
-        why = f"gives {prefix}{counted(number, 'step')}; a LoRA usually needs 1,000 to 5,000. At one step per second, that takes {time}."
+        days = counted(round(number / DAY_S), "day") if number > 2 * DAY_S else duration_text(number)
+        why = f"gives {prefix}{counted(number, 'step')}; a LoRA usually needs 1,000 to 5,000. At one step per second, that takes {days}."
         _warn(name, getattr(config, name), findings, why)
     elif config.num_repeats > MANY_REPEATS:
         why = "makes each epoch very long, and LoRA files are saved at the end of epochs; use fewer repeats and more epochs."

@@ -39,4 +39,7 @@ async function answered(resource, options) {
   return Response.json(NO_CHANGE);
 }
 
-window.fetch = (resource, options) => (new URL(resource instanceof Request ? resource.url : resource, location.href).pathname.includes(PATH) ? answered : send)(resource, options);
+/** @param {RequestInfo | URL} resource */
+const isFormEvent = (resource) => new URL(typeof resource === "object" && "url" in resource ? resource.url : resource, location.href).pathname.includes(PATH);
+
+window.fetch = (resource, options) => (isFormEvent(resource) ? answered : send)(resource, options);
