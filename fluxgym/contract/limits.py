@@ -1,4 +1,4 @@
-"""Limits of settings and names that the form, the app's checks and the trainer share."""
+"""Limits of settings and names that the form, the app's checks and the trainer share, and those above which a value gets a warning."""
 
 MAX_NAME_BYTES = 255  # of a file's name, on every common file system
 MAX_GIVEN_NAME_BYTES = 200  # of a name that users choose; leaves room for what is added to it
@@ -12,4 +12,8 @@ MAX_BATCH = 4096  # images per step; a batch of FLUX that fills the largest GPU 
 MAX_SEED = 2**63 - 1
 MAX_DROPOUT = 0.999999  # a higher rate drops every value of a step: random numbers have 24 bits
 MAX_SIDE = 16_384  # pixels per side of a bucket: twice the trainer's highest resolution
+MAX_TIMESTEP = 1000  # noise levels are counted from 0 to 1000
 MAX_TOKENS = 4096  # of a caption; FLUX was made with 512
+MODEL_PIXELS = 2 * 2**20  # of an image; FLUX.1 was trained with up to 2 megapixels
+MANY_STEPS = 50_000  # ten times what a LoRA usually needs
+MANY_REPEATS = 1000

@@ -16,6 +16,7 @@ from fluxgym.dataset.dataset_spec import dataset_toml, expected_steps
 from fluxgym.dataset.folder import check_portable
 from fluxgym.errors import BadName, ConfigError, FluxGymError, Level, Problem, error_of
 from fluxgym.models.catalog import FoundFiles, Model, apply_defaults, get_model
+from fluxgym.planning.large_values import report_large_values
 from fluxgym.planning.learning import report_little_learning
 from fluxgym.planning.mask_checks import MaskFiles, check_masks
 from fluxgym.planning.named_checkpoint import check_named_checkpoint, verified_checkpoint
@@ -259,6 +260,7 @@ def _dataset_toml_and_steps(config: TrainConfig, run: RunPaths, images: ImageSet
 def _report_settings(config: TrainConfig, steps: int | None, model: Model | None, findings: Findings) -> None:
     """Report settings with which the training is likely to learn nothing, and intervals that it does not reach."""
     report_little_learning(config, findings)
+    report_large_values(config, steps, findings)
     report_save_times(config, steps, findings)
     report_sample_times(config, steps, DEFAULTS | (dict(model.defaults) if model else {}), findings)
 

@@ -21,7 +21,7 @@ from fluxgym.sessions.transfer import IMPORT_EXTENSIONS
 from fluxgym.ui.api.answers import FormSetup, ImagesSetup, RunsSetup
 from fluxgym.ui.api.assets import ASSETS
 from fluxgym.ui.api.responses import JsonObject
-from fluxgym.ui.form import APPLY_PATCH, NAMES, component, describe_settings, options_of, rows_of
+from fluxgym.ui.form import APPLY_PATCH, NAMES, component, describe_settings, rows_of
 from fluxgym.ui.form_events import FormEvents, to_json
 from fluxgym.ui.form_request import FormRequest
 from fluxgym.ui.page_scripts import PageScripts
@@ -54,19 +54,18 @@ def add_train_page(scripts: PageScripts, models: list[tuple[str, str]], engine: 
                     fields = _add_fields(Group.LORA, models)
             with gr.Column(elem_classes="two", min_width=0):
                 scripts.add_module("images", IMAGES)
-            form, gpus = _add_train_column(scripts, models, engine)
+            form, gpus = _add_train_column(scripts, engine)
             fields |= _add_advanced(scripts, models)
     return TrainPage(fields=fields, gpus=gpus, form=form)
 
 
-def _add_train_column(scripts: PageScripts, models: list[tuple[str, str]], engine: Engine) -> tuple[gr.HTML, gr.Dropdown]:
+def _add_train_column(scripts: PageScripts, engine: Engine) -> tuple[gr.HTML, gr.Dropdown]:
     num_gpus = engine.devices.num_gpus()
     with gr.Column(elem_classes=["card", "three"], min_width=0):
         title = '<span class="num" aria-hidden="true">3</span><span class="vh">Step 3: </span>Train'
         _slot("fg-step-3", f'<header class="card-head"><h2>{title}</h2></header>')
         with gr.Column(elem_classes=["body", "stack"], min_width=0):
-            choices = {row.name: options_of(row) for row in SETTINGS.values() if row.type is SettingType.CHOICE} | {"base_model": models}
-            setup = FormSetup(settings=describe_settings(), choices=choices, num_devices=len(engine.devices.names()))
+            setup = FormSetup(settings=describe_settings(), num_devices=len(engine.devices.names()))
             form = scripts.add_module("train_column", setup)
             gpus = gr.Dropdown(
                 [("first free GPU", ""), *((f"GPU {number}", str(number)) for number in range(num_gpus))],

@@ -9,8 +9,9 @@ from typing import Any
 
 import gradio as gr
 import uvicorn
+from starlette.datastructures import MutableHeaders
 from starlette.middleware.gzip import GZipMiddleware
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from fluxgym.app_settings import Settings
 from fluxgym.errors import SettingsError
@@ -29,6 +30,7 @@ from fluxgym.ui.security.log_limit import limit_log
 from fluxgym.ui.security.token_auth import TokenAuth
 
 logger = logging.getLogger(__name__)
+VERSION_HEADER = "FluxGym-Page"
 COMPRESSED = "/assets/"  # Gradio's; a download of model files would only take longer
 
 
@@ -43,6 +45,23 @@ class PageCompression:
         path = scope.get("path", "")
         is_page = scope["type"] == "http" and (path == "/" or path.startswith(COMPRESSED))
         await (self._compressed if is_page else self._app)(scope, receive, send)
+
+
+class PageVersion:
+    """ASGI middleware that names the version of the page's scripts in each response, so that a page of an earlier version reloads itself."""
+
+    def __init__(self, app: ASGIApp, version: str) -> None:
+        self._app, self._version = app, version
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request."""
+
+        async def send_with_version(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                MutableHeaders(scope=message)[VERSION_HEADER] = self._version
+            await send(message)
+
+        await self._app(scope, receive, send_with_version)
 
 
 def make_server(settings: Settings) -> Guard:
@@ -60,6 +79,7 @@ def make_server(settings: Settings) -> Guard:
         footer_links=[], run_history=False, enable_monitoring=False, ssr_mode=False, show_error=False, pwa=False, mcp_server=False,
     )  # fmt: skip
     app.add_middleware(PageCompression)
+    app.add_middleware(PageVersion, version=assets.version)
     return Guard(
         app,
         token_auth=TokenAuth(settings.token, settings.port),

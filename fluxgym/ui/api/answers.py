@@ -121,13 +121,12 @@ class FieldText:
 
 @dataclass(frozen=True, kw_only=True)
 class FormSetup:
-    """The data of the form's script when the page opens: the fields by name, the (label, value) pairs of each dropdown, and the number of devices.
+    """The data of the form's script when the page opens: the fields by name, and the number of devices.
 
     As many runs as devices can train at once.
     """
 
     settings: dict[str, FieldText]
-    choices: dict[str, list[tuple[str, str]]]
     num_devices: int
 
 

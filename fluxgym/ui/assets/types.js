@@ -258,12 +258,11 @@
  */
 
 /**
- * The data of the form's script when the page opens: the fields by name, the (label, value) pairs of each dropdown, and the number of devices.
+ * The data of the form's script when the page opens: the fields by name, and the number of devices.
  *
  * As many runs as devices can train at once.
  * @typedef {object} FormSetup
  * @property {Record<string, FieldText>} settings
- * @property {Record<string, [string, string][]>} choices
  * @property {number} num_devices
  */
 

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from fluxgym.contract.learning import LEAST, learns_little, learns_nothing
-from fluxgym.contract.limits import MAX_GIVEN_NAME_BYTES
+from fluxgym.contract.limits import MAX_GIVEN_NAME_BYTES, MAX_TIMESTEP
 from library.cli.flags import AT_LEAST, AT_MOST, EITHER_SIGN, limit_text
 from library.config import NetworkModule
 from library.data.schema import SUBSET_FIELDS
@@ -82,9 +82,9 @@ def _check_rates(args: Namespace) -> None:
 
 
 def _check_timesteps(args: Namespace) -> None:
-    low, high = (0 if args.min_timestep is None else args.min_timestep), (1000 if args.max_timestep is None else args.max_timestep)
-    if not 0 <= low < high <= 1000:
-        raise TrainerError(f"--min_timestep {low} and --max_timestep {high} must satisfy 0 <= min < max <= 1000.")
+    low, high = (0 if args.min_timestep is None else args.min_timestep), (MAX_TIMESTEP if args.max_timestep is None else args.max_timestep)
+    if not 0 <= low < high <= MAX_TIMESTEP:
+        raise TrainerError(f"--min_timestep {low} and --max_timestep {high} must satisfy 0 <= min < max <= {MAX_TIMESTEP}.")
 
 
 def _check_loss(args: Namespace) -> None:

@@ -247,3 +247,12 @@ def test_checks_require_same_disk_space_as_start(look, tmp_path, monkeypatch):
     with pytest.raises(StorageError) as refused:
         start(StartRequest(state=state(), images=tmp_path / "images"), small_installation(tmp_path / "again"))
     assert str(refused.value).replace("again/", "") == line
+
+
+def test_problems_of_regularization_images_are_about_their_field(look, tmp_path):
+    others = write_cats(tmp_path / "others", count=2)
+    os.mkfifo(others / "notes.txt")
+    next(others.glob("*.png")).with_suffix(".txt").unlink(missing_ok=True)
+    os.mkfifo(next(others.glob("*.png")).with_suffix(".txt"))
+    found = look(advanced={"reg_data_dir": str(others)})
+    assert [problem.field for problem in found.errors] == ["reg_data_dir"]
