@@ -9,8 +9,9 @@ from typing import Any
 
 import gradio as gr
 import uvicorn
+from starlette.datastructures import MutableHeaders
 from starlette.middleware.gzip import GZipMiddleware
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from fluxgym.app_settings import Settings
 from fluxgym.errors import SettingsError
@@ -45,6 +46,24 @@ class PageCompression:
         await (self._compressed if is_page else self._app)(scope, receive, send)
 
 
+class PagePreload:
+    """ASGI middleware that sends the header `Link` with the page."""
+
+    def __init__(self, app: ASGIApp, *, link: str) -> None:
+        self._app, self._link = app, link
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request."""
+
+        async def send_with_link(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                MutableHeaders(scope=message)["Link"] = self._link
+            await send(message)
+
+        is_page = scope["type"] == "http" and scope["path"] == "/"
+        await self._app(scope, receive, send_with_link if is_page else send)
+
+
 def make_server(settings: Settings) -> Guard:
     """Return the whole app with the guard outermost; a token is required if `settings.token` is set."""
     index = SessionIndex(settings.outputs)
@@ -56,10 +75,11 @@ def make_server(settings: Settings) -> Guard:
     app.routes.append(assets.route)
     gr.mount_gradio_app(
         app, build_page(settings, FormEvents(settings, images, index, caches), scripts), path="", root_path=settings.root_path or None,
-        theme=theme.theme(), head=scripts.head(settings.root_path),
+        theme=theme.theme(), head=scripts.head(),
         footer_links=[], run_history=False, enable_monitoring=False, ssr_mode=False, show_error=False, pwa=False, mcp_server=False,
     )  # fmt: skip
     app.add_middleware(PageCompression)
+    app.add_middleware(PagePreload, link=scripts.preload(settings.root_path))
     return Guard(
         app,
         token_auth=TokenAuth(settings.token, settings.port),

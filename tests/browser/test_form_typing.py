@@ -243,7 +243,9 @@ def test_event_result_is_shown_if_responses_arrive_out_of_order(app: App, page, 
     if kind == "start":
         page.locator("#start").click()
     else:
-        page.evaluate(f"import('{read_assets().folder}/form.js').then((form) => form.send('save_template', {{ name: 'my template' }}))")
+        page.evaluate(
+            f"import('{read_assets().script}').then(({{ modules }}) => modules.form.send('save_template', {{ name: 'my template' }}))"
+        )
     page.wait_for_function("typeof window.release === 'function'")
     page.get_by_label("Max train epochs").fill("7")
     wait_until_saved(page)
