@@ -74,5 +74,5 @@ def read_assets() -> PageAssets:
     digest = hashlib.sha256()
     for name, content in sorted(contents.items()):
         digest.update(f"{name}\0{len(content)}\0".encode() + content)
-    files = {name: Asset(content, gzip.compress(content, mtime=0), MEDIA_TYPES[Path(name).suffix]) for name, content in contents.items()}
+    files = {name: Asset(content, gzip.compress(content, 6, mtime=0), MEDIA_TYPES[Path(name).suffix]) for name, content in contents.items()}
     return PageAssets(files, digest.hexdigest()[:12])
