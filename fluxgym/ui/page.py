@@ -29,7 +29,7 @@ from fluxgym.ui.page_scripts import PageScripts
 MAX_SESSIONS = (
     8  # Gradio keeps a copy of all components, 120 kB, per page that was loaded; the form needs none of it, each event sends all fields
 )
-QUEUE_POLL_S = 0.25  # Gradio polls its queue every millisecond, which takes 5 to 8 % of a core
+QUEUE_POLL_S = 1.0  # Gradio polls its queue every millisecond and the progress of its jobs every ten, which takes 5 to 8 % of a core
 IMAGES = ImagesSetup(file_types=",".join((*IMAGE_EXTENSIONS, ".txt")), page_size=12, wide_page_size=24, num_example=NUM_IMAGES)
 RUNS = RunsSetup(import_types=",".join(IMPORT_EXTENSIONS), page_size=25)
 
@@ -113,7 +113,8 @@ def build_page(settings: Settings, events: FormEvents, scripts: PageScripts) -> 
     """Return the page."""
     page = gr.Blocks(title="FluxGym", analytics_enabled=False, fill_width=True)
     page.state_session_capacity = MAX_SESSIONS
-    page._queue.sleep_when_free = QUEUE_POLL_S  # private: Gradio has no option for it, and no event of the page is queued
+    queue = page._queue  # private: Gradio has no option for it, and no event of the page is queued
+    queue.sleep_when_free = queue.progress_update_sleep_when_free = QUEUE_POLL_S
     with page, gr.Column(elem_id="fg-app"):
         _slot(
             "fg-sprite", (ASSETS / "icons.svg").read_text(encoding="utf-8-sig")

@@ -47,21 +47,28 @@ class PageCompression:
         await (self._compressed if is_page else self._app)(scope, receive, send)
 
 
-class PageVersion:
-    """ASGI middleware that names the version of the page's scripts in each response, so that a page of an earlier version reloads itself."""
+class PageHeaders:
+    """ASGI middleware that sends the header `Link` with the page, and the version of the page's scripts with each response.
 
-    def __init__(self, app: ASGIApp, version: str) -> None:
-        self._app, self._version = app, version
+    The version lets a page of an earlier version reload itself.
+    """
+
+    def __init__(self, app: ASGIApp, *, version: str, link: str) -> None:
+        self._app, self._version, self._link = app, version, link
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
+        is_page = scope["type"] == "http" and scope["path"] == "/"
 
-        async def send_with_version(message: Message) -> None:
+        async def send_with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
-                MutableHeaders(scope=message)[VERSION_HEADER] = self._version
+                headers = MutableHeaders(scope=message)
+                headers[VERSION_HEADER] = self._version
+                if is_page:
+                    headers["Link"] = self._link
             await send(message)
 
-        await self._app(scope, receive, send_with_version)
+        await self._app(scope, receive, send_with_headers)
 
 
 def make_server(settings: Settings) -> Guard:
@@ -75,11 +82,11 @@ def make_server(settings: Settings) -> Guard:
     app.routes.append(assets.route)
     gr.mount_gradio_app(
         app, build_page(settings, FormEvents(settings, images, index, caches), scripts), path="", root_path=settings.root_path or None,
-        theme=theme.theme(), head=scripts.head(settings.root_path),
+        theme=theme.theme(), head=scripts.head(),
         footer_links=[], run_history=False, enable_monitoring=False, ssr_mode=False, show_error=False, pwa=False, mcp_server=False,
     )  # fmt: skip
     app.add_middleware(PageCompression)
-    app.add_middleware(PageVersion, version=assets.version)
+    app.add_middleware(PageHeaders, version=assets.version, link=scripts.preload(settings.root_path))
     return Guard(
         app,
         token_auth=TokenAuth(settings.token, settings.port),

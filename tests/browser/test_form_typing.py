@@ -213,7 +213,7 @@ def test_page_is_not_reloaded_after_restart_and_sends_every_event(app: App, page
     type_over(page, "LoRA name", "cat")  # Gradio's request fails
     choose(page, "vram", "16 GB card (16G)")
     expect(page.locator(".fg-connection")).to_be_visible()
-    page.evaluate(f"import('{read_assets().folder}/form.js').then((form) => form.send('apply_template', {{ name: 'any' }}))")
+    page.evaluate(f"import('{read_assets().script}').then(({{ modules }}) => modules.form.send('apply_template', {{ name: 'any' }}))")
     expect(page.locator(".toast")).to_have_text("Connection lost. Try again when the page has reconnected.")
     app.start()
     expect(page.locator(".fg-connection")).to_be_hidden()
@@ -291,7 +291,9 @@ def test_event_result_is_shown_if_responses_arrive_out_of_order(app: App, page, 
     if kind == "start":
         page.locator("#start").click()
     else:
-        page.evaluate(f"import('{read_assets().folder}/form.js').then((form) => form.send('save_template', {{ name: 'my template' }}))")
+        page.evaluate(
+            f"import('{read_assets().script}').then(({{ modules }}) => modules.form.send('save_template', {{ name: 'my template' }}))"
+        )
     page.wait_for_function("typeof window.release === 'function'")
     page.get_by_label("Max train epochs").fill("7")
     wait_until_saved(page)

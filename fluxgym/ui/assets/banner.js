@@ -47,6 +47,18 @@ function queueRest({ waiting, waiting_names: names }) {
   return [{ key: text, element: h("a", { href: "#runs" }, text) }];
 }
 
+/**
+ * Request the banner, without the open run.
+ * @param {{ all: boolean, version?: string }} query
+ */
+async function requestBanner(query) {
+  const open = openRun() ?? "";
+  return { open, answer: await get("banner", { open, seen: JSON.stringify(store.seenEnds()), ...query }) };
+}
+
+/** @type {ReturnType<typeof requestBanner> | null} sent before Gradio has made the page's elements, which takes longer than the answer */
+let first = requestBanner({ all: false });
+
 class SessionsBanner {
   /**
    * @param {HTMLElement} element
@@ -110,8 +122,8 @@ class SessionsBanner {
 
   /** Request what changed, show it, and return the seconds until the next request. */
   async update() {
-    const open = openRun() ?? "";
-    const answer = await get("banner", { open, seen: JSON.stringify(store.seenEnds()), all: this.showsMore, version: this.banner?.version });
+    const { open, answer } = await (first ?? requestBanner({ all: this.showsMore, version: this.banner?.version }));
+    first = null;
     await this.updateList();
     if (answer.value) this.receive(answer.value, open);
     if (!answer.offline) count(this.parts.updated, now());
