@@ -92,7 +92,8 @@ class SessionRow:
     """A run as a row of a list. began is the label of the time `started`; progress has the trainer's last known figures.
 
     step is the last one that was trained, and reason_names_step is true if the reason has it. name is the one that is shown and tells the run
-    from others. parent is the slug of the run that it was made from. duration_s is that of
+    from others. folder_name is that of its folder if the name does not give it, else "". parent is the slug of the run that it was made from,
+    parent_name the name that is shown for it. duration_s is that of
     all attempts together; while it runs, it counts from
     duration_from: the start of the attempt, less the duration of the earlier ones. lora is the address of the trained LoRA. is_live is true
     while the run trains, starts or waits. stop_text says what a stop, or an immediate stop, does now, "" if its next step is another.
@@ -112,6 +113,8 @@ class SessionRow:
     ended: float | None
     origin: Origin
     parent: str
+    parent_name: str
+    folder_name: str
     model: str
     max_train_epochs: int | None
     checkpointing: bool
@@ -137,7 +140,7 @@ class SessionRow:
 
 @dataclass(frozen=True, kw_only=True)
 class SessionCounts:
-    """The number of runs by status; shown is the number that the filters leave."""
+    """The number of runs by status; unstarted are copies and imports that were not started, shown the number that the filters leave."""
 
     total: int
     running: int
@@ -145,6 +148,7 @@ class SessionCounts:
     stopped: int
     failed: int
     completed: int
+    unstarted: int
     shown: int
 
 

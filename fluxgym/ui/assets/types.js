@@ -182,7 +182,7 @@
 
 /**
  * The runs that the list can be reduced to.
- * @typedef {"" | "running" | "queued" | "stopped" | "failed" | "completed"} Filter
+ * @typedef {"" | "running" | "queued" | "stopped" | "failed" | "completed" | "unstarted"} Filter
  */
 
 /**
@@ -268,9 +268,10 @@
  */
 
 /**
- * The earlier settings of a run, newest first.
+ * The earlier settings of a run, newest first; unreadable are the names of files that cannot be read.
  * @typedef {object} HistoryPage
  * @property {HistoryVersion[]} versions
+ * @property {string[]} unreadable
  */
 
 /**
@@ -528,7 +529,7 @@
  *
  * use says with which programs its LoRA works, "" if that is not known.
  *
- * queued_at is null if the run did not wait; parent is the run that it was made from, "" for none.
+ * queued_at is null if the run did not wait; parent is the run that it was made from, "" for none, parent_name the name that is shown for it.
  * can_train_further is true if the run is completed and has a checkpoint to continue from with more epochs.
  * @typedef {object} RunSummary
  * @property {string} model
@@ -538,6 +539,7 @@
  * @property {number | null} queued_at
  * @property {number | null} trained_s
  * @property {string} parent
+ * @property {string} parent_name
  * @property {boolean} can_train_further
  */
 
@@ -586,7 +588,7 @@
  */
 
 /**
- * The number of runs by status; shown is the number that the filters leave.
+ * The number of runs by status; unstarted are copies and imports that were not started, shown the number that the filters leave.
  * @typedef {object} SessionCounts
  * @property {number} total
  * @property {number} running
@@ -594,6 +596,7 @@
  * @property {number} stopped
  * @property {number} failed
  * @property {number} completed
+ * @property {number} unstarted
  * @property {number} shown
  */
 
@@ -612,7 +615,8 @@
  * A run as a row of a list. began is the label of the time `started`; progress has the trainer's last known figures.
  *
  * step is the last one that was trained, and reason_names_step is true if the reason has it. name is the one that is shown and tells the run
- * from others. parent is the slug of the run that it was made from. duration_s is that of
+ * from others. folder_name is that of its folder if the name does not give it, else "". parent is the slug of the run that it was made from,
+ * parent_name the name that is shown for it. duration_s is that of
  * all attempts together; while it runs, it counts from
  * duration_from: the start of the attempt, less the duration of the earlier ones. lora is the address of the trained LoRA. is_live is true
  * while the run trains, starts or waits. stop_text says what a stop, or an immediate stop, does now, "" if its next step is another.
@@ -631,6 +635,8 @@
  * @property {number | null} ended
  * @property {Origin} origin
  * @property {string} parent
+ * @property {string} parent_name
+ * @property {string} folder_name
  * @property {string} model
  * @property {number | null} max_train_epochs
  * @property {boolean} checkpointing
@@ -773,6 +779,7 @@
  *   P extends `api/sessions/${string}/${string}` ? ActionResult :
  *   P extends `api/selection/contents` ? Contents :
  *   P extends `api/selection/delete` ? BulkResult :
+ *   P extends `api/selection/exported` ? BulkResult :
  *   P extends `api/selection/forget` ? BulkResult :
  *   P extends `api/selection/undo-forget` ? BulkResult :
  *   P extends `api/removed/${string}` ? ActionResult :
