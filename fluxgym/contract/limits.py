@@ -8,6 +8,6 @@ MAX_EPOCHS = 100_000
 MAX_STEPS = 10_000_000  # months of training
 MAX_BATCH = 4096  # images per step; a batch of FLUX that fills the largest GPU has a few dozen
 MAX_SEED = 2**63 - 1
-MAX_DROPOUT = 0.999999  # above, a step keeps nothing: random numbers have 24 bits
+MAX_DROPOUT = 0.999999  # a higher rate drops every value of a step: random numbers have 24 bits
 MAX_SIDE = 16_384  # pixels per side of a bucket: twice the trainer's highest resolution
 MAX_TOKENS = 4096  # of a caption; FLUX was made with 512

@@ -1,4 +1,4 @@
-"""What the requests and plans of one server share of the images that they read."""
+"""Caches of image folders and decoded images, which the requests and plans of one server share."""
 
 from dataclasses import dataclass, field
 from pathlib import Path

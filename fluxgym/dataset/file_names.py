@@ -1,4 +1,4 @@
-"""Names of uploaded files: what is left of them in a run, and numbers that keep them apart."""
+"""Safe and unique names for uploaded files in a run: unusable characters are removed, numbers are added."""
 
 import os
 import unicodedata

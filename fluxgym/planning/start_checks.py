@@ -59,7 +59,7 @@ class ImageSet:
 
 @dataclass(frozen=True, kw_only=True)
 class TrainedFolders:
-    """Where the images of a training are: its own, and models, in which its regularization images may be; indexes reads them."""
+    """The folders of a training's images: images has its own, models may have its regularization images; indexes reads both."""
 
     images: Path
     models: Path
@@ -80,7 +80,7 @@ class Findings:
             self._append(Problem(level=level, message=message, field=field))
 
     def warn_of_images(self, message: str, images: str, num_images: int) -> None:
-        """Add a warning about some of the images, which a filter shows."""
+        """Add a warning about some of the images; `images` is the page's filter that shows them."""
         self._append(Problem(level=Level.WARNING, message=message, field=IMAGES, images=images, num_images=num_images))
 
     def refuse(self, error: FluxGymError, field: str | None = None) -> None:

@@ -93,7 +93,7 @@ def _stored(state: State) -> SessionStatus:
         status = Status(str(state.get("status", "")))
     except ValueError:
         return SessionStatus(Status.STOPPED)
-    if status is Status.UNREADABLE:  # a status of files that cannot be read, and this one was read
+    if status is Status.UNREADABLE:  # describes a state that cannot be read, and this one was read
         return SessionStatus(Status.STOPPED)
     return SessionStatus(status, str(state.get("reason_code") or ""), str(state.get("reason") or ""))
 

@@ -67,7 +67,7 @@ def ensure_same_run(run: RunPaths, run_id: str | None) -> None:
 
 
 def ensure_ended(run: RunPaths, *, orphans: Mapping[str, str] | None = None) -> None:
-    """Raise AlreadyRunning while anything of a run is alive or waits: here, on another machine, or with its record removed.
+    """Raise AlreadyRunning if a run waits or has a live process, here or on another machine, even if its process record was removed.
 
     orphans is the result of Engine.orphans for many runs at once; without it, the processes are searched for this run.
     """
@@ -89,7 +89,7 @@ def ensure_ended(run: RunPaths, *, orphans: Mapping[str, str] | None = None) -> 
 
 
 def _state_or_as_if_running(run: RunPaths) -> State:
-    """Return a run's state. If it cannot be read, return one for which the run's other files decide: it may be live on another host."""
+    """Return a run's state. If it cannot be read, return a stand-in from its process record, since it may be live on another host."""
     try:
         return read_state(run)
     except UnreadableState:

@@ -97,7 +97,7 @@ class FormPlanner:
         return {name: defaults[name] for name in names if name in defaults}
 
     def with_other_model(self, state: State, before: str) -> State:
-        """Return the state after another model was chosen: what still held the earlier model's defaults gets the new one's."""
+        """Return the state after another model was chosen: settings with the earlier model's defaults get the new model's."""
         old, new = self.defaults(before), self.defaults(state["base_model"])
         changed = {name: new[name] if value == old.get(name) and name != "advanced" else value for name, value in state.items()}
         untouched = {name for name, value in old["advanced"].items() if state["advanced"].get(name) == value}

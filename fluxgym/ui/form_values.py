@@ -173,7 +173,7 @@ def unfit(state: Mapping[str, Any]) -> list[str]:
 
 
 def field_values(values: object) -> FormValues:
-    """Return those of some values by field, from a browser or a file, that the form has a field for, which can hold them."""
+    """Return the values, by field, that a field of the form can hold; all others are left out. They come from a browser or a file."""
     named = values.items() if isinstance(values, Mapping) else ()
     return {name: value for name, value in named if name in SETTINGS and is_typed(name, value)}
 

@@ -32,7 +32,7 @@ class ImageItem:
 class ImagePage:
     """Some images of the form, and how many there are; source is the run whose images they are, "" for the draft's own.
 
-    shown is the number of images that search and filter leave; no_trigger is the number of captions without the trigger word.
+    shown is the number of images that match search and filter; no_trigger is the number of captions without the trigger word.
     """
 
     source: str
@@ -45,7 +45,7 @@ class ImagePage:
 
 @dataclass(frozen=True, kw_only=True)
 class ImageNames:
-    """The names of all images that search and filter leave."""
+    """The names of all images that match search and filter."""
 
     names: list[str]
 
@@ -172,7 +172,7 @@ class ChangedSetting:
 
 @dataclass(frozen=True, kw_only=True)
 class TakenName:
-    """What can be done about a LoRA name that a run has, each named by what it will do; null where it is not possible.
+    """The choices when a run already has the LoRA name: the label of each choice, null if it is not possible.
 
     replace_help describes what happens to the run that is replaced.
     """

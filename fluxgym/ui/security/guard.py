@@ -21,7 +21,7 @@ from fluxgym.ui.security.token_auth import TokenAuth
 from fluxgym.ui.security.unread_body import AFTER_LOGIN, UnreadBody
 
 logger = logging.getLogger(__name__)
-ADMITTED = "fluxgym.admitted"  # key of the scope that tells the connection (connections.py) that the guard let its request pass
+ADMITTED = "fluxgym.admitted"  # key of the ASGI scope: the guard sets it when it lets a request pass, and connections.py reads it
 # The routes of Gradio that its page and its typed API need. All others (files, uploads, proxies, recorded runs, monitoring) give 404.
 GRADIO_API = (
     "info", "openapi.json", "queue/", "call/", "run/", "api/", "component_server", "heartbeat/", "app_id", "startup-events",

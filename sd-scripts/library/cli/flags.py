@@ -61,7 +61,7 @@ AT_MOST = {
     **dict.fromkeys((*EITHER_SIGN, "huber_c", "huber_scale", "discrete_flow_shift", "logit_std", "ip_noise_gamma", "prior_loss_weight"), MAX_SETTING),
 }  # fmt: skip
 
-FLAGS_WITH_NUMBERS = ("text_encoder_lr", "base_weights_multiplier")  # kohya's table calls their type otherwise
+FLAGS_WITH_NUMBERS = ("text_encoder_lr", "base_weights_multiplier")  # kohya's table gives them another type
 
 
 def limit_text(limit: float) -> str:

@@ -5,7 +5,7 @@ Unknown keys, wrong types and missing folders are errors that name them. Only th
 
 import json
 import tomllib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -30,9 +30,7 @@ from library.data.schema import (
     size_of,
     windows_path_hint,
 )
-from library.errors import TrainerError
-
-OnWarning = Callable[[str], None]  # is called with each warning
+from library.errors import OnWarning, TrainerError
 
 
 def read_datasets(config: DataConfig, on_warning: OnWarning) -> list[Dataset]:
