@@ -92,6 +92,7 @@ class SessionRow:
     """A run as a row of a list.
 
     name: the name that the page shows, which no other run has. parent: the slug of the run that this run was made from.
+    parent_name: the name that the page shows for it. folder_name: the name of the folder if the name does not give it, else "".
     began: the label of the time `started`, such as “Imported”. progress: the trainer's last known figures.
     step: the last trained step; reason_names_step is true if the text of `reason` contains it.
     duration_s: the duration of all attempts together. duration_from: while the run trains, the time from which the page counts the duration,
@@ -114,6 +115,8 @@ class SessionRow:
     ended: float | None
     origin: Origin
     parent: str
+    parent_name: str
+    folder_name: str
     model: str
     max_train_epochs: int | None
     checkpointing: bool
@@ -139,7 +142,7 @@ class SessionRow:
 
 @dataclass(frozen=True, kw_only=True)
 class SessionCounts:
-    """The number of runs by status; shown is the number of runs that match the filters."""
+    """The number of runs by status; unstarted is that of copies and imports that were not started, shown that of runs that match the filters."""
 
     total: int
     running: int
@@ -147,6 +150,7 @@ class SessionCounts:
     stopped: int
     failed: int
     completed: int
+    unstarted: int
     shown: int
 
 

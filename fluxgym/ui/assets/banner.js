@@ -181,10 +181,11 @@ class SessionsBanner {
     const here = openRun();
     attribute(this.parts.rows, "class", this.shownView === ALL ? "fg-all" : null);
     /** @type {SessionRow[]} */
-    const found = { [ALL]: this.list?.rows ?? [], [SHORT]: banner.rows, [FOLDED]: [] }[this.shownView] ?? [];
+    const listed = { [ALL]: this.list?.rows ?? [], [SHORT]: banner.rows, [FOLDED]: [] }[this.shownView] ?? [];
+    const found = listed.filter((session) => session.slug !== here); // its page shows it
     const nextInQueue = found.find((row) => row.status === "queued")?.slug;
     keyed(this.parts.rows, found, rowKey, (session) => makeRow(session, this.act), (row, session) => showRow(row, session, this.act, {
-      isFull: this.shownView === ALL, hasBar: session.slug !== here,
+      isFull: this.shownView === ALL,
       extra: this.shownView === SHORT && session.slug === nextInQueue ? queueRest(banner) : [],
     }));
   }

@@ -182,7 +182,7 @@
 
 /**
  * The runs that the list can be reduced to.
- * @typedef {"" | "running" | "queued" | "stopped" | "failed" | "completed"} Filter
+ * @typedef {"" | "running" | "queued" | "stopped" | "failed" | "completed" | "unstarted"} Filter
  */
 
 /**
@@ -267,9 +267,10 @@
  */
 
 /**
- * The earlier settings of a run, newest first.
+ * The earlier settings of a run, newest first; unreadable are the names of files that cannot be read.
  * @typedef {object} HistoryPage
  * @property {HistoryVersion[]} versions
+ * @property {string[]} unreadable
  */
 
 /**
@@ -532,7 +533,7 @@
  *
  * use says with which programs its LoRA works, "" if that is not known.
  *
- * queued_at is null if the run did not wait; parent is the run that it was made from, "" for none.
+ * queued_at is null if the run did not wait; parent is the run that it was made from, "" for none, parent_name the name that is shown for it.
  * can_train_further is true if the run is completed and has a checkpoint to continue from with more epochs.
  * @typedef {object} RunSummary
  * @property {string} model
@@ -542,6 +543,7 @@
  * @property {number | null} queued_at
  * @property {number | null} trained_s
  * @property {string} parent
+ * @property {string} parent_name
  * @property {boolean} can_train_further
  */
 
@@ -590,7 +592,7 @@
  */
 
 /**
- * The number of runs by status; shown is the number of runs that match the filters.
+ * The number of runs by status; unstarted is that of copies and imports that were not started, shown that of runs that match the filters.
  * @typedef {object} SessionCounts
  * @property {number} total
  * @property {number} running
@@ -598,6 +600,7 @@
  * @property {number} stopped
  * @property {number} failed
  * @property {number} completed
+ * @property {number} unstarted
  * @property {number} shown
  */
 
@@ -616,6 +619,7 @@
  * A run as a row of a list.
  *
  * name: the name that the page shows, which no other run has. parent: the slug of the run that this run was made from.
+ * parent_name: the name that the page shows for it. folder_name: the name of the folder if the name does not give it, else "".
  * began: the label of the time `started`, such as “Imported”. progress: the trainer's last known figures.
  * step: the last trained step; reason_names_step is true if the text of `reason` contains it.
  * duration_s: the duration of all attempts together. duration_from: while the run trains, the time from which the page counts the duration,
@@ -637,6 +641,8 @@
  * @property {number | null} ended
  * @property {Origin} origin
  * @property {string} parent
+ * @property {string} parent_name
+ * @property {string} folder_name
  * @property {string} model
  * @property {number | null} max_train_epochs
  * @property {boolean} checkpointing
@@ -783,6 +789,7 @@
  *   P extends `api/sessions/${string}/${string}` ? ActionResult :
  *   P extends `api/selection/contents` ? Contents :
  *   P extends `api/selection/delete` ? BulkResult :
+ *   P extends `api/selection/exported` ? BulkResult :
  *   P extends `api/selection/forget` ? BulkResult :
  *   P extends `api/selection/undo-forget` ? BulkResult :
  *   P extends `api/removed/${string}` ? ActionResult :
