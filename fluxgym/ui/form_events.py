@@ -168,7 +168,7 @@ class FormEvents:
         earlier = form_values.field_values(request.details.values)
         answer = self._saved(request, request.typed | earlier)
         others = [SETTINGS[name].label for name in request.details.values if name in NAMES and name not in earlier]
-        return replace(answer, message=_not_shown(others) or answer.message, model=_model({**request.typed, **earlier}))
+        return replace(answer, message=_not_shown(others) or answer.message)
 
     def save_template(self, request: FormRequest) -> FormAnswer:
         """Save the form's settings as a template; one of the same name is replaced only if the event agrees to that."""

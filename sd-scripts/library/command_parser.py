@@ -21,7 +21,7 @@ class Parser(argparse.ArgumentParser):
 
 NEEDED = {"int": "a whole number", "float": "a number", "number": "a number"}
 MAX_SHOWN = 40
-# What argparse says, and the sentence in its place.
+# What argparse says, and the sentence that replaces it.
 SENTENCES = (
     (r"argument (?P<flag>\S+): invalid (?P<type>\w+) value: '(?P<value>.*)'", "{flag} needs {type}, not “{value}”."),
     (r"argument (?P<flag>\S+): (?P<value>.*) is not a finite number", "{flag} needs a number, not “{value}”."),

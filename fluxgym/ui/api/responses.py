@@ -134,7 +134,8 @@ class DescribedApp(FastAPI):
 def schemas_of(answer: type) -> JsonObject:
     """Return the schema of an answer and of its parts, by name."""
     schema = TypeAdapter(answer).json_schema(mode="serialization", ref_template=SCHEMA_REFERENCE)
-    return schema.pop("$defs", {}) | {answer.__name__: schema}
+    parts: JsonObject = schema.pop("$defs", {})
+    return parts | {answer.__name__: schema}
 
 
 def add_clock(response: Response) -> None:

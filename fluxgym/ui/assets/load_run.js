@@ -1,28 +1,17 @@
 // Replace what the form on the Train page holds: by the settings and images of a run, or by an empty form.
 
 import { question } from "./dialog.js";
-import { emit } from "./dom.js";
-import { fieldValues } from "./fields.js";
-import { restored, send, setSource, source } from "./form.js";
+import { restored, send, source } from "./form.js";
 import { notice } from "./notices.js";
 import { go } from "./router.js";
 import { unsavedChanges } from "./unsaved.js";
 
 /** @import { FormAnswer, SessionRow } from "./types.js" */
 
-/**
- * Return the function that brings back what the form holds now; null if it holds images that replacing it removes.
- * @param {string} lost the unsaved changes in words
- */
-function undoOf(lost) {
-  const [before, values] = [source(), fieldValues()];
-  if (!lost) return () => { if (before) send("open", { slug: before, replace: true }); else send("fresh"); };
-  if (lost.includes("image")) return null;
-  return () => {
-    setSource(before);
-    emit("fg:images", before);
-    send("put_back", { values });
-  };
+/** Return the function that shows again what the form shows now, if nothing of it is unsaved. */
+function undoOf() {
+  const before = source();
+  return () => { if (before) send("open", { slug: before, replace: true }); else send("fresh"); };
 }
 
 /**
@@ -39,7 +28,7 @@ async function replaceForm({ sentence, done }, kind, details = {}) {
   }
   if (lost && !await question({ title: "Replace the form’s content?", text: `${sentence} This discards ${lost}.`, yes: "Replace" })) return;
   await restored; // the answer to an earlier event would replace it
-  const undo = undoOf(lost);
+  const undo = lost ? null : undoOf();
   send(kind, details);
   go("train");
   notice(done, { undo });

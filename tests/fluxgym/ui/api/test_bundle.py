@@ -1,3 +1,5 @@
+"""The bundle runs as the modules do: in order, once each, with their imports; other forms of import and export are refused."""
+
 import graphlib
 import json
 import re
