@@ -47,18 +47,6 @@ function queueRest({ waiting, waiting_names: names }) {
   return [{ key: text, element: h("a", { href: "#runs" }, text) }];
 }
 
-/**
- * Request the banner, without the open run.
- * @param {{ all: boolean, version?: string }} query
- */
-async function requestBanner(query) {
-  const open = openRun() ?? "";
-  return { open, answer: await get("banner", { open, seen: JSON.stringify(store.seenEnds()), ...query }) };
-}
-
-/** @type {ReturnType<typeof requestBanner> | null} sent before Gradio has made the page's elements, which takes longer than the answer */
-let first = requestBanner({ all: false });
-
 class SessionsBanner {
   /**
    * @param {HTMLElement} element
@@ -122,8 +110,8 @@ class SessionsBanner {
 
   /** Request what changed, show it, and return the seconds until the next request. */
   async update() {
-    const { open, answer } = await (first ?? requestBanner({ all: this.showsMore, version: this.banner?.version }));
-    first = null;
+    const open = openRun() ?? "";
+    const answer = await get("banner", { open, seen: JSON.stringify(store.seenEnds()), all: this.showsMore, version: this.banner?.version });
     await this.updateList();
     if (answer.value) this.receive(answer.value, open);
     if (!answer.offline) count(this.parts.updated, now());
@@ -181,11 +169,10 @@ class SessionsBanner {
     const here = openRun();
     attribute(this.parts.rows, "class", this.shownView === ALL ? "fg-all" : null);
     /** @type {SessionRow[]} */
-    const listed = { [ALL]: this.list?.rows ?? [], [SHORT]: banner.rows, [FOLDED]: [] }[this.shownView] ?? [];
-    const found = listed.filter((session) => session.slug !== here); // its page shows it
+    const found = { [ALL]: this.list?.rows ?? [], [SHORT]: banner.rows, [FOLDED]: [] }[this.shownView] ?? [];
     const nextInQueue = found.find((row) => row.status === "queued")?.slug;
     keyed(this.parts.rows, found, rowKey, (session) => makeRow(session, this.act), (row, session) => showRow(row, session, this.act, {
-      isFull: this.shownView === ALL,
+      isFull: this.shownView === ALL, hasBar: session.slug !== here,
       extra: this.shownView === SHORT && session.slug === nextInQueue ? queueRest(banner) : [],
     }));
   }

@@ -39,7 +39,7 @@ class LoadedModels:
 
 @dataclass(frozen=True, kw_only=True)
 class _Text:
-    """The text-related fields of LoadedModels."""
+    """What encodes text: see LoadedModels."""
 
     prompts: PromptTexts
     encoders: TextEncoders | None

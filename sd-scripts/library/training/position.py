@@ -1,4 +1,4 @@
-"""The position of a training: its start, its progress and its end."""
+"""Where a training begins, how far it is, and where it ends."""
 
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
@@ -11,7 +11,7 @@ from library.training.kohya_state import is_kohya_state, position_of
 
 @dataclass(frozen=True, kw_only=True)
 class Position:
-    """The position of a training: completed steps, completed epochs, used batches of the current epoch; and the total steps and epochs."""
+    """How far a training is: steps made, epochs ended, batches used of the current epoch; and where it ends."""
 
     step: int = 0
     epoch: int = 0
@@ -32,7 +32,7 @@ class Position:
 
     @property
     def epochs_begun(self) -> int:
-        """The number of epochs of which at least one step was made, including an epoch that the last step of the training cuts short."""
+        """The number of epochs that have had a step; at the end of an epoch, also of one that the last step cuts short, its number."""
         return self.epoch + bool(self.batch_in_epoch)
 
     def after_step(self, batch_in_epoch: int) -> "Position":

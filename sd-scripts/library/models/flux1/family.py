@@ -63,7 +63,7 @@ class Flux1Family:
 
     @property
     def spec(self) -> ModelSpec:
-        """The names of this version in kohya's and Stability AI's metadata."""
+        """What kohya and Stability AI call this version."""
         return SPECS[self.version]
 
     @property
