@@ -22,14 +22,23 @@ from fluxgym.runs.snapshot import RunSnapshot
 from fluxgym.sessions.control import request_stop, wait_until_ended
 from fluxgym.sessions.resume import needs_check, resume, resume_preview
 from fluxgym.supervisor.lease_keeper import LeaseKeeper
-from tests.support.runs import STOPPABLE_TRAINER, launch, launch_buggy, make_spec, state_of, wait_for, wait_until_running, write_checkpoint
+from tests.support.runs import (
+    GOOD_TRAINER,
+    STOPPABLE_TRAINER,
+    launch,
+    launch_buggy,
+    make_spec,
+    state_of,
+    wait_for,
+    wait_until_running,
+    write_checkpoint,
+)
 
-GOOD = "progress(2); progress(4); lora()"
 STUBBORN = "signal.signal(signal.SIGTERM, signal.SIG_IGN); progress(2); open(f'{folder}/ready', 'w'); time.sleep(60)"
 
 
 ENDS = {
-    "a good end": (GOOD, "completed", None, ""),
+    "a good end": (GOOD_TRAINER, "completed", None, ""),
     "no LoRA": ("progress(4)", "failed", "not_verified", "no cat.safetensors"),
     "too few steps": ("progress(3); lora()", "failed", "not_verified", "3 of 4"),
     "a torn LoRA": ("progress(4); lora(cut=3)", "failed", "not_verified", "cut short"),
@@ -230,7 +239,7 @@ finalize.update_state = refuse(AlreadyRunning("Another process is changing the r
 
 
 def test_state_file_that_cannot_be_written_does_not_end_training(run):
-    supervisor = launch_buggy(run, GOOD, BUSY)
+    supervisor = launch_buggy(run, GOOD_TRAINER, BUSY)
     assert supervisor.wait(30) == 0
     assert read_exit(run).status == "completed"
     assert status_of(run, state_of(run)).status is Status.COMPLETED
@@ -282,7 +291,7 @@ def test_supervisor_after_exception_still_handles_stop(run):
 
 
 def test_outcome_that_cannot_be_computed_is_recorded_as_supervisor_error(run):
-    supervisor = launch_buggy(run, GOOD, REFUSE + "finalize.classify = refuse(RuntimeError('a mistake'))")
+    supervisor = launch_buggy(run, GOOD_TRAINER, REFUSE + "finalize.classify = refuse(RuntimeError('a mistake'))")
     assert supervisor.wait(30) == 0
     assert (read_exit(run).status, read_exit(run).reason_code) == ("failed", "supervisor")
     assert not is_executing(run)

@@ -16,9 +16,9 @@ from fluxgym.runs.progress import read_last
 from fluxgym.runs.snapshot import RunSnapshot
 from fluxgym.sessions.control import request_stop, wait_until_ended
 from fluxgym.sessions.resume import needs_check, resume
-from tests.support.runs import launch, launch_buggy, make_spec, state_of, wait_for, wait_until_running
+from tests.support.runs import GOOD_TRAINER, launch, launch_buggy, make_spec, state_of, wait_for, wait_until_running
 
-GOOD = "progress(2); progress(4); lora()"
+SLOW_CHECK = "finalize.VERIFIER = (sys.executable, '-c', 'import time; time.sleep(60)')"
 
 
 def test_lora_on_disk_with_another_clock_is_not_called_old(run):
@@ -35,9 +35,6 @@ def test_lora_of_earlier_start_is_called_old(run):
     os.utime(run.lora, (run.launch.stat().st_mtime - 0.5,) * 2)
     engine_of(run).submit(run, read_launch_spec(run))
     assert "older than this start" in wait_until_ended(run).reason
-
-
-SLOW_CHECK = "finalize.VERIFIER = (sys.executable, '-c', 'import time; time.sleep(60)')"
 
 
 def test_verification_can_be_stopped_and_is_repeated_by_resume(run, tmp_path):
@@ -81,6 +78,6 @@ def test_stop_of_trainer_that_ended_while_its_supervisor_was_frozen_does_not_ski
 
 def test_verification_that_crashes_fails_run(run):
     slow = SLOW_CHECK.replace("import time; time.sleep(60)", "raise SystemExit(3)")
-    assert launch_buggy(run, GOOD, slow).wait(30) == 0
+    assert launch_buggy(run, GOOD_TRAINER, slow).wait(30) == 0
     assert (read_exit(run).status, read_exit(run).reason_code) == ("failed", "not_verified")
     assert "could not be checked" in read_exit(run).reason
