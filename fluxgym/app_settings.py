@@ -48,7 +48,7 @@ class Settings:
         """Read app.py's command line; flags override FLUXGYM_* variables.
 
         Raises:
-            SettingsError: If one of them cannot be used; the message names it.
+            SettingsError: If a flag or variable cannot be used; the message names it.
         """
         return cls.from_namespace(build_parser().parse_args(argv), environ)
 

@@ -49,7 +49,7 @@ def main(argv: list[str]) -> int:
 
 
 def _report(config: TrainerConfig) -> None:
-    """Print what the flags do not do, and the seed that was drawn."""
+    """Print the warnings about the flags, and the seed if it was drawn."""
     for warning in config.warnings:
         warn(warning)
     if config.seed_is_drawn:
@@ -57,7 +57,7 @@ def _report(config: TrainerConfig) -> None:
 
 
 def _train(settings: CheckedSettings, progress: ProgressLog, stop: StopFlag) -> None:
-    """Train, or describe the data set. PyTorch and transformers are imported here: that takes seconds, which no refusal above waits for."""
+    """Train, or describe the data set. PyTorch and transformers are imported here, after the checks of the flags: importing takes seconds."""
     import torch
 
     from library.training.reporting import set_up_logging

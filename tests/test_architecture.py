@@ -135,6 +135,12 @@ def test_only_registry_knows_flux1():
     assert found == set(FLUX1_TOOLS)
 
 
+def test_only_entry_points_and_training_print_warnings():
+    found = {str(path.relative_to("sd-scripts")) for path in sources("sd-scripts") if "library.errors.warn" in imports(path)}
+    others = {name for name in found if not name.startswith("library/training/")}
+    assert others == {"flux_train_network.py", "networks/command_line.py", "library/weights/safetensors_file.py"}
+
+
 def code_words(path: Path) -> Iterator[str]:
     """Yield the names and texts of a file's code: all but comments, imports and docstrings."""
     tree = ast.parse((ROOT / path).read_text())

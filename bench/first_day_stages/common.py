@@ -8,6 +8,7 @@ import torch
 
 from bench.trainer_gpu import DEV
 from library.cli.parse import parse
+from library.errors import warn
 from library.models.family import TRANSFORMER
 from library.models.flux1.family import LORA_PARTS, Flux1Family
 from library.models.flux1.math import image_ids, pack_latents, text_ids
@@ -84,7 +85,7 @@ def make_training(flags: list[str], *, rank: int = 16) -> tuple[Flux, LoRANetwor
     )
     with torch.device("meta"):
         flux = Flux(SHAPES)
-    layout = TransformerLayout(config.placement, DEVICE, BF16, Flux1Family("dev").swapped_blocks)
+    layout = TransformerLayout(config.placement, DEVICE, BF16, Flux1Family("dev").swapped_blocks, on_warning=warn)
     layout.prepare(flux, flux.blocks)
     for name, module in flux.named_modules():
         _fill(module, layout.device_of(f"{name}."))

@@ -30,7 +30,7 @@ def main(argv: Sequence[str]) -> int:
         print("\nInterrupted; running trainings continue. See: python -m fluxgym sessions", file=sys.stderr)
         return 130
     except BrokenPipeError:
-        sys.stderr.close()  # the reader of our output has gone
+        sys.stderr.close()  # the program that reads stdout has closed it
         return 0
     except OSError as error:  # an invalid file name, or a full disk under the output
         print(f"error: {printable(str(error.filename or 'the output')[:80])} cannot be used: {error.strerror}.", file=sys.stderr)

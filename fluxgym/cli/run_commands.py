@@ -109,7 +109,7 @@ def _sessions(args: argparse.Namespace, settings: Settings) -> int:
 
 
 def _as_text(session: Session) -> tuple[float, str]:
-    """Return a session's date, and the session as the user guide shows it, with the words of the page."""
+    """Return a session's date, and its description in the user guide's format, with the page's words for status and date."""
     run = RunPaths(Path(session.folder))
     snapshot = RunSnapshot(run, read_state_or_empty(run))
     origin, stopping = origin_of(run, snapshot.state), is_stopping(run, session.status)

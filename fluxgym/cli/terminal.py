@@ -28,7 +28,7 @@ def detail_lines(details: Sequence[Detail]) -> list[str]:
 
 
 def print_way_back(ids: Sequence[str]) -> None:
-    """Print the command that puts removed runs back on stderr, beside the output that scripts read."""
+    """Print to stderr the command that puts removed runs back; stdout has only what scripts read."""
     if ids:
         print(f"To put {'it' if len(ids) == 1 else 'them'} back: python -m fluxgym archive restore {' '.join(ids)}", file=sys.stderr)
 

@@ -61,10 +61,10 @@ class Choice:
 class Setting:
     """One setting of a training.
 
-    name is its key in ui_state.json, or in the table "advanced" there if in_advanced. flag is the trainer's name for it as the form shows
-    it; dataset_key is its key in dataset.toml; replaces are other trainer flags that it makes superfluous. metadata_key is where kohya
-    writes it in a LoRA file. beside names the setting that is on its right in the form; section is its group in
-    Advanced. A stripped text has no space at its ends.
+    name is its key in ui_state.json, or in the table "advanced" there if in_advanced. flag is the trainer's flag, as the form shows it;
+    dataset_key is its key in dataset.toml; replaces are other trainer flags that are left out because of it. metadata_key is its key in
+    the metadata that kohya writes into a LoRA file. beside is the name of the setting to its right in the form; section is its group in
+    Advanced. If stripped, spaces at the ends of the text are removed.
     """
 
     name: str
@@ -136,7 +136,7 @@ class Setting:
         raise self._error(f"must be a {'whole ' * whole}number from {low:g} to {high:.16g}, not “{quoted}”.")
 
     def empty(self, default: Any) -> ConfigError:
-        """Return the error of an empty number field. default is the example; 0, which turns something off, is not one."""
+        """Return the error of an empty number field; the message gives default as an example, except 0, which turns a feature off."""
         return self._error(f"is empty. Enter a number{f', such as {default}' if default else ''}.")
 
     def _error(self, text: str) -> ConfigError:

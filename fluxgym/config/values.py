@@ -11,9 +11,9 @@ from fluxgym.contract.learning import LEAST
 MAX_TEXT = 20_000
 MAX_SHOWN = 40
 TRUE, FALSE = ("true", "1", "yes", "on"), ("false", "0", "no", "off")
-RATE = re.compile(r"[+]?((0|[1-9]\d*)(\.\d*)?|\.\d+)([eE][+-]?\d+)?", re.ASCII)  # not 0001, which is 0,001 without its comma
+RATE = re.compile(r"[+]?((0|[1-9]\d*)(\.\d*)?|\.\d+)([eE][+-]?\d+)?", re.ASCII)  # refuses 0001, which may be 0,001 with its comma lost
 NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)  # float() would also take "1_0" and "١"
-GROUPED = re.compile(r"[+-]?[1-9]\d{0,2}([.,'’ \u00a0\u202f]\d{3})+", re.ASCII)  # 1.000, 10,000 and 1 000 in one language or another
+GROUPED = re.compile(r"[+-]?[1-9]\d{0,2}([.,'’ \u00a0\u202f]\d{3})+", re.ASCII)  # thousands separators: 1.000, 10,000 or 1 000, by language
 DECIMAL_COMMA = re.compile(r"[+-]?\d+,\d+([eE][+-]?\d+)?", re.ASCII)
 MIN_RATE, MAX_RATE = LEAST["learning_rate"], 10
 
@@ -59,7 +59,7 @@ def to_number(value: Any) -> float:
 
 
 def number_hint(text: str) -> str:
-    """Return how to write a number that is written as in other languages, such as 3,5 or 1.000; "" for any other text."""
+    """Return how to rewrite a number with a decimal comma or thousands separators, such as 3,5 or 1.000; "" for any other text."""
     plain = text.strip()
     if GROUPED.fullmatch(plain):
         return f" Write it without separators: {re.sub(r'[^0-9+-]', '', plain)}."
@@ -67,12 +67,12 @@ def number_hint(text: str) -> str:
 
 
 def integer_hint(text: str) -> str:
-    """Return the same for a whole number, which a text with a decimal comma is not."""
+    """Return the hint of number_hint for a whole number: only about thousands separators."""
     return number_hint(text) if GROUPED.fullmatch(text.strip()) else ""
 
 
 def decimal_hint(text: str) -> str:
-    """Return the same for a number that is never large, such as a learning rate: a comma is always a decimal comma."""
+    """Return the hint of number_hint for a number that is never large, such as a learning rate: its comma is always a decimal comma."""
     plain = text.strip()
     if not DECIMAL_COMMA.fullmatch(plain):
         return ""
@@ -81,9 +81,9 @@ def decimal_hint(text: str) -> str:
 
 
 def to_integer(value: Any) -> int:
-    """Return a whole number, also from text, whose digits are all kept, or a float without a fraction.
+    """Return a whole number, also from a text (all digits are kept) or from a float without a fraction.
 
-    "1.000" is refused as well: it is a thousand in many languages, and would be read as 1.
+    "1.000" is refused: it means one thousand in many languages, and float() would read it as 1.
 
     Raises:
         ValueError: For anything else.

@@ -1,11 +1,11 @@
 """Pairing of caption files with images, and the text of a caption that is trained. App and trainer share these rules."""
 
 import codecs
-import unicodedata
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import PurePath
 
+from fluxgym.contract.control_characters import control_character_in
 from fluxgym.contract.dataset_rules import is_image_name
 
 CAPTION = ".txt"
@@ -107,8 +107,8 @@ def caption_name(name: str) -> str:
 
 
 def control_character(text: str) -> str:
-    """Return the first control character of a text that is not white space, "" if there is none: text encoders do not know them."""
-    return next((char for char in text if unicodedata.category(char) == "Cc" and not char.isspace()), "")
+    """Return the first control character of a caption as U+0007, "" if it has none. Ends of lines are not trained, so none of them counts."""
+    return control_character_in("\n".join(text.splitlines()))
 
 
 def decode_caption(data: bytes) -> str:

@@ -116,7 +116,7 @@ class FileFault(StrEnum):
 
 
 def find_unlisted(manifest: Manifest) -> str:
-    """Return the first file of every checkpoint that a manifest does not list, so that nothing would check it; "" if it lists all."""
+    """Return the first required file that a manifest does not list, and that would therefore not be checked; "" if it lists all."""
     return next((name for name in CHECKPOINT_FILES if name not in manifest.files), "")
 
 

@@ -79,12 +79,22 @@ def no_images_message(subfolders: Mapping[str, int]) -> str:
     kohya = next((match for name in sorted(subfolders) if (match := kohya_folder(name))), None)
     if kohya is None:
         return f"{sentence} Choose that folder."
-    return f"{sentence} {kohya.name} has kohya's form: choose {' with '.join(filter(None, (kohya.name, _usable_settings(kohya))))}."
+    choice = " with ".join(filter(None, (kohya.name, _usable_settings(kohya))))
+    return " ".join(filter(None, (f"{sentence} {kohya.name} has kohya's form: choose {choice}.", out_of_range_message(kohya))))
+
+
+def out_of_range_message(kohya: KohyaFolder) -> str:
+    """Return that the repeats in a folder's name cannot be used, "" if they can."""
+    if 1 <= kohya.num_repeats <= MAX_REPEATS:
+        return ""
+    return (
+        f"The {counted(kohya.num_repeats, 'repeat')} in the name {kohya.name} are out of range: enter a number from 1 to {MAX_REPEATS:,}."
+    )
 
 
 def _usable_settings(kohya: KohyaFolder) -> str:
     """Return the settings in a folder's name that can be entered: repeats within the limits, and a trigger word."""
-    repeats = f"{counted(kohya.num_repeats, 'repeat')} per image" if 1 <= kohya.num_repeats <= MAX_REPEATS else ""
+    repeats = "" if out_of_range_message(kohya) else f"{counted(kohya.num_repeats, 'repeat')} per image"
     trigger = f"the trigger word “{kohya.class_tokens.strip()}”" if kohya.class_tokens.strip() else ""
     return " and ".join(filter(None, (repeats, trigger)))
 

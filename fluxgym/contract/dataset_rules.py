@@ -6,10 +6,10 @@ import unicodedata
 from collections.abc import Callable, Sequence
 
 from fluxgym.contract.images.formats import FORMATS
+from fluxgym.contract.limits import MAX_NAME_BYTES
 
 IMAGE_EXTENSIONS = tuple(extension for image_format in FORMATS for extension in image_format.extensions)
 _EXTENSIONS = frozenset(IMAGE_EXTENSIONS)
-MAX_NAME_BYTES = 255
 RESERVED_NAMES = frozenset(("con", "prn", "aux", "nul", *(f"{port}{number}" for port in ("com", "lpt") for number in range(1, 10))))
 EXIF_ORIENTATION = 0x0112
 EXIF_SIDEWAYS = (5, 6, 7, 8)  # orientations that swap width and height

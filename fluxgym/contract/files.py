@@ -95,7 +95,7 @@ def lora_name(output_name: str, suffix: str = "") -> str:
 
 
 def parse_lora_name(name: str, output_name: str | None = None) -> SavedName | None:
-    """Return the parts of a LoRA file's name, None if it is not one, or has another output name than the one that is named."""
+    """Return the parts of a LoRA file's name, None if it is not one; with output_name, also None for another output name."""
     return _parse_saved(name, LORA_ENDING, output_name)
 
 
@@ -110,9 +110,9 @@ def state_name(output_name: str, suffix: str = "") -> str:
 
 
 def parse_state_name(name: str, output_name: str | None = None) -> SavedName | None:
-    """Return the parts of a checkpoint's name, None if it is not one, or has another output name than the one that is named.
+    """Return the parts of a checkpoint's name, None if it is not one; with output_name, also None for another output name.
 
-    Name the output name if it is known: "cat-000003-state" is the last checkpoint of "cat-000003", but epoch 3 of "cat".
+    Pass output_name if it is known: "cat-000003-state" is the last checkpoint of "cat-000003", but epoch 3 of "cat".
     """
     return _parse_saved(name, STATE_ENDING, output_name)
 

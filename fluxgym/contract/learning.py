@@ -10,8 +10,8 @@ from typing import Any
 ESTIMATE_THEIR_RATE = ("prodigy", "dadapt")  # the starts of the names of such optimizers
 RATES = ("learning_rate", "unet_lr", "text_encoder_lr")
 DROPOUTS = ("network_dropout", "rank_dropout", "module_dropout")
-# 0 switches these off. What is above 0 and below these limits leaves nothing of each step: of the optimizer's first moment (its eps is
-# 1e-8), of the weights' norm, or of the LoRA's effect.
+# 0 switches these settings off. A value between 0 and its limit reduces each step to almost nothing: the optimizer's first moment (its eps
+# is 1e-8), the norm of the weights, or the effect of the LoRA.
 LEAST: Mapping[str, float] = dict.fromkeys(RATES, 1e-12) | {"max_grad_norm": 1e-9, "scale_weight_norms": 1e-6, "network_alpha": 1e-9}
 LOW: Mapping[str, float] = dict.fromkeys(RATES, 1e-7) | {"max_grad_norm": 1e-6, "scale_weight_norms": 1e-2}
 LOW_SCALE = 1e-4  # of alpha / rank
@@ -26,7 +26,7 @@ USUAL = dict.fromkeys(RATES, "such as 1e-4") | {
 
 
 def learns_nothing(name: str, value: Any) -> str:
-    """Return why a value of a setting leaves nothing to be learned, as the end of a sentence after the value; "" if it does not."""
+    """Return why a training with this value of a setting learns nothing, as the end of a sentence after the value; "" if it does not."""
     least = LEAST.get(name)
     if least is None or not _is_number(value) or not 0 < value < least:
         return ""

@@ -24,8 +24,8 @@ QUANTIZED = (
     (r"\.weight_scale_2$", "4-bit weights (NVFP4)"),
 )
 
-# Models that cannot be trained on, as (pattern of a tensor name, name of the model). The first that matches holds: the names of a LoRA
-# contain those of the model that it changes.
+# Models that cannot be trained on, as (pattern of a tensor name, name of the model). The first match counts: the tensor names of
+# a LoRA contain those of the model that it changes.
 OTHER_MODELS = (
     (r"(lora_(up|down|A|B)|hada_w1_a|lokr_w1|oft_blocks|_lora\d?)\b|\.lora\.", "a LoRA"),
     (r"(controlnet_(x_embedder|blocks)|input_hint_block|control_model)\b", "a ControlNet"),

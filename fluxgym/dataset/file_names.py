@@ -1,4 +1,4 @@
-"""Names of uploaded files: what is left of them in a run, and numbers that keep them apart."""
+"""Safe and unique names for uploaded files in a run: unusable characters are removed, numbers are added."""
 
 import os
 import unicodedata
@@ -8,9 +8,8 @@ from pathlib import Path
 
 from fluxgym.contract.caption_files import CAPTION
 from fluxgym.contract.dataset_rules import is_image_name, is_name_character, is_reserved_name
+from fluxgym.contract.limits import MAX_GIVEN_NAME_BYTES
 from fluxgym.errors import DatasetError
-
-MAX_NAME_BYTES = 200
 
 
 def stems_of(names: Iterable[str]) -> set[str]:
@@ -24,8 +23,8 @@ def free_stem(stem: str, taken: Set[str]) -> str:
 
 
 def short_stem(stem: str, suffix: str) -> str:
-    """Return a stem cut so that it has at most MAX_NAME_BYTES with its suffix."""
-    while stem and len(os.fsencode(stem + suffix)) > MAX_NAME_BYTES:
+    """Return a stem cut so that it has at most MAX_GIVEN_NAME_BYTES with its suffix."""
+    while stem and len(os.fsencode(stem + suffix)) > MAX_GIVEN_NAME_BYTES:
         stem = stem[:-1]
     return stem
 

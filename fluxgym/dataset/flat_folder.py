@@ -64,8 +64,10 @@ def flat_folder(folder: Path) -> Iterator[FlatFolder]:
 
 @dataclass(frozen=True, kw_only=True)
 class _Source:
-    """One of kohya's folders: its images in order, the caption files of each, and its other files; what is in folders inside, and what has an
-    image's name without being a file.
+    """One of kohya's folders.
+
+    images are in order, captions are the caption files of each image, files are all files, including both. subfolders has the number of images in each
+    folder inside. not_files are entries that have an image's name but are folders, pipes, devices or broken links.
     """
 
     path: Path
@@ -128,7 +130,7 @@ def _put_captions(source: _Source, image: str, target: Path) -> None:
 
 
 def _left_out(sources: Sequence[_Source], beside: Sequence[str]) -> Iterator[str]:
-    """Yield a message for each group of files that is left out; the names are those in the folder of kohya's folders, `beside` is in itself."""
+    """Yield a message for each group of files that is left out; file names are relative to the parent folder, which holds `beside` itself."""
     not_files = [*beside, *(f"{source.path.name}/{name}" for source in sources for name in source.not_files)]
     unused: list[str] = []
     left_out: list[str] = []

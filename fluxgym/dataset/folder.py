@@ -8,13 +8,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-from fluxgym.contract.caption_files import CAPTION, caption_name, control_character, decode_caption, trained_text
+from fluxgym.contract.caption_files import CAPTION, control_character, decode_caption, trained_text
 from fluxgym.contract.dataset_notes import undecodable_message
 from fluxgym.contract.dataset_rules import is_image_name, is_portable_name
 from fluxgym.contract.images.formats import EXTENSIONS_TEXT
-from fluxgym.contract.limits import MAX_CAPTION_BYTES
+from fluxgym.contract.limits import MAX_CAPTION_BYTES, MAX_NAME_BYTES
 from fluxgym.contract.regular_files import UnsafeFile, copy_regular, read_regular
-from fluxgym.dataset.file_names import free_stem, safe_name, shown_name, stems_of, without_folders
+from fluxgym.dataset.arrivals import Arrival, Outcome, arrival_of_caption, arrival_of_image
+from fluxgym.dataset.file_names import safe_name, stems_of, without_folders
 from fluxgym.dataset.folder_index import (
     MAX_CAPTION,
     Captions,
@@ -115,7 +116,7 @@ class ImageFolder:
         """
         check_not_linked(self.path)
         path = self.path / name
-        if name != path.name or not is_image_name(name) or len(os.fsencode(name)) > 255 or not path.is_file():
+        if name != path.name or not is_image_name(name) or len(os.fsencode(name)) > MAX_NAME_BYTES or not path.is_file():
             raise DatasetError(f"There is no image “{name[:80]}” here.", field="images")
         return path
 
@@ -139,28 +140,42 @@ class ImageFolder:
         else:
             _remove(path)
 
-    def add(self, source: Path, name: str, *, prepare: Callable[[], object] = lambda: None) -> str:
-        """Move an image or caption file into the folder and return its new name; prepare is called once the file is known to be valid.
+    def add(
+        self, source: Path, name: str, *, prepare: Callable[[], object] = lambda: None, keep: Callable[[Path], object] = lambda _: None
+    ) -> Arrival:
+        """Move an image or caption file into the folder, unless its content is there already.
 
-        An image whose stem another image has gets a number; an image with the name of another one replaces it, unless the names became
-        equal only because FluxGym changed this one. The same holds for captions, which are refused instead of getting a number.
+        An image never replaces another one. A caption replaces the one of its name, unless the names became equal only because FluxGym
+        changed this one. prepare is called once the file is known to be valid, keep with a caption before it is replaced.
 
         Raises:
             DatasetError: If the file is neither an image nor a caption, is damaged, is not UTF-8 or would replace another caption; the
                 message names it.
         """
-        given, name = name, safe_name(name)
-        if Path(name).suffix.lower() == CAPTION:
+        given, name = without_folders(name), safe_name(name)
+        is_caption = Path(name).suffix.lower() == CAPTION
+        if is_caption:
             self._check_caption(source, name)
-            prepare()
-            with self.changing():
-                return self._move(source, self._free_caption(source, name, without_folders(given)))
-        if not is_image_name(name):
+        elif not is_image_name(name):
             raise DatasetError(f"{name} is neither an image nor a .txt caption; use {EXTENSIONS_TEXT}.", field="images")
-        self._check_image(source, name)
+        else:
+            self._check_image(source, name)
         prepare()
         with self.changing():
-            return self._move(source, self._free(name, may_replace=name == without_folders(given)))
+            try:
+                arrival = (
+                    arrival_of_caption(source, name, self.path, given)
+                    if is_caption
+                    else arrival_of_image(source, name, self.path, self.images())
+                )
+                if arrival.outcome is Outcome.REPLACED:
+                    keep(self.path / arrival.name)
+                if arrival.outcome is not Outcome.PRESENT:
+                    self.path.mkdir(parents=True, exist_ok=True)
+                    shutil.move(source, self.path / arrival.name)
+            except OSError as error:
+                raise storage_error(error, self.path / name) from error
+        return arrival
 
     def remove(self, name: str) -> None:
         """Remove an image and its caption, unless another image has the same caption."""
@@ -183,35 +198,6 @@ class ImageFolder:
         except DatasetError as error:
             raise DatasetError(str(error).replace(source.name, name), field="images") from None
 
-    def _free(self, name: str, *, may_replace: bool) -> str:
-        """Return a name with a stem that no other image has, because captions are found by stem; with may_replace, an equal name is free."""
-        taken = {Path(other).stem for other in self.names() if not (may_replace and other == name)}
-        return free_stem(Path(name).stem, taken) + Path(name).suffix
-
-    def _free_caption(self, source: Path, name: str, given: str) -> str:
-        """Return the plain name of a caption file such as a.png.txt, or its own name if there is a caption of the plain one.
-
-        Raises:
-            DatasetError: If another caption has that name, which is not the given one, and another content.
-        """
-        plain = caption_name(name)
-        own = Path(name).stem + CAPTION
-        free = own if own != plain and (self.path / plain).exists() else plain
-        if free != given and (self.path / free).exists() and _content(source) != _content(self.path / free):
-            raise DatasetError(
-                f"“{shown_name(given)}” would be stored as {free}, which is another caption here; rename it and its image, and add both again.",
-                field="images",
-            )
-        return free
-
-    def _move(self, source: Path, name: str) -> str:
-        try:
-            self.path.mkdir(parents=True, exist_ok=True)
-            shutil.move(source, self.path / name)
-        except OSError as error:
-            raise storage_error(error, self.path / name) from error
-        return name
-
 
 def check_caption(name: str, text: str) -> None:
     """Raise DatasetError if a text cannot be the caption of an image of this name."""
@@ -223,7 +209,7 @@ def check_caption(name: str, text: str) -> None:
             f"The caption of {name} contains half of a character, which is not valid Unicode; type it again.", field="images"
         ) from None
     if char := control_character(text):
-        raise DatasetError(f"The caption of {name} holds the control character U+{ord(char):04X}; remove it.", field="images")
+        raise DatasetError(f"The caption of {name} holds the control character {char}; remove it.", field="images")
 
 
 def check_caption_length(name: str, length: int) -> None:

@@ -123,7 +123,7 @@ def _state_of(folder: Path) -> tuple[int, int]:
 
 
 def _settles_in(state: tuple[int, int]) -> float:
-    """Return how long after a folder was first seen in a state a further change is sure to give it another one, in seconds."""
+    """Return the seconds after which a further change surely changes a folder's state, counted from when this state was first seen."""
     return SETTLED_TICK_S if state[1] % 10**9 else SETTLED_S
 
 

@@ -35,6 +35,19 @@ def make_thumbnail(path: Path, side: int) -> Reply:
     return ImageReply(width=small.width, height=small.height, num_bytes=buffer.tell()), buffer.getvalue()
 
 
+def brightest(path: Path, channel: str) -> Reply:
+    """Return the largest value of the channel that is a mask for the trainer, as one byte: red, or alpha, which is 255 without one."""
+    with open_image(path, Image) as image:
+        image.load()
+        if channel == "alpha":
+            level = image.convert("RGBA").getchannel("A").getextrema()[1] if image.has_transparency_data else 255
+        elif image.mode.startswith(("I", "F")):
+            level = min(255, int(image.getextrema()[1] / 257))
+        else:
+            level = rgb_on_white(image, Image).getchannel("R").getextrema()[1]
+        return ImageReply(width=image.width, height=image.height, num_bytes=1), bytes([level])
+
+
 def _to_smooth_mode(image: Image.Image) -> Image.Image:
     """Return an image with 8 bits per channel and without a palette."""
     if image.mode.startswith(("I", "F")):
@@ -48,6 +61,8 @@ ACTIONS: dict[str, Action] = {
     "size": lambda path, _: (read_size(path, Image), b""),
     "check": lambda path, _: check(path),
     "thumbnail": make_thumbnail,
+    "red": lambda path, _: brightest(path, "red"),
+    "alpha": lambda path, _: brightest(path, "alpha"),
 }
 
 

@@ -6,9 +6,10 @@ Images are opened only in pools of worker processes. Headers have a separate poo
 import functools
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from enum import StrEnum
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
@@ -165,6 +166,43 @@ class DecodedImages:
         while len(self._results) >= MAX_SIZES:
             self._results.pop(next(iter(self._results)), None)
         self._results[file] = result
+
+
+class MaskChannel(StrEnum):
+    """The channel of an image that is a mask: also the action of the worker."""
+
+    RED = "red"
+    ALPHA = "alpha"
+
+
+class MaskLevels:
+    """The largest value of masks, by the file's identity and the channel, of at most MAX_SIZES images. Thread-safe."""
+
+    def __init__(self) -> None:
+        self._levels: dict[tuple[FileId, MaskChannel], int] = {}
+
+    def are_known(self, paths: Iterable[Path], channel: MaskChannel) -> bool:
+        """Return True if no mask has to be decoded."""
+        try:
+            return all((FileId.of(path), channel) in self._levels for path in paths)
+        except OSError:
+            return False
+
+    def brightest(self, path: Path, channel: MaskChannel) -> int:
+        """Return the largest value of a mask, 0 to 255, decoded once per content.
+
+        Raises:
+            BadImage: If it cannot be read.
+        """
+        return _named(path.name, lambda: self._read(FileId.of(path), channel))
+
+    def _read(self, file: FileId, channel: MaskChannel) -> int:
+        if (known := self._levels.get((file, channel))) is not None:
+            return known
+        while len(self._levels) >= MAX_SIZES:
+            self._levels.pop(next(iter(self._levels)), None)
+        level = self._levels[file, channel] = _run(DECODERS, ImageRequest(action=channel, path=file.path)).data[0]
+        return level
 
 
 @functools.lru_cache(maxsize=MAX_SIZES)

@@ -12,7 +12,7 @@ from fluxgym.engines.dispatcher_process import DispatcherProcess
 from fluxgym.engines.process_state import state_of_record
 from fluxgym.engines.tickets import Tickets
 from fluxgym.engines.waiting_reasons import WAITS_FOR_APP, WaitingReasons
-from fluxgym.engines.waiting_runs import Starter, WaitingRun, WaitingRuns, with_those_ahead
+from fluxgym.engines.waiting_runs import Signature, Starter, WaitingRun, WaitingRuns, file_signature, with_those_ahead
 from fluxgym.errors import FluxGymError, NotReadableNow, describe_error
 from fluxgym.runs.launch_spec import LaunchSpec
 from fluxgym.runs.paths import OutputsPaths, RunPaths
@@ -24,11 +24,12 @@ log = logging.getLogger(__name__)
 
 
 class LocalQueue:
-    """The waiting runs of one outputs folder on this machine. State is in files, so any process may create one."""
+    """The waiting runs of one outputs folder on this machine. State is in files, so any process may create one; one that is kept reads less."""
 
     def __init__(self, outputs: OutputsPaths) -> None:
         self._outputs = outputs
         self._tickets, self._waiting, self._dispatcher = Tickets(outputs), WaitingRuns(outputs), DispatcherProcess(outputs)
+        self._not_queued: dict[str, Signature] = {}  # slug -> signature of a ui_state.json with another status
 
     def acquire(
         self, run: RunPaths, spec: LaunchSpec, *, is_canceled: Callable[[], bool], waiting: Callable[[str], None]
@@ -116,10 +117,14 @@ class LocalQueue:
     def _without_ticket(self) -> list[tuple[RunPaths, LaunchSpec]]:
         """Return the runs that have lost their tickets with their launch specs, in the order in which they were queued."""
         found = []
+        earlier, self._not_queued = self._not_queued, {}
         for run in self._outputs.runs():
             try:
-                snapshot = RunSnapshot.read(run)
-                if not snapshot.has_lost_ticket or self.observe(snapshot).phase is not EnginePhase.WAITING:
+                signature = file_signature(run.ui_state)
+                snapshot = None if signature is not None and earlier.get(run.slug) == signature else RunSnapshot.read(run)
+                if signature is not None and (snapshot is None or str(snapshot.state.get("status", Status.QUEUED)) != Status.QUEUED):
+                    self._not_queued[run.slug] = signature
+                if snapshot is None or not snapshot.has_lost_ticket or self.observe(snapshot).phase is not EnginePhase.WAITING:
                     continue
                 if (spec := snapshot.launch_spec) is not None and (record := snapshot.process_record) is not None:
                     found.append((record.started_at, run.slug, run, spec))

@@ -180,10 +180,11 @@ def _starter_of_files(run: RunPaths, ticket: Ticket, spec: LaunchSpec | None, st
 def _signature(run: RunPaths, ticket: Ticket) -> Signature:
     """Return a value that changes with every file that determines which process starts a waiting run."""
     paths = (run.ui_state, run.launch, run.process, run.lease, run.stop, run.stop_reserve)
-    return (ticket, *(_state_of_file(path) for path in paths))
+    return (ticket, *(file_signature(path) for path in paths))
 
 
-def _state_of_file(path: Path) -> tuple[int, int, int] | None:
+def file_signature(path: Path) -> Signature | None:
+    """Return a value that changes when a file is changed or replaced, None if there is none."""
     try:
         status = os.lstat(path)
     except OSError:

@@ -63,7 +63,7 @@ class _FileVersion(NamedTuple):
 
 @functools.lru_cache(maxsize=MAX_COUNTED)
 def _count(file: _FileVersion | None, text: str) -> int:
-    """Return the number of tokens of a text, with the one that ends it; counted once per text and version of the tokenizer.json."""
+    """Return the number of tokens of a text, including the end token; counted once per text and version of the tokenizer.json."""
     tokenizer = None if file is None else _tokenizer(file)
     return len(text.split()) + 1 if tokenizer is None else len(tokenizer.encode(text).ids)
 

@@ -51,7 +51,7 @@ class MissingPart:
     published: Published | None
 
     def detail(self) -> Detail:
-        """Return it as an entry of the list."""
+        """Return the missing part as an entry of the list below an error message."""
         title = f"{self.title[0].upper()}{self.title[1:]}: {self.where}"
         if self.published is None:
             return Detail(text=f"{title}. Size and source are not known.")
@@ -100,7 +100,7 @@ def missing_parts_error(model: str, missing: Sequence[MissingPart], models: Path
 
 
 def _total(missing: Sequence[MissingPart]) -> str:
-    """Return the size of all parts together, "" if one is not known or there is one only."""
+    """Return the size of all parts together, "" if a size is unknown or there is only one part."""
     sizes = [part.published.megabytes for part in missing if part.published is not None]
     return f" ({size_words(sum(sizes))})" if 1 < len(sizes) == len(missing) else ""
 

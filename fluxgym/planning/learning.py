@@ -21,7 +21,7 @@ def report_little_learning(config: TrainConfig, findings: Findings) -> None:
 
 
 def _values(config: TrainConfig) -> dict[str, Any]:
-    """Return the numbers that the trainer uses, by its names, and its optimizer: those of --network_args too."""
+    """Return the trainer's numeric settings, also those in --network_args, and its optimizer, by the trainer's flag names."""
     values = {name: flag.default for name, flag in all_flags().items()} | _of_tier(config) | dict(config.advanced)
     values |= {"learning_rate": _number(config.learning_rate), "network_dim": config.network_dim}
     rates = values.get("text_encoder_lr")

@@ -41,7 +41,7 @@ def _complete_checkpoint(named: str, run: RunPaths, trainer_dir: Path, *, verify
 
 
 def _folders(named: str, run: RunPaths, outputs: Path) -> Iterator[Path]:
-    """Yield the folders that a name can mean: that path; the last, an epoch's or a step's checkpoint of any run; one of this run."""
+    """Yield the folders that a name can refer to: the path itself, a checkpoint of any run in outputs, a checkpoint of this run."""
     yield Path(os.path.expanduser(named))  # noqa: PTH111 (unlike Path.expanduser it leaves an unknown user's home unchanged)
     yield outputs / named
     name = Path(named).name

@@ -16,7 +16,9 @@ from fluxgym.dataset.dataset_spec import dataset_toml, expected_steps
 from fluxgym.dataset.folder import check_portable
 from fluxgym.errors import BadName, ConfigError, FluxGymError, Level, Problem, error_of
 from fluxgym.models.catalog import FoundFiles, Model, apply_defaults, get_model
+from fluxgym.planning.large_values import report_large_values
 from fluxgym.planning.learning import report_little_learning
+from fluxgym.planning.mask_checks import MaskFiles, check_masks
 from fluxgym.planning.named_checkpoint import check_named_checkpoint, verified_checkpoint
 from fluxgym.planning.sample_prompts import sample_prompts
 from fluxgym.planning.sample_times import report_sample_times, report_save_times
@@ -136,7 +138,7 @@ class TrainingPlan:
 
 @dataclass(frozen=True, kw_only=True)
 class PlanningCaches:
-    """What many plans read once: images and their folders, and the trainer's verdicts on settings that only it can check."""
+    """Caches that plans share: images and their folders, and the trainer's verdicts on settings that only the trainer can check."""
 
     dataset: DatasetCaches = field(default_factory=DatasetCaches)
     verdicts: TrainerVerdicts = field(default_factory=TrainerVerdicts)
@@ -182,63 +184,85 @@ class Planner:
     def _with_decoded_images(self, planned: TrainingPlan, *, may_decode: bool) -> TrainingPlan:
         if planned.are_images_decoded:
             return planned
-        findings = Findings()
-        are_decoded = check_pixels_of(planned.images, self._caches.dataset.decoded, findings, may_decode=may_decode)
+        findings, caches, images = Findings(), self._caches.dataset, planned.images
+        are_decoded = check_pixels_of(images, caches.decoded, findings, may_decode=may_decode)
+        if are_decoded and not findings.problems:
+            are_decoded = check_masks(
+                MaskFiles.of(planned.config, images, planned.trainer_dir), caches.masks, findings, may_decode=may_decode
+            )
         return replace(planned, problems=(*planned.problems, *findings.problems), are_images_decoded=are_decoded)
 
     def plan_unchecked(
         self, state: Mapping[str, Any], images: Path, *, run: RunPaths | None = None, resume: Checkpoint | None = None
     ) -> TrainingPlan:
         """Plan as `plan` does, in milliseconds, without running the trainer for settings that only it can check."""
-        settings, findings = self.settings, Findings()
-        config = read_config(state, settings.models, findings, with_defaults=resume is None)
+        findings = Findings()
+        config = read_config(state, self.settings.models, findings, with_defaults=resume is None)
         are_usable = all(problem.field == "lora_name" for problem in findings.problems)
-        run = run or OutputsPaths(settings.outputs).run(slug_of(config.lora_name))
-        model = findings.attempt(lambda: get_model(config.base_model, settings.models), "base_model")
-        files = check_model(model, settings.models, findings)
+        run = run or OutputsPaths(self.settings.outputs).run(slug_of(config.lora_name))
+        model = findings.attempt(lambda: get_model(config.base_model, self.settings.models), "base_model")
+        files = check_model(model, self.settings.models, findings)
         report_tier(config, files, findings)
         report_sample_prompts(config, findings)
-        folders = TrainedFolders(images=images, models=settings.models, indexes=self._caches.dataset.indexes)
+        folders = TrainedFolders(images=images, models=self.settings.models, indexes=self._caches.dataset.indexes)
         image_set = read_images(config, folders, findings)
-        can_write = are_usable and image_set.is_complete
-        toml = findings.attempt(lambda: dataset_toml(config, run.dataset, image_set.regularization)) if can_write else None
-        steps = findings.attempt(lambda: expected_steps(config, image_set.sizes, image_set.regularization_sizes), IMAGES) if toml else None
-        report_little_learning(config, findings)
-        report_save_times(config, steps, findings)
-        report_sample_times(config, steps, DEFAULTS | (dict(model.defaults) if model else {}), findings)
+        toml, steps = _dataset_toml_and_steps(config, run, image_set, findings) if are_usable else ("", None)
+        _report_settings(config, steps, model, findings)
         report_small_images(config, image_set, findings)
         if files is not None:
             report_long_captions(config, image_set, files, findings)
         if resume is None:
-            check_disk(settings.outputs, findings)
-            findings.attempt(lambda: check_portable(image_set.captions), IMAGES)
-            if named := config.resume_from_checkpoint.strip():
-                findings.attempt(lambda: check_named_checkpoint(named, run, settings.sd_scripts), "resume_from_checkpoint")
+            self._check_new_run(config, run, image_set, findings)
         resume_from = None if resume is None else resume.folder
         options = trainer_options(config, run, files, resume=resume_from) if files and are_usable else {}
-        refused: tuple[Problem, ...] = ()
-        if options:
-            backend = backend_for(settings.sd_scripts)
-            refused = backend.check_flags(options, settings.sd_scripts)
-            findings.problems += refused
-            check_formats(backend, image_set, findings)
+        has_valid_flags = self._check_options(options, image_set, findings) if options else False
         planned = TrainingPlan(
             config=config,
             run=run,
             model=model,
             files=files,
             images=image_set,
-            dataset_toml=toml or "",
+            dataset_toml=toml,
             sample_prompts=sample_prompts(config),
             options=options,
-            trainer_dir=settings.sd_scripts,
+            trainer_dir=self.settings.sd_scripts,
             resume_from=resume_from,
-            steps=steps or None,
+            steps=steps,
             problems=tuple(findings.problems),
-            is_validated_by_trainer=not options or bool(refused) or not image_set.count or not needs_trainer(config),
+            is_validated_by_trainer=not (has_valid_flags and image_set.count and needs_trainer(config)),
             are_images_decoded=resume is not None or not image_set.is_complete,  # a resume has trained on them
         )
         return replace(planned, problems=(*planned.problems, *_named_code(planned)))
+
+    def _check_new_run(self, config: TrainConfig, run: RunPaths, images: ImageSet, findings: Findings) -> None:
+        """Check what only a new run needs: free disk space, portable file names, and the checkpoint that the settings name."""
+        check_disk(self.settings.outputs, findings)
+        findings.attempt(lambda: check_portable(images.captions), IMAGES)
+        if named := config.resume_from_checkpoint.strip():
+            findings.attempt(lambda: check_named_checkpoint(named, run, self.settings.sd_scripts), "resume_from_checkpoint")
+
+    def _check_options(self, options: TrainerOptions, images: ImageSet, findings: Findings) -> bool:
+        """Check that the trainer has the flags and reads the image formats; return True if it has all flags."""
+        backend = backend_for(self.settings.sd_scripts)
+        refused = backend.check_flags(options, self.settings.sd_scripts)
+        findings.problems += refused
+        check_formats(backend, images, findings)
+        return not refused
+
+
+def _dataset_toml_and_steps(config: TrainConfig, run: RunPaths, images: ImageSet, findings: Findings) -> tuple[str, int | None]:
+    """Return the text of dataset.toml and the number of steps; "" and None if they cannot be computed."""
+    toml = findings.attempt(lambda: dataset_toml(config, run.dataset, images.regularization)) if images.is_complete else None
+    steps = findings.attempt(lambda: expected_steps(config, images.sizes, images.regularization_sizes), IMAGES) if toml else None
+    return toml or "", steps or None
+
+
+def _report_settings(config: TrainConfig, steps: int | None, model: Model | None, findings: Findings) -> None:
+    """Report settings with which the training is likely to learn nothing, and intervals that it does not reach."""
+    report_little_learning(config, findings)
+    report_large_values(config, steps, findings)
+    report_save_times(config, steps, findings)
+    report_sample_times(config, steps, DEFAULTS | (dict(model.defaults) if model else {}), findings)
 
 
 def plan(

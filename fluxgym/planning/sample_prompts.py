@@ -29,7 +29,7 @@ def source_of_prompts(config: TrainConfig) -> Setting:
 def check_sample_prompts(text: str, label: str = "") -> Iterator[str]:
     """Yield a message for each prompt that the trainer would refuse; prompts are counted without comments and empty lines.
 
-    label is that of the field whose text is the only prompt, if none was typed.
+    If no prompt was typed, label is the label of the field whose text is used as the only prompt.
     """
     lines = (line.strip() for line in text.splitlines())
     for number, line in enumerate((line for line in lines if line and not line.startswith("#")), 1):

@@ -96,7 +96,7 @@ def _has_defaults(config: TrainConfig, defaults: Mapping[str, Any]) -> bool:
 
 
 def _saved_every(config: TrainConfig, steps: int) -> list[int]:
-    """Return the numbers of steps of which each multiple is saved; the last one is the end of the training."""
+    """Return the save intervals in steps: the one by epochs, the one by steps, and last the length of the training."""
     by_epochs = config.save_every_n_epochs * (steps // config.max_train_epochs)
     by_steps = count_of(config.advanced.get(SAVE_FIELD))
     return [every for every in (by_epochs, by_steps, steps) if 0 < every <= steps]

@@ -37,6 +37,7 @@ from fluxgym.trainers.options import draws_samples
 
 LARGE_MODEL_BYTES = 2 * 10**9  # FLUX.1 has 12 to 24 GB, the pocket model 17 MB
 IMAGES = "images"  # the field that stands for the images
+REGULARIZATION = "reg_data_dir"
 Found = TypeVar("Found")
 
 
@@ -59,7 +60,7 @@ class ImageSet:
 
 @dataclass(frozen=True, kw_only=True)
 class TrainedFolders:
-    """Where the images of a training are: its own, and models, in which its regularization images may be; indexes reads them."""
+    """The folders of a training's images: images has its own, models may have its regularization images; indexes reads both."""
 
     images: Path
     models: Path
@@ -80,7 +81,7 @@ class Findings:
             self._append(Problem(level=level, message=message, field=field))
 
     def warn_of_images(self, message: str, images: str, num_images: int) -> None:
-        """Add a warning about some of the images, which a filter shows."""
+        """Add a warning about some of the images; `images` is the page's filter that shows them."""
         self._append(Problem(level=Level.WARNING, message=message, field=IMAGES, images=images, num_images=num_images))
 
     def refuse(self, error: FluxGymError, field: str | None = None) -> None:
@@ -152,11 +153,12 @@ def read_images(config: TrainConfig, folders: TrainedFolders, findings: Findings
     if summary is not None:
         _report_summary(config, summary, extension, findings)
     num_problems = len(findings.problems)
-    regularization = findings.attempt(lambda: regularization_folder(config, folders.models), IMAGES)
+    regularization = findings.attempt(lambda: regularization_folder(config, folders.models), REGULARIZATION)
     if regularization is not None:
         index = indexes.of(regularization, extension)
         _report_regularization(regularization, index, extension, findings)
-    own, others = _sizes(indexes.of(folder), findings), _sizes(indexes.of(regularization), findings) if regularization else ()
+    own = _sizes(indexes.of(folder), IMAGES, findings)
+    others = _sizes(indexes.of(regularization), REGULARIZATION, findings) if regularization else ()
     return ImageSet(
         folder=folder,
         count=len(summary.captions) if summary else 0,
@@ -177,7 +179,7 @@ def _report_summary(config: TrainConfig, summary: FolderSummary, extension: str,
         return
     _report_counts(config, len(summary.captions), sum(map(bool, summary.captions.values())), findings)
     findings.attempt(lambda: check_names(summary.captions), IMAGES)
-    _report_unreadable(summary, findings)
+    _report_unreadable(summary, IMAGES, findings)
     for sentence in notes(summary, extension=extension):
         findings.add(Level.WARNING, sentence, IMAGES)
     trigger = trigger_of_captions(config)
@@ -196,27 +198,27 @@ def _around(config: TrainConfig) -> tuple[str, str]:
     return config.flag("caption_prefix") or "", config.flag("caption_suffix") or ""
 
 
-def _report_unreadable(summary: FolderSummary, findings: Findings) -> None:
+def _report_unreadable(summary: FolderSummary, where: str, findings: Findings) -> None:
     """Report captions that Start would refuse: links, pipes, devices, files that are too large, and those in an unknown encoding."""
     for name, why in summary.refused.items():
-        findings.refuse(DatasetError(refusal_of(name, why)), IMAGES)
+        findings.refuse(DatasetError(refusal_of(name, why)), where)
     for name in summary.undecodable[:MAX_NAMED]:
-        findings.refuse(DatasetError(undecodable_message(name)), IMAGES)
+        findings.refuse(DatasetError(undecodable_message(name)), where)
 
 
 def _report_regularization(folder: Path, index: FolderIndex, extension: str, findings: Findings) -> None:
-    summary = findings.attempt(index.summary, "reg_data_dir")
+    summary = findings.attempt(index.summary, REGULARIZATION)
     if summary is not None and not summary.captions:
         sentence = no_images_message(summary.subfolders) or "Choose a folder with images, or leave it empty."
-        findings.refuse(DatasetError(f"There are no regularization images in {folder}. {sentence}"), "reg_data_dir")
+        findings.refuse(DatasetError(f"There are no regularization images in {folder}. {sentence}"), REGULARIZATION)
     elif summary is not None:
-        _report_unreadable(summary, findings)
+        _report_unreadable(summary, REGULARIZATION, findings)
         for sentence in notes(summary, extension=extension):
-            findings.add(Level.WARNING, f"Regularization images: {sentence}", "reg_data_dir")
+            findings.add(Level.WARNING, f"Regularization images: {sentence}", REGULARIZATION)
 
 
-def _sizes(index: FolderIndex, findings: Findings) -> tuple[Size, ...]:
-    return findings.attempt(index.sizes, IMAGES) or ()
+def _sizes(index: FolderIndex, where: str, findings: Findings) -> tuple[Size, ...]:
+    return findings.attempt(index.sizes, where) or ()
 
 
 def _report_counts(config: TrainConfig, images: int, captioned: int, findings: Findings) -> None:
@@ -252,19 +254,19 @@ def report_sample_prompts(config: TrainConfig, findings: Findings) -> None:
 def check_formats(trainer: TrainerBackend, images: ImageSet, findings: Findings) -> None:
     """Report images that the trainer would leave out silently."""
     others = images.regularization
-    regularization = findings.attempt(ImageFolder(others).names, IMAGES) if others else None
-    for names in (list(images.captions), regularization or []):
+    regularization = findings.attempt(ImageFolder(others).names, REGULARIZATION) if others else None
+    for names, where in ((list(images.captions), IMAGES), (regularization or [], REGULARIZATION)):
         if skipped := trainer.skipped_images(names):
             which = skipped[0] if len(skipped) == 1 else f"{skipped[0]} and {len(skipped) - 1} more"
             message = f"{which}: {trainer.title}, does not read this format; save as .png, or train without --sd-scripts."
-            findings.add(Level.ERROR, message, IMAGES)
+            findings.add(Level.ERROR, message, where)
 
 
 def check_pixels_of(images: ImageSet, decoded: DecodedImages, findings: Findings, *, may_decode: bool) -> bool:
     """Decode the images completely and report the first damaged ones; return False if decoding is necessary and not allowed."""
     others = images.regularization
-    regularization = findings.attempt(ImageFolder(others).names, "reg_data_dir") if others else None
-    for folder, names, where in ((images.folder, images.captions, IMAGES), (others, regularization, "reg_data_dir")):
+    regularization = findings.attempt(ImageFolder(others).names, REGULARIZATION) if others else None
+    for folder, names, where in ((images.folder, images.captions, IMAGES), (others, regularization, REGULARIZATION)):
         problems = decoded.problems([folder / name for name in names], may_decode=may_decode) if folder and names else []
         if problems is None:
             return False
@@ -274,8 +276,8 @@ def check_pixels_of(images: ImageSet, decoded: DecodedImages, findings: Findings
 
 
 def report_small_images(config: TrainConfig, images: ImageSet, findings: Findings) -> None:
-    """Report images that are smaller than the training resolution, unless that is not known because its field has an error."""
-    if any(problem.field == "resolution" and problem.level is Level.ERROR for problem in findings.problems):
+    """Report images that are smaller than the training resolution, unless there is a problem with the resolution itself."""
+    if any(problem.field == "resolution" for problem in findings.problems):
         return
     small = sum(min(size) < config.resolution for size in images.sizes)
     if small:

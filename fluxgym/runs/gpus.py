@@ -31,7 +31,7 @@ def smallest_memory_gib() -> float | None:
 
 @lru_cache(maxsize=1)
 def _sizes_mib(tool: str, _mtime_ns: int) -> tuple[int, ...]:
-    """Return the memory of each NVIDIA GPU in MiB, () if its driver's tool does not say; asked once per version of the tool."""
+    """Return the memory of each NVIDIA GPU in MiB, () if nvidia-smi does not report it; cached per version of nvidia-smi."""
     try:
         done = subprocess.run([tool, *QUERY], capture_output=True, text=True, timeout=TIMEOUT_S, check=True)
         return tuple(int(line) for line in done.stdout.split())

@@ -27,9 +27,8 @@ from fluxgym.contract.files import (
     state_name,
 )
 from fluxgym.contract.lease import LEASE
+from fluxgym.contract.limits import MAX_NAME_BYTES
 from fluxgym.errors import SessionNotFound
-
-MAX_NAME_BYTES = 255
 
 
 @dataclass(frozen=True)

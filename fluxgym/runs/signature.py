@@ -100,7 +100,7 @@ def _create_key() -> bytes:
 
 
 def _write_key(folder: Path) -> None:
-    """Write a new key, complete or not at all; another process may do the same at this moment; the key of the first one is used."""
+    """Write a new key atomically. If another process writes one at the same time, the first key is used."""
     create_private_folder(folder)
     tmp_path = folder / f".{KEY_FILE}.{secrets.token_hex(4)}.tmp"
     handle = os.open(tmp_path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)

@@ -5,7 +5,8 @@ from pathlib import Path
 from typing import Self
 
 from fluxgym.contract.codes import Status
-from fluxgym.contract.progress import Line
+from fluxgym.contract.lease import read_lease
+from fluxgym.contract.progress import Line, is_number
 from fluxgym.runs.exit_record import ExitRecord, read_exit
 from fluxgym.runs.launch_spec import LaunchSpec, read_launch_spec, read_own_launch_spec
 from fluxgym.runs.paths import RunPaths
@@ -82,8 +83,17 @@ class RunSnapshot:
         spec, record = read_own_launch_spec(self.run), self.process_record
         if spec is None or record is None or record.trainer is not None or (record.run_id, record.attempt) != (spec.run_id, spec.attempt):
             return False
+        return spec.run_id == self.state.get("run_id") and self._names_folder(spec)
+
+    @property
+    def is_moved(self) -> bool:
+        """True if the command in launch.json names another folder, because this one was copied or renamed."""
+        spec = self.latest_launch
+        return spec is not None and bool(spec.argv) and not self._names_folder(spec)
+
+    def _names_folder(self, spec: LaunchSpec) -> bool:
         folders = (str(self.run.folder), str(self.run.folder.resolve()))
-        return spec.run_id == self.state.get("run_id") and any(folder in word for word in spec.argv for folder in folders)
+        return any(folder in word for word in spec.argv for folder in folders)
 
     @cached_property
     def has_lora(self) -> bool:
@@ -99,6 +109,15 @@ class RunSnapshot:
     def last_activity(self) -> float:
         """When the run's processes last wrote something, in seconds since the epoch; 0 for never."""
         return max(_modified_at(path) for path in (self.run.progress, self.run.training_log, self.run.monitor_log, self.run.lease))
+
+    @cached_property
+    def last_report(self) -> float:
+        """The last time that the run's processes wrote into their files, which a copy keeps; last_activity if there is none."""
+        lease, line = read_lease(self.run.lease), self.last_lines[0]
+        written = [lease.renewed_at] if lease is not None else []
+        if line is not None and is_number(line.get("time")):
+            written.append(line["time"])
+        return max(written, default=self.last_activity)
 
 
 def _modified_at(path: Path) -> float:

@@ -127,6 +127,19 @@ def shown_name(slug: str, state: State) -> str:
     return slug if slug != first and slug == next_version(first, int(number)) else name
 
 
+def name_of(run: RunPaths) -> str:
+    """Return the name under which a run is shown, that of its folder if its state cannot be read."""
+    return shown_name(run.slug, read_state_or_empty(run))
+
+
+def has_usual_folder(slug: str, name: str) -> bool:
+    """Return True if a shown name gives this folder name, so that it tells the run from all others."""
+    try:
+        return slug == name or slug == slug_of(name)
+    except BadName:
+        return False
+
+
 def next_version(slug: str, number: int) -> str:
     """Return `slug-number`, shortened to at most 64 characters."""
     ending = f"-{number}"

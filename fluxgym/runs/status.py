@@ -93,7 +93,7 @@ def _stored(state: State) -> SessionStatus:
         status = Status(str(state.get("status", "")))
     except ValueError:
         return SessionStatus(Status.STOPPED)
-    if status is Status.UNREADABLE:  # a status of files that cannot be read, and this one was read
+    if status is Status.UNREADABLE:  # describes a state that cannot be read, and this one was read
         return SessionStatus(Status.STOPPED)
     return SessionStatus(status, str(state.get("reason_code") or ""), str(state.get("reason") or ""))
 
@@ -141,7 +141,8 @@ def _status_of_dead_processes(snapshot: RunSnapshot, engine_state: EngineState) 
 
 def _status_without_supervisor(snapshot: RunSnapshot, engine_state: EngineState) -> SessionStatus:
     """Return the status of a run that was started or resumed while no supervisor has recorded itself for that attempt."""
-    if any(_is_recent(moment, engine_state, START_GRACE_S) for moment in (timestamp_of(snapshot.state), snapshot.launched_at)):
+    moments = () if snapshot.is_moved else (timestamp_of(snapshot.state), snapshot.launched_at)
+    if any(_is_recent(moment, engine_state, START_GRACE_S) for moment in moments):
         return SessionStatus(Status.STARTING)
     if snapshot.process_record is not None and _launch_attempt(snapshot) > 1:
         return SessionStatus(Status.STOPPED, ReasonCode.INTERRUPTED, "It was resumed, but its supervisor did not start; resume it again.")
@@ -153,7 +154,7 @@ def _status_without_supervisor(snapshot: RunSnapshot, engine_state: EngineState)
 
 
 def _status_on_other_host(snapshot: RunSnapshot, engine_state: EngineState) -> SessionStatus:
-    if _is_recent(snapshot.last_activity, engine_state, ACTIVITY_LIMIT_S):
+    if all(_is_recent(moment, engine_state, ACTIVITY_LIMIT_S) for moment in (snapshot.last_activity, snapshot.last_report)):
         return SessionStatus(Status.RUNNING, "", f"It runs on another machine, {engine_state.node}.")
     reason = f"It ran on another machine, {engine_state.node}, which has not written anything recently."
     return SessionStatus(Status.STOPPED, ReasonCode.INTERRUPTED, reason)

@@ -10,10 +10,10 @@ from fluxgym.contract.codes import ReasonCode
 
 @dataclass(frozen=True, kw_only=True)
 class Advice:
-    """title is the cause in a few words; lines are what to do, the most likely remedy first.
+    """Advice about one reason code: title is the cause in a few words; lines are the remedies, the most likely first.
 
-    names_step: "… after step 41", the last one that was completed, may follow the title. needs_less are the changes of settings that save
-    memory; `lines_for` adds those that a run's settings allow.
+    If names_step, the page adds the last completed step to the title, such as "after step 41". needs_less are changes of settings that save
+    memory; `lines_for` adds those that are possible for a run.
     """
 
     title: str

@@ -7,7 +7,7 @@ from fluxgym.errors import SessionError, StopFailed
 from fluxgym.runs.launch_spec import GRACE_S
 from fluxgym.runs.paths import RunPaths
 from fluxgym.runs.snapshot import RunSnapshot
-from fluxgym.runs.state import read_state
+from fluxgym.runs.state import name_of, read_state
 from fluxgym.runs.status import SessionStatus
 
 POLL_S = 0.1
@@ -29,7 +29,7 @@ def stop(run: RunPaths, *, now: bool = False) -> None:
         SessionError: If the run is not running.
     """
     if not request_stop(run, now=now):
-        raise SessionError(f"{run.slug} is not running, so there is nothing to stop.")
+        raise SessionError(f"{name_of(run)} is not running, so there is nothing to stop.")
 
 
 def cancel_waiting(run: RunPaths) -> None:
@@ -40,7 +40,7 @@ def cancel_waiting(run: RunPaths) -> None:
     """
     waits = run.ticket.exists() or RunSnapshot.read(run).has_lost_ticket
     if not waits or not request_stop(run):
-        raise SessionError(f"{run.slug} does not wait in the queue, so it cannot be canceled.")
+        raise SessionError(f"{name_of(run)} does not wait in the queue, so it cannot be canceled.")
 
 
 def wait_until_ended(run: RunPaths, timeout_s: float = GRACE_S + SUPERVISOR_GRACE_S) -> SessionStatus:
@@ -52,6 +52,6 @@ def wait_until_ended(run: RunPaths, timeout_s: float = GRACE_S + SUPERVISOR_GRAC
     deadline = time.monotonic() + timeout_s
     while is_executing(run):
         if time.monotonic() > deadline:
-            raise StopFailed(f"{run.slug} has not ended within {timeout_s:.0f} seconds. Its monitor.log says what was tried.")
+            raise StopFailed(f"{name_of(run)} has not ended within {timeout_s:.0f} seconds. Its monitor.log says what was tried.")
         time.sleep(POLL_S)
     return status_of(run, read_state(run))

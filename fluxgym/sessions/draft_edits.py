@@ -1,6 +1,7 @@
 """Edits of a draft's images that can be undone: removed images are moved into the folder of the edit, and earlier captions are kept.
 
-Each edit is a folder drafts/<id>/undo/<token>/ with the removed files and edit.json, {"captions": {name: [before, after]}}.
+Each edit is a folder drafts/<id>/undo/<token>/ with the removed files and edit.json, {"captions": {name: [before, after]}}. That of a drop of
+files has a folder uploads/ (upload_edits.py).
 """
 
 import re
@@ -20,9 +21,11 @@ from fluxgym.runs.atomic_files import read_json, write_json
 from fluxgym.runs.path_checks import is_regular
 from fluxgym.runs.storage_errors import storage_error
 from fluxgym.sessions.drafts import Draft
+from fluxgym.sessions.upload_edits import UploadEdit
 
 TOKEN = re.compile(r"[0-9a-f]{16}")
 MAX_EDIT_BYTES = 1 << 30  # the captions of thousands of images, before and after
+UPLOADS = "uploads"
 KEPT_S = 3600.0  # an undone edit is gone at once, any other after an hour
 
 
@@ -75,8 +78,19 @@ class DraftEdits:
             raise
         return folder.name
 
+    def upload(self, token: str = "") -> tuple[str, UploadEdit]:
+        """Return the edit of one drop of files, whose token the page has made or is made here, with its token.
+
+        Raises:
+            DatasetError: For an invalid token.
+        """
+        token = token or _new_token()
+        if not TOKEN.fullmatch(token):
+            raise DatasetError("The page has sent a token that it does not make; reload the page.", field="images")
+        return token, UploadEdit(self._folder / token / UPLOADS)
+
     def undo(self, token: str) -> None:
-        """Put removed images back, and captions that were not changed since.
+        """Take back what a drop of files changed. Put removed images back, and captions that were not changed since.
 
         Images whose name or caption another image has by now get a number.
 
@@ -88,6 +102,7 @@ class DraftEdits:
             raise DatasetError("This can no longer be undone.", field="images")
         self._restore_captions(folder)
         with self.draft.images.changing():
+            UploadEdit(folder / UPLOADS).undo(self.draft.images)
             self._restore_images(folder)
         shutil.rmtree(folder, ignore_errors=True)
 
@@ -101,7 +116,7 @@ class DraftEdits:
 
     def _restore_images(self, folder: Path) -> None:
         target = self.draft.images.path
-        removed = sorted(path.name for path in folder.iterdir() if path.name != "edit.json" and path.suffix != CAPTION)
+        removed = sorted(path.name for path in folder.iterdir() if path.name not in ("edit.json", UPLOADS) and path.suffix != CAPTION)
         try:
             target.mkdir(parents=True, exist_ok=True)
             stems = self._new_stems(folder, removed)
@@ -142,7 +157,7 @@ class DraftEdits:
 
     def _new(self) -> Path:
         """Return a new folder for an edit, after deleting those that are too old."""
-        folder = self._folder / secrets.token_hex(8)
+        folder = self._folder / _new_token()
         try:
             folder.mkdir(parents=True)
             for other in self._folder.iterdir():
@@ -151,6 +166,10 @@ class DraftEdits:
         except OSError as error:
             raise storage_error(error, folder) from error
         return folder
+
+
+def _new_token() -> str:
+    return secrets.token_hex(8)
 
 
 def _content(caption: Path) -> bytes | None:

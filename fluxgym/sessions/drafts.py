@@ -130,7 +130,7 @@ class Draft:
                 self._copy(run)
 
     def check_shows(self, run: RunPaths) -> None:
-        """Raise DatasetError if the draft holds other images than a run's, which were not started and which another tab may show."""
+        """Raise DatasetError if the draft holds images other than this run's: they were not started, and another tab may show them."""
         if not self.is_empty() and not self.is_copy_of(run):
             raise DatasetError(self._other_tab_message(run), field="images")
 

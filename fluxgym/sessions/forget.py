@@ -10,6 +10,7 @@ from fluxgym.contract.codes import LIVE
 from fluxgym.engines.registry import engine_for, engine_of
 from fluxgym.errors import FluxGymError, SessionError, SessionNotFound
 from fluxgym.runs.paths import OutputsPaths, RunPaths
+from fluxgym.runs.state import name_of
 from fluxgym.runs.storage_errors import storage_error
 from fluxgym.sessions.listing import Session, list_sessions
 from fluxgym.sessions.preconditions import ensure_ended, ensure_is_run, ensure_same_run, ensure_state_is_file, name_lock
@@ -54,7 +55,7 @@ def undo_forget(run: RunPaths) -> None:
     ensure_is_run(run)
     with name_lock(OutputsPaths(run.folder.parent), run.slug):
         if os.path.lexists(run.ui_state):
-            raise SessionError(f"{run.slug} is on the list.")
+            raise SessionError(f"{name_of(run)} is on the list.")
         try:
             run.forgotten.rename(run.ui_state)
         except FileNotFoundError:

@@ -24,7 +24,7 @@ from fluxgym.runs.launch_spec import read_launch_spec
 from fluxgym.runs.locks import run_lock
 from fluxgym.runs.paths import OutputsPaths, RunPaths
 from fluxgym.runs.process_identity import read_record
-from fluxgym.runs.state import State, create_state, read_state, update_state
+from fluxgym.runs.state import State, create_state, name_of, read_state, update_state
 from fluxgym.runs.storage_errors import storage_error
 from fluxgym.sessions.known_settings import known_settings
 from fluxgym.sessions.preconditions import ensure_ended, name_lock
@@ -83,6 +83,11 @@ def versions(run: RunPaths) -> list[Version]:
     return sorted((version for version in candidates if version), key=lambda version: (version.kept_at, version.id), reverse=True)
 
 
+def unreadable_versions(run: RunPaths) -> list[str]:
+    """Return the names of the files of earlier states that `versions` skips."""
+    return sorted(path.name for path in run.history.glob("*.json") if _version(path.stem, read_json(path)) is None)
+
+
 def resumed_after(version: Version, after: State) -> int | None:
     """Return the last step before a resume, None if the later state is of another start or the step is not known."""
     step = (version.exit or {}).get("last_step")
@@ -111,7 +116,7 @@ def find_version(run: RunPaths, version_id: str) -> Version:
         if version.id == version_id:
             return version
     there = ", ".join(version.id for version in every) or "none"
-    raise SessionNotFound(f"{run.slug} has no earlier state “{version_id[:80]}”; there are: {there}.")
+    raise SessionNotFound(f"{name_of(run)} has no earlier state “{version_id[:80]}”; there are: {there}.")
 
 
 def diff(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str]:
@@ -153,7 +158,9 @@ def restore(run: RunPaths, version_id: str) -> list[str]:
         TrainConfig.from_state({"lora_name": run.slug, **version.state})
         ensure_ended(run)
         if status_of(run, current).status not in RESTORABLE:
-            raise SessionError(f"{run.slug} is completed, and its settings record how; duplicate it, and restore earlier ones in the copy.")
+            raise SessionError(
+                f"{name_of(run)} is completed, and its settings record how; duplicate it, and restore earlier ones in the copy."
+            )
         save_version(run)
         update_state(run, {name: version.state.get(name) for name in STATE_KEYS})
     return diff(current, version.state)
@@ -185,7 +192,7 @@ def _ensure_damaged(run: RunPaths) -> None:
         return
     except UnreadableState as error:
         raise SessionError(f"It is not known whether the state of {run.slug} is damaged, so nothing was changed: {error}") from None
-    raise SessionError(f"The state of {run.slug} can be read, so there is nothing to repair.")
+    raise SessionError(f"The state of {name_of(run)} can be read, so there is nothing to repair.")
 
 
 def _replace_damaged(run: RunPaths, state: State) -> None:

@@ -24,7 +24,7 @@ REFRESH_S = 10.0  # an edit of the form does not list the runs again
 
 @dataclass(frozen=True, kw_only=True)
 class Conditions:
-    """What decides the speed of a step; device is "cpu" or "gpu"."""
+    """The conditions on which the speed of a step depends; device is "cpu" or "gpu"."""
 
     base_model: str
     vram: str

@@ -15,7 +15,7 @@ from fluxgym.runs.path_checks import is_regular
 from fluxgym.runs.paths import OutputsPaths, RunPaths
 from fluxgym.runs.process_identity import read_record
 from fluxgym.runs.snapshot import RunSnapshot
-from fluxgym.runs.state import State, next_version, read_state, read_state_or_empty
+from fluxgym.runs.state import State, name_of, next_version, read_state, read_state_or_empty
 from fluxgym.runs.status import EnginePhase
 
 
@@ -63,31 +63,33 @@ def ensure_state_is_file(run: RunPaths) -> None:
 def ensure_same_run(run: RunPaths, run_id: str | None) -> None:
     """Raise SessionError if a folder holds another run than the one with this id, None for any; the caller holds the name's lock."""
     if run_id and (now := read_state_or_empty(run).get("run_id")) and now != run_id:
-        raise SessionError(f"{run.slug} was started again after the page showed it, so nothing was changed. Reload the page.")
+        raise SessionError(f"{name_of(run)} was started again after the page showed it, so nothing was changed. Reload the page.")
 
 
 def ensure_ended(run: RunPaths, *, orphans: Mapping[str, str] | None = None) -> None:
-    """Raise AlreadyRunning while anything of a run is alive or waits: here, on another machine, or with its record removed.
+    """Raise AlreadyRunning if a run waits or has a live process, here or on another machine, even if its process record was removed.
 
     orphans is the result of Engine.orphans for many runs at once; without it, the processes are searched for this run.
     """
     if has_process(RunSnapshot(run, {})):
-        raise AlreadyRunning(f"{run.slug} is running; stop it first.", field="lora_name")
+        raise AlreadyRunning(f"{name_of(run)} is running; stop it first.", field="lora_name")
     if orphans is None:
         orphans = engine_of(run).orphans([run])
     if run.slug in orphans:
         raise AlreadyRunning(
-            f"A process of {run.slug} is still alive ({orphans[run.slug]}), but its record was removed or changed. "
+            f"A process of {name_of(run)} is still alive ({orphans[run.slug]}), but its record was removed or changed. "
             "End the process, or choose another name.",
             field="lora_name",
         )
     derived = status_of(run, _state_or_as_if_running(run))
     if derived.status in LIVE:
-        raise AlreadyRunning(f"{run.slug} is {derived.status}. {derived.reason or 'Look at its session in a moment.'}", field="lora_name")
+        raise AlreadyRunning(
+            f"{name_of(run)} is {derived.status}. {derived.reason or 'Look at its session in a moment.'}", field="lora_name"
+        )
 
 
 def _state_or_as_if_running(run: RunPaths) -> State:
-    """Return a run's state. If it cannot be read, return one for which the run's other files decide: it may be live on another host."""
+    """Return a run's state. If it cannot be read, return a stand-in from its process record, since it may be live on another host."""
     try:
         return read_state(run)
     except UnreadableState:
@@ -110,6 +112,6 @@ def ensure_not_elsewhere(run: RunPaths, agreed: Collection[str]) -> None:
     last = snapshot.last_activity
     seen = f"its last sign of life was at {datetime.fromtimestamp(last):%Y-%m-%d %H:%M}" if last else "it has left no sign of life"
     raise TakesOver(
-        f"{run.slug} ran on another machine or container, {observed.node}; {seen}. If it still runs there, it is ended when it is taken over. "
+        f"{name_of(run)} ran on another machine or container, {observed.node}; {seen}. If it still runs there, it is ended when it is taken over. "
         "Take it over only if you know that it has ended there or can be lost."
     )

@@ -20,7 +20,7 @@ from fluxgym.runs.paths import OutputsPaths, RunPaths
 from fluxgym.runs.process_identity import read_record
 from fluxgym.runs.progress import duration_text
 from fluxgym.runs.snapshot import RunSnapshot
-from fluxgym.runs.state import State, read_state, read_state_or_empty, update_state
+from fluxgym.runs.state import State, name_of, read_state, read_state_or_empty, update_state
 from fluxgym.runs.status import is_unchecked
 from fluxgym.sessions.history import save_version
 from fluxgym.sessions.launch import launch, launch_spec
@@ -80,11 +80,17 @@ def resume_locked(run: RunPaths, planner: Planner, request: ResumeRequest) -> Ru
     checkpoint = choose_checkpoint(run, backend_for(planner.settings.sd_scripts), request.from_checkpoint)
     planned = planner.plan(state, run.dataset, run=run, resume=checkpoint)
     _check_resumable(planned, checkpoint)
-    record = read_record(run)
+    return launch_next_attempt(planned, state, request.agreed)
+
+
+def launch_next_attempt(planned: TrainingPlan, state: State, agreed: Collection[str]) -> RunPaths:
+    """Launch the next attempt of a run, whose state is given, by a plan without errors; the caller holds the name's lock."""
+    run = planned.run
+    record, latest = read_record(run), read_launch_spec(run)
     run_id = str(state.get("run_id") or (record.run_id if record else run.slug))
     gpus = None if latest is None else engine_of(run).devices.chosen_gpus(latest)
     spec = launch_spec(planned, run_id, (record.attempt if record else 1) + 1, gpus)
-    _check_code(run, spec, request.agreed)
+    _check_code(run, spec, agreed)
     write_text(run.dataset_toml, planned.dataset_toml)  # again, so that settings that were edited by hand count
     write_text(run.train_sh, train_sh(spec.argv))
     save_version(run)
@@ -97,11 +103,13 @@ def _check_resumable(planned: TrainingPlan, checkpoint: Checkpoint) -> None:
     """Raise a FluxGymError if the plan has an error or all of its steps are done."""
     run, steps = planned.run, planned.steps or 0
     if not planned.images.count:
-        raise DatasetError(f"The images of {run.slug} are gone; put them back into {run.dataset}, then resume.", field="images")
+        raise DatasetError(f"The images of {name_of(run)} are gone; put them back into {run.dataset}, then resume.", field="images")
     planned.raise_error()
     if _done(read_exit(run), checkpoint) >= steps:
         epochs = planned.config.max_train_epochs
-        raise NothingToResume(f"{run.slug} has done all its {steps} steps; to train it further, resume it with more than {epochs} epochs.")
+        raise NothingToResume(
+            f"{name_of(run)} has done all its {steps} steps; to train it further, resume it with more than {epochs} epochs."
+        )
 
 
 def _check_code(run: RunPaths, spec: LaunchSpec, agreed: Collection[str]) -> None:
@@ -112,7 +120,7 @@ def _check_code(run: RunPaths, spec: LaunchSpec, agreed: Collection[str]) -> Non
     new = [phrase for phrase in named_code(spec) if phrase not in (*started_with, *pickles)]
     if new and not NamesCode.is_given(agreed):
         raise NamesCode(
-            f"{run.slug} {' and '.join(new)}, and this installation did not start it so. Resume it only if you know that it is safe."
+            f"{name_of(run)} {' and '.join(new)}, and this installation did not start it so. Resume it only if you know that it is safe."
         )
 
 

@@ -99,7 +99,7 @@ def _resolve_name_conflict(outputs: OutputsPaths, slug: str, if_exists: IfExists
         NameTaken: If the name has a run and if_exists is None.
     """
     run = outputs.run(slug)
-    if _is_free(run.folder) or is_replaced_by_start(run, _state_of(run)):
+    if not is_name_taken(run):
         ensure_ended(run)
         return run
     if if_exists is None:
@@ -112,6 +112,15 @@ def _resolve_name_conflict(outputs: OutputsPaths, slug: str, if_exists: IfExists
         return first_free_run(outputs, slug, first_version=2)
     ensure_ended(run)
     return None if if_exists == IfExists.RESUME else run
+
+
+def is_name_taken(run: RunPaths) -> bool:
+    """Return True if a new run of this name needs a choice first.
+
+    Raises:
+        StorageError: If the folder cannot be read.
+    """
+    return not _is_free(run.folder) and not is_replaced_by_start(run, _state_of(run))
 
 
 def _is_free(folder: Path) -> bool:

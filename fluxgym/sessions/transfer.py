@@ -61,7 +61,7 @@ def export_archive(runs: list[RunPaths], target: Path, what: Export) -> list[str
     Raises:
         FluxGymError: If no run is left.
     """
-    usable, left_out = _usable(runs)
+    usable, left_out = usable_runs(runs)
     staging = target.with_name(f".{target.name}.{secrets.token_hex(4)}.partial")
     try:
         with staging.open("xb") as file:
@@ -72,7 +72,7 @@ def export_archive(runs: list[RunPaths], target: Path, what: Export) -> list[str
         raise storage_error(error, target) from error
     finally:
         staging.unlink(missing_ok=True)
-    return left_out
+    return [f"{run.slug}: {error}" for run, error in left_out]
 
 
 def stream_archive(runs: list[RunPaths], what: Export) -> Iterator[bytes]:
@@ -81,11 +81,16 @@ def stream_archive(runs: list[RunPaths], what: Export) -> Iterator[bytes]:
     Raises:
         FluxGymError: As `export_archive` does, except for disk errors.
     """
-    usable, _ = _usable(runs)
+    usable, _ = usable_runs(runs)
     return pack(_exported(usable, what))
 
 
-def _usable(runs: list[RunPaths]) -> tuple[list[RunPaths], list[str]]:
+def usable_runs(runs: list[RunPaths]) -> tuple[list[RunPaths], list[tuple[RunPaths, FluxGymError]]]:
+    """Return the runs that an archive holds, and those that it leaves out, each with the reason.
+
+    Raises:
+        FluxGymError: If no run is left.
+    """
     usable, left_out = [], []
     for run in runs:
         try:
@@ -94,9 +99,9 @@ def _usable(runs: list[RunPaths]) -> tuple[list[RunPaths], list[str]]:
         except FluxGymError as error:
             if len(runs) == 1:
                 raise
-            left_out.append(f"{run.slug}: {error}")
+            left_out.append((run, error))
     if not usable:
-        raise ImportRefused("There is no run that could be exported. " + " ".join(left_out[:1]))
+        raise ImportRefused("There is no run that could be exported. " + " ".join(f"{run.slug}: {error}" for run, error in left_out[:1]))
     return usable, left_out
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from fluxgym.app_settings import Settings
 from fluxgym.contract.codes import ReasonCode, Status
+from fluxgym.engines.base import Queue
 from fluxgym.engines.registry import engine_for, engine_of, status_of
 from fluxgym.errors import FluxGymError, describe_error
 from fluxgym.planning.plan import TrainingPlan, plan
@@ -35,8 +36,11 @@ log = logging.getLogger(__name__)
 
 def restart_waiting(settings: Settings) -> tuple[str, ...]:
     """Make sure that waiting runs are started in queue order, and return the names of those that nothing would have started. Never raises."""
+    return _restart(settings, engine_for(OutputsPaths(settings.outputs)).queue)
+
+
+def _restart(settings: Settings, queue: Queue) -> tuple[str, ...]:
     outputs = OutputsPaths(settings.outputs)
-    queue = engine_for(outputs).queue
     try:
         abandoned = queue.abandoned()
     except Exception as error:  # whatever it is, the thread of the app that calls this goes on  # noqa: BLE001
@@ -56,8 +60,9 @@ def keep_restarting_waiting(settings: Settings) -> None:
 
     The dispatcher may die, and another host whose runs wait here may have ended: a container that was replaced is one.
     """
+    queue = engine_for(OutputsPaths(settings.outputs)).queue  # the same one each time: it reads only what has changed
     while True:
-        restart_waiting(settings)
+        _restart(settings, queue)
         time.sleep(RETRY_S)
 
 

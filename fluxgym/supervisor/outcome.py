@@ -16,7 +16,7 @@ PHRASES = {
     ReasonCode.DISK_FULL: ("No space left on device", "Disk quota exceeded"),
     ReasonCode.DRIVER: ("CUDA driver version is insufficient", "no kernel image is available"),
 }
-SENTENCES = {  # {again} is the next step that the run has
+SENTENCES = {  # {again} is replaced by ExitContext.again: resume or retry
     ReasonCode.CUDA_OOM: "The GPU ran out of memory; free GPU memory, then {again}.",
     ReasonCode.DISK_FULL: "The disk is full; free some space, then {again}.",
     ReasonCode.STORAGE: "A file of the run could not be written; check the disk and the permissions of the outputs folder, then {again}.",
@@ -84,7 +84,7 @@ class ExitContext:
 
     @property
     def again(self) -> str:
-        """What can be done with the run after it failed, as the page's buttons and the commands call it."""
+        """The next action for a failed run, by its name on the page and in the commands."""
         return "resume" if self.has_checkpoint and self.has_steps_left else "retry"
 
 

@@ -79,7 +79,7 @@ def needs_trainer(config: TrainConfig) -> bool:
 
 
 class TrainerVerdicts:
-    """The trainer's verdicts on settings. It is asked about one training at a time, and once about the same. Thread-safe."""
+    """The trainer's verdicts on settings. The trainer checks one training at a time, and the same settings only once. Thread-safe."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()

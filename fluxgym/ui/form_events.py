@@ -13,7 +13,8 @@ from pydantic import TypeAdapter
 
 from fluxgym.app_settings import Settings
 from fluxgym.config.settings import SETTINGS
-from fluxgym.contract.kohya_folders import clear_folders
+from fluxgym.contract.dataset_notes import out_of_range_message
+from fluxgym.contract.kohya_folders import clear_folders, kohya_folder
 from fluxgym.dataset.flat_folder import REPEATS, TRIGGER, repeats_message, settings_of
 from fluxgym.errors import FluxGymError, Level
 from fluxgym.models.catalog import default_model
@@ -191,6 +192,9 @@ class FormEvents:
         notice = repeats_message(kohya, shown[REPEATS])
         if notice and shown[REPEATS] != request.typed[REPEATS]:
             notice += f" It was {request.typed[REPEATS]}."
+        unusable = next((folder for name in request.details.folders if (folder := kohya_folder(name)) and not folder.num_repeats), None)
+        if unusable is not None:
+            notice = out_of_range_message(unusable)
         return replace(self._saved(request, shown), notice=notice or None)
 
     def start(self, request: FormRequest) -> FormAnswer:

@@ -10,7 +10,7 @@ from fluxgym.config.settings import OTHER_FLAGS, SETTINGS
 from fluxgym.config.vram_tiers import TIERS
 from fluxgym.contract.wording import counted
 from fluxgym.engines.base import Engine
-from fluxgym.engines.registry import engine_for
+from fluxgym.engines.registry import engine_for, is_executing
 from fluxgym.errors import Detail, FluxGymError, Level
 from fluxgym.models.catalog import get_model
 from fluxgym.planning.plan import Planner, PlanningCaches, TrainingPlan
@@ -19,11 +19,14 @@ from fluxgym.runs.paths import OutputsPaths
 from fluxgym.runs.state import State
 from fluxgym.sessions.index import SessionIndex
 from fluxgym.sessions.past_speed import PastSpeeds, TimeEstimate, device_kind
+from fluxgym.sessions.preconditions import first_free_run
+from fluxgym.sessions.start import is_name_taken
 from fluxgym.trainers.options import train_sh
 from fluxgym.ui import form_values
 from fluxgym.ui.api.answers import ChangedSetting, FormChecks, FormLine
 from fluxgym.ui.form_values import Errors, FormValues
 
+LORA_NAME = "lora_name"
 ADVANCED = "advanced"  # the field of errors about flags without a row in the table
 NO_GPU = " No GPU found: training runs on the CPU."
 
@@ -42,9 +45,9 @@ class FormPlanner:
     def __init__(self, settings: Settings, index: SessionIndex, caches: PlanningCaches | None = None) -> None:
         self._settings = settings
         self._planner = Planner(settings, caches)
-        outputs = OutputsPaths(settings.outputs)
-        self._engine = engine_for(outputs)
-        self._speeds = PastSpeeds(outputs, index)
+        self._outputs = OutputsPaths(settings.outputs)
+        self._engine = engine_for(self._outputs)
+        self._speeds = PastSpeeds(self._outputs, index)
 
     def plan(self, state: State, errors: Errors, images: Path, *, pressed: bool = False, ask: bool = False) -> PlannedForm:
         """Return the plan and everything that is shown beside the fields. `pressed` is True after a click on Start; an empty name is then an error too.
@@ -56,9 +59,10 @@ class FormPlanner:
         unchecked = self._planner.plan_unchecked(form_values.usable(state, errors), images)
         plan = self._planner.checked(unchecked, may_wait=pressed or ask)
         lines = _lines(plan, errors)
-        is_whole = not set(errors) - {"lora_name"}  # what the plan has a default for is not shown as a number of steps
-        if not pressed and not state["lora_name"].strip():
-            errors.pop("lora_name", None)
+        is_whole = not set(errors) - {LORA_NAME}  # what the plan has a default for is not shown as a number of steps
+        note = self._note_on_name(plan, errors)
+        if not pressed and not state[LORA_NAME].strip():
+            errors.pop(LORA_NAME, None)
         steps = plan.steps if is_whole else None
         estimate = self._speeds.estimate(plan, device_kind(self._engine)) if is_whole else TimeEstimate(time="", note="")
         can_show_command = is_whole and bool(plan.options and plan.dataset_toml)
@@ -69,7 +73,7 @@ class FormPlanner:
             pressed=pressed,
             checking=not plan.is_checked,
             details=_details(plan, errors),
-            notes=_notes(plan, self._engine),
+            notes=_notes(plan, self._engine) | note,
             images=plan.images.count,
             changed=self._changed(state),
             steps=steps,
@@ -80,6 +84,18 @@ class FormPlanner:
             toml=plan.dataset_toml if can_show_command else "",
         )
         return PlannedForm(plan=plan, checks=checks)
+
+    def _note_on_name(self, plan: TrainingPlan, errors: Errors) -> dict[str, str]:
+        """Return what Start will do about a name that a run has already, to be shown below the name."""
+        run = plan.run
+        try:
+            if LORA_NAME in errors or not is_name_taken(run):
+                return {}
+            version = first_free_run(self._outputs, run.slug, first_version=2).slug
+            others = "" if is_executing(run) else f", or replace {run.slug}"
+        except FluxGymError:
+            return {}  # Start says what is wrong with the folder
+        return {LORA_NAME: f"{run.slug} exists already. Start asks first: it can use the new name {version}{others}."}
 
     def _changed(self, state: State) -> list[ChangedSetting]:
         """Return the settings of Advanced that differ from the model's defaults, with both values as the form shows them."""
@@ -97,7 +113,7 @@ class FormPlanner:
         return {name: defaults[name] for name in names if name in defaults}
 
     def with_other_model(self, state: State, before: str) -> State:
-        """Return the state after another model was chosen: what still held the earlier model's defaults gets the new one's."""
+        """Return the state after another model was chosen: settings with the earlier model's defaults get the new model's."""
         old, new = self.defaults(before), self.defaults(state["base_model"])
         changed = {name: new[name] if value == old.get(name) and name != "advanced" else value for name, value in state.items()}
         untouched = {name for name, value in old["advanced"].items() if state["advanced"].get(name) == value}

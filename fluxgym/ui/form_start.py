@@ -61,7 +61,7 @@ class FormStart:
         return run.slug if is_same and is_new and is_executing(run) else ""
 
     def _choice(self, slug: str) -> TakenName:
-        """Return what can be done about a taken name, each named by what it will do."""
+        """Return the choices about a LoRA name that a run already has, with their labels."""
         version = first_free_run(self._outputs, slug, first_version=2).slug
         run = self._outputs.run(slug)
         executing = is_executing(run)

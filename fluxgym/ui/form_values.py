@@ -105,14 +105,32 @@ def _other_flags(text: str, errors: Errors) -> State:
 
 
 def _parsed(name: str, text: str) -> Any:
-    """Return a flag's typed value in the flag's own kind; what does not fit stays text, to be refused by name."""
+    """Return a flag's typed value in the flag's own kind, a list for a flag with several; what does not fit stays text, to be refused by name."""
     flag = all_flags().get(name)
-    if flag is not None and flag.nargs:
-        try:
-            return shlex.split(text)
-        except ValueError:
-            return text
-    if flag is not None and flag.type == "str":
+    kind = flag.type if flag else ""
+    if flag is None or not flag.nargs:
+        return _value_of(kind, text)
+    try:
+        return [_value_of(kind, each) for each in _several(text)]
+    except ValueError:
+        return text
+
+
+def _several(text: str) -> list[str]:
+    """Split the values of a flag: words, some of them in quotes, or a JSON array.
+
+    Raises:
+        ValueError: If a quote is not closed.
+    """
+    try:
+        listed = json.loads(text)
+    except (ValueError, RecursionError):
+        listed = None
+    return [str(each) for each in listed] if isinstance(listed, list) else shlex.split(text)
+
+
+def _value_of(kind: str, text: str) -> Any:
+    if kind == "str":
         return text.strip("\"'")
     try:
         return json.loads(text.lower() if text.lower() in ("true", "false") else text)
@@ -173,7 +191,7 @@ def unfit(state: Mapping[str, Any]) -> list[str]:
 
 
 def field_values(values: object) -> FormValues:
-    """Return those of some values by field, from a browser or a file, that the form has a field for, which can hold them."""
+    """Return the values, by field, that a field of the form can hold; all others are left out. They come from a browser or a file."""
     named = values.items() if isinstance(values, Mapping) else ()
     return {name: value for name, value in named if name in SETTINGS and is_typed(name, value)}
 

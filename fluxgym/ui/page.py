@@ -21,7 +21,7 @@ from fluxgym.sessions.transfer import IMPORT_EXTENSIONS
 from fluxgym.ui.api.answers import FormSetup, ImagesSetup, RunsSetup
 from fluxgym.ui.api.assets import ASSETS
 from fluxgym.ui.api.responses import JsonObject
-from fluxgym.ui.form import APPLY_PATCH, NAMES, component, describe_settings, options_of, rows_of
+from fluxgym.ui.form import APPLY_PATCH, NAMES, component, describe_settings, rows_of
 from fluxgym.ui.form_events import FormEvents, to_json
 from fluxgym.ui.form_request import FormRequest
 from fluxgym.ui.page_scripts import PageScripts
@@ -29,7 +29,7 @@ from fluxgym.ui.page_scripts import PageScripts
 MAX_SESSIONS = (
     8  # Gradio keeps a copy of all components, 120 kB, per page that was loaded; the form needs none of it, each event sends all fields
 )
-QUEUE_POLL_S = 0.25  # Gradio polls its queue every millisecond, which takes 5 to 8 % of a core
+QUEUE_POLL_S = 1.0  # Gradio polls its queue every millisecond and the progress of its jobs every ten, which takes 5 to 8 % of a core
 IMAGES = ImagesSetup(file_types=",".join((*IMAGE_EXTENSIONS, ".txt")), page_size=12, wide_page_size=24, num_example=NUM_IMAGES)
 RUNS = RunsSetup(import_types=",".join(IMPORT_EXTENSIONS), page_size=25)
 
@@ -54,19 +54,18 @@ def add_train_page(scripts: PageScripts, models: list[tuple[str, str]], engine: 
                     fields = _add_fields(Group.LORA, models)
             with gr.Column(elem_classes="two", min_width=0):
                 scripts.add_module("images", IMAGES)
-            form, gpus = _add_train_column(scripts, models, engine)
+            form, gpus = _add_train_column(scripts, engine)
             fields |= _add_advanced(scripts, models)
     return TrainPage(fields=fields, gpus=gpus, form=form)
 
 
-def _add_train_column(scripts: PageScripts, models: list[tuple[str, str]], engine: Engine) -> tuple[gr.HTML, gr.Dropdown]:
+def _add_train_column(scripts: PageScripts, engine: Engine) -> tuple[gr.HTML, gr.Dropdown]:
     num_gpus = engine.devices.num_gpus()
     with gr.Column(elem_classes=["card", "three"], min_width=0):
         title = '<span class="num" aria-hidden="true">3</span><span class="vh">Step 3: </span>Train'
         _slot("fg-step-3", f'<header class="card-head"><h2>{title}</h2></header>')
         with gr.Column(elem_classes=["body", "stack"], min_width=0):
-            choices = {row.name: options_of(row) for row in SETTINGS.values() if row.type is SettingType.CHOICE} | {"base_model": models}
-            setup = FormSetup(settings=describe_settings(), choices=choices, num_devices=len(engine.devices.names()))
+            setup = FormSetup(settings=describe_settings(), num_devices=len(engine.devices.names()))
             form = scripts.add_module("train_column", setup)
             gpus = gr.Dropdown(
                 [("first free GPU", ""), *((f"GPU {number}", str(number)) for number in range(num_gpus))],
@@ -114,7 +113,8 @@ def build_page(settings: Settings, events: FormEvents, scripts: PageScripts) -> 
     """Return the page."""
     page = gr.Blocks(title="FluxGym", analytics_enabled=False, fill_width=True)
     page.state_session_capacity = MAX_SESSIONS
-    page._queue.sleep_when_free = QUEUE_POLL_S  # private: Gradio has no option for it, and no event of the page is queued
+    queue = page._queue  # private: Gradio has no option for it, and no event of the page is queued
+    queue.sleep_when_free = queue.progress_update_sleep_when_free = QUEUE_POLL_S
     with page, gr.Column(elem_id="fg-app"):
         _slot(
             "fg-sprite", (ASSETS / "icons.svg").read_text(encoding="utf-8-sig")

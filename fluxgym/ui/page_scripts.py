@@ -1,4 +1,4 @@
-"""The page's scripts and style sheets in its head and layout."""
+"""The page's scripts and style sheets in its headers, head and layout."""
 
 import json
 from dataclasses import asdict
@@ -22,8 +22,8 @@ class PageScripts:
         self._assets = assets
 
     def imported(self, name: str) -> str:
-        """Return the JavaScript expression that imports assets/<name>.js."""
-        return f"import(`${{{ROOT}}}{self._assets.folder}/{name}.js`)"
+        """Return the JavaScript expression that imports assets/<name>.js, a promise."""
+        return f"import(`${{{ROOT}}}{self._assets.script}`).then(({{ modules }}) => modules.{name})"
 
     def save_unsent(self) -> str:
         """Return the JavaScript that saves what is typed in the browser until the app has it, also while the app cannot be reached."""
@@ -36,9 +36,10 @@ class PageScripts:
         elem_id = f"fg-{name.replace('_', '-')}"
         return gr.HTML(value=value, html_template="", js_on_load=script, apply_default_css=False, elem_id=elem_id)
 
-    def head(self, root_path: str = "") -> str:
-        """Return the HTML of the page's head: the style sheets inline, and preload links for the scripts."""
-        style = "".join(path.read_text(encoding="utf-8-sig") for path in STYLES)
-        folder = f"{root_path}{self._assets.folder}"
-        scripts = "".join(f'<link rel="modulepreload" href="{folder}/{name}">' for name in self._assets.scripts)
-        return f"<style>{style}</style>{scripts}"
+    def head(self) -> str:
+        """Return the HTML of the page's head: the style sheets inline."""
+        return f"<style>{''.join(path.read_text(encoding='utf-8-sig') for path in STYLES)}</style>"
+
+    def preload(self, root_path: str = "") -> str:
+        """Return the HTTP header `Link` that lets the browser fetch the scripts at once; Gradio adds the head only once its own scripts run."""
+        return f"<{root_path}{self._assets.script}>; rel=modulepreload"

@@ -23,7 +23,7 @@ class MixedPrecision(StrEnum):
 
 
 class Quantization(StrEnum):
-    """How the frozen blocks are stored."""
+    """The format in which the weights of the frozen blocks are stored."""
 
     FP8 = "fp8"
     INT8 = "int8"
@@ -31,14 +31,14 @@ class Quantization(StrEnum):
 
 
 class NetworkModule(StrEnum):
-    """What makes the trained network."""
+    """--network_module: the module that creates the trained network."""
 
     LORA = "networks.lora_flux"
     LYCORIS = "lycoris.kohya"
 
 
 class RateFlag(StrEnum):
-    """Whose values are the learning rates of a model's parts."""
+    """The flag that gives the learning rate of a part of the model."""
 
     UNET = "unet_lr"
     TEXT_ENCODER = "text_encoder_lr"
@@ -66,7 +66,7 @@ class WeightingScheme(StrEnum):
 
 
 class PredictionType(StrEnum):
-    """What of the transformer's output is compared with the target."""
+    """--model_prediction_type: how the prediction is computed from the transformer's output."""
 
     RAW = "raw"
     ADDITIVE = "additive"
@@ -91,7 +91,7 @@ class HuberSchedule(StrEnum):
 
 
 class SaveKeys(StrEnum):
-    """Whose tensor names a saved LoRA has."""
+    """The format of the tensor names in a saved LoRA."""
 
     KOHYA = "kohya"
     DIFFUSERS = "diffusers"
@@ -107,7 +107,7 @@ class SavePrecision(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class BaseWeights:
-    """A LoRA file that becomes part of the frozen models before training, and its strength."""
+    """A LoRA file that is merged into the frozen models before training, and its multiplier."""
 
     path: str
     multiplier: float = 1.0

@@ -2,8 +2,11 @@
 
 import logging
 import sys
+from collections.abc import Callable
 
 from fluxgym.contract.codes import ReasonCode
+
+OnWarning = Callable[[str], None]  # is called with each warning, such as `warn` or the `append` of a list
 
 _log = logging.getLogger("flux_train_network")
 _log.propagate = False

@@ -30,7 +30,7 @@ FACTORS = {"down": DOWN, "A": DOWN, "up": UP, "B": UP}
 
 
 class KeyForm(StrEnum):
-    """Whose keys a LoRA file has."""
+    """The format of the keys in a LoRA file, by the program that writes it."""
 
     KOHYA = "kohya"
     DIFFUSERS = "diffusers"
@@ -45,7 +45,7 @@ Module = dict[str, Tensor]  # by kohya's names: DOWN, UP, and optionally ALPHA
 
 
 def form_of(keys: Iterable[str], names: LayerNames = LAYER_NAMES) -> KeyForm:
-    """Return whose keys these are; kohya's if no key shows another form. Keys of no LoRA are ignored."""
+    """Return the format of these keys: kohya's if no key has another format. Keys that do not belong to a LoRA are ignored."""
     forms = (_form_of_owner(owner, names) for owner, _ in map(_split, keys) if owner)
     return next((form for form in forms if form is not KeyForm.KOHYA), KeyForm.KOHYA)
 

@@ -1,4 +1,4 @@
-"""What a file is that is not a plain LoRA for FLUX, by its tensor names."""
+"""Identification, by tensor names, of files that are not plain LoRAs for FLUX."""
 
 from collections.abc import Iterable
 
@@ -8,7 +8,7 @@ _LYCORIS = "; only --network_weights with --network_module lycoris.kohya reads i
 _CONVERT = "; convert it to kohya's or diffusers' names first"
 _ONLY_FLUX = "; only LoRAs for FLUX.1 are read"
 
-# (pattern of a tensor name, what such a file is, to follow “is”). The first that matches holds.
+# (pattern of a tensor name, what such a file is, to follow “is”). The first match counts.
 OTHER_ADAPTERS = (
     (r"\.processor\.(qkv|proj)_lora\d?\.", "an XLabs LoRA" + _CONVERT),
     (r"\.(lora_magnitude_vector|dora_scale)\b", "a DoRA, whose magnitudes a plain LoRA does not have"),

@@ -5,19 +5,7 @@ from base64 import b64encode
 
 from playwright.sync_api import expect
 
-from tests.support.page import App, drop_files, open_page
-
-DROP_FOLDERS = """(files) => {
-  const bytes = (content) => Uint8Array.from(atob(content), (c) => c.charCodeAt(0));
-  const entry = ([path, content]) => ({
-    isFile: true, name: path.split("/").pop(), fullPath: `/${path}`, file: (resolve) => resolve(new File([bytes(content)], path.split("/").pop())),
-  });
-  const event = new DragEvent("drop", { bubbles: true, cancelable: true });
-  Object.defineProperty(event, "dataTransfer", { value: {
-    items: Object.entries(files).map((file) => ({ webkitGetAsEntry: () => entry(file) })), files: [],
-  } });
-  document.querySelector(".fg-drop").dispatchEvent(event);
-}"""
+from tests.support.page import DROP_FOLDERS, App, drop_files, open_page
 
 
 def test_images_are_searched_filtered_and_edited_in_bulk_with_undo(app, page):

@@ -5,6 +5,7 @@ import re
 import pytest
 from playwright.sync_api import Route, expect
 
+from fluxgym.models.catalog import list_models
 from tests.support.page import open_page
 from tests.support.runs import make_run
 
@@ -71,3 +72,31 @@ def test_the_bar_with_start_covers_nothing_at_the_end_of_the_page(app, page):
     column, bar = page.locator(".steps > .three").bounding_box(), page.locator(".startbar").bounding_box()
     assert column["y"] + column["height"] <= bar["y"]
     assert page.evaluate("parseFloat(getComputedStyle(document.documentElement).scrollPaddingBottom)") >= bar["height"]
+
+
+@pytest.mark.parametrize("width", [390, 1440])
+def test_longest_base_model_is_shown_completely(app, page, width):
+    page.set_viewport_size({"width": width, "height": 900})
+    open_page(page, app)
+    field = page.locator("#field-base_model input")
+    expect(field).to_have_value(max((model.title for model in list_models(app.models)), key=len))
+    assert field.evaluate("input => input.scrollWidth <= input.clientWidth")
+
+
+def test_tools_of_advanced_do_not_overlap_on_a_phone(app, page):
+    make_run(app.outputs, "cat", status="stopped", base_model="pocket", seed=7, workers=3)
+    page.set_viewport_size({"width": 390, "height": 844})
+    open_page(page, app)
+    page.get_by_role("button", name="Advanced", exact=True).click()
+    expect(page.get_by_role("button", name="to default")).to_be_visible()
+    for part in page.locator(".fg-adv-tools > *").all():
+        assert part.evaluate("part => part.scrollWidth <= part.clientWidth && part.getBoundingClientRect().right <= innerWidth")
+
+
+def test_check_of_images_leads_to_the_image_list(app, page):
+    open_page(page, app)
+    page.locator("#fg-example").click()
+    expect(page.locator("#fg-expected-steps")).to_be_visible()
+    page.get_by_label("Resize dataset images").fill("512")
+    page.locator(".fg-problems").get_by_role("button", name="will be enlarged").click()
+    expect(page.locator(".fg-gallery")).to_be_focused()

@@ -389,3 +389,4 @@ def test_page_of_waiting_run_reports_no_missing_process_and_cancels_it(app, page
     page.locator(".fg-run-head:visible").get_by_role("button", name="Cancel: second").click()
     expect(page.get_by_text("second left the queue.")).to_be_visible()
     line.wait_for(second, Status.STOPPED)
+    expect(page.get_by_role("button", name="Undo")).to_be_visible()

@@ -238,3 +238,29 @@ def test_a_comparison_of_runs_without_a_loss_says_so(app, page, with_loss, sente
     card = page.get_by_role("region", name="Compare one and two")
     expect(card.locator(".fg-no-loss")).to_have_text(sentence)
     expect(card.locator(".uplot-box")).to_be_visible(visible=with_loss > 0)
+
+
+def test_bar_of_selected_runs_stays_visible_and_copies_have_a_filter(app, page):
+    parent = {"slug": "gone", "run_id": "x"}
+    for number in range(25):
+        make_run(app.outputs, f"run-{number:02}", status="stopped", timestamp=1000.0 + number, **({"parent": parent} if not number else {}))
+    open_runs(page, app)
+    page.get_by_label("Select run-24").check()
+    page.get_by_label("Select run-00").scroll_into_view_if_needed()
+    expect(page.get_by_role("region", name="Selected runs")).to_be_in_viewport()
+    page.get_by_role("group", name="Status").get_by_role("button", name="Not started 1").click()
+    expect(names(page)).to_have_text(["run-00"])
+
+
+def test_loading_a_run_into_the_form_and_a_deletion_are_confirmed(app, page, runs):
+    open_runs(page, app)
+    page.locator("#runs").get_by_role("button", name="Edit as new training: dog").click()
+    expect(page.get_by_label("LoRA name")).to_have_value("dog")
+    page.locator(".toast", has_text="The form now has the settings and images of dog.").get_by_role("button", name="Undo").click()
+    expect(page.get_by_label("LoRA name")).to_have_value("corgi")
+    page.get_by_role("navigation").get_by_role("link", name="Runs").click()
+    expect(page).to_have_title("Runs — FluxGym")
+    page.locator("#runs tbody tr").filter(has_text="dog").get_by_role("button", name="More for").click()
+    page.get_by_role("menuitem", name="Delete…").click()
+    page.get_by_role("dialog").get_by_role("button", name="Delete ").click()
+    expect(page.get_by_text("dog is deleted.")).to_be_visible()

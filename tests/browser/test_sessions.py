@@ -299,7 +299,7 @@ def test_banner_of_running_training_names_it_in_title(app, page):
     expect(row(page, "My Cat")).to_contain_text("Stopped")
     expect(page).to_have_title("Stopped · My Cat — FluxGym")
     page.get_by_role("navigation").get_by_role("link", name="Runs").click()
-    expect(page).to_have_title("FluxGym")
+    expect(page).to_have_title("Runs — FluxGym")
     expect(row(page, "My Cat")).not_to_contain_text("Monitoring")  # it says nothing about a run that has ended
 
 

@@ -1,5 +1,6 @@
 """Faults of load: thousands of uploads, and many watchers of a run for a long time, with and without uploads, beside memory that must not grow."""
 
+import itertools
 import random
 import statistics
 import threading
@@ -26,7 +27,7 @@ TOTAL_STEPS = 20_000
 MAX_GROWTH = 8 << 20  # bytes that the app's own memory may grow while nothing new happens
 WARM_UP = 5  # rounds after which the app's memory is taken as its size
 UPLOADERS = 2
-NUM_NAMES = 100  # of uploads, which then replace each other: with every image that is new, what the app knows of the folder grows
+MAX_IMAGES = 100  # of a draft, which is emptied then: with every image, what the app knows of the folder grows
 
 
 def uploads(folder: Path, count: int, seed: int) -> Result:
@@ -112,15 +113,19 @@ def _app(folder: Path) -> Iterator[App]:
 
 @contextmanager
 def _uploading(app: App, count: int) -> Iterator[list[int]]:
-    """Upload images to `count` drafts without a pause, each name again and again; yields the statuses."""
+    """Upload images to `count` drafts without a pause, and empty a draft of MAX_IMAGES; yields the statuses of the uploads."""
     statuses: list[int] = []
     end = threading.Event()
 
-    def upload(number: int) -> None:
-        dice, draft = random.Random(number), new_draft_id()
+    def upload(seed: int) -> None:
+        dice, draft = random.Random(seed), new_draft_id()
         with httpx.Client(base_url=app.url, timeout=60) as client:
-            while not end.is_set():
-                statuses.append(_put(client, draft, f"{len(statuses) % NUM_NAMES:05d}.png", small_png(dice, 512)))
+            for number in itertools.count():
+                if end.is_set():
+                    return
+                if number % MAX_IMAGES == 0:
+                    client.delete(f"/fluxgym/api/drafts/{draft}/images").raise_for_status()
+                statuses.append(_put(client, draft, f"{number % MAX_IMAGES:05d}.png", small_png(dice, 512)))
 
     threads = [threading.Thread(target=upload, args=(number,)) for number in range(count)]
     for thread in threads:

@@ -114,7 +114,7 @@ def test_app_with_token_that_can_be_guessed_is_reported(tmp_path):
 def test_app_with_root_path_without_slash_serves_its_page(tmp_path, given):
     with started(tmp_path, "--root-path", given) as (_, greeting, port):
         assert greeting == f"FluxGym is at http://127.0.0.1:{port}/8044/\n"
-        for path in ("/8044/", "/8044/config", f"/8044{read_assets().folder}/dom.js", "/"):
+        for path in ("/8044/", "/8044/config", f"/8044{read_assets().script}", "/"):
             assert status(f"http://127.0.0.1:{port}{path}") == 200
 
 

@@ -6,13 +6,14 @@ import os
 import resource
 import subprocess
 import sys
+from unittest.mock import Mock
 
 import pytest
 
 import flux_train_network as command
 from fluxgym.contract.codes import ERROR_PREFIX, ReasonCode
+from library.errors import TrainerError
 from library.training import setup
-from library.training.progress_log import ProgressLog
 from tests.support.photos import write_cats
 from tests.support.source_tree import ROOT
 from tests.support.stops import flags, write_dataset
@@ -104,6 +105,6 @@ def test_log_on_full_disk_keeps_exit_code(monkeypatch):
         flush = close = lambda self: None
 
     monkeypatch.setattr(command.sys, "stderr", FullLog())
-    assert command._refuse(ProgressLog(None), "The disk is full.", ReasonCode.DISK_FULL) == 28
-    assert command._refuse(ProgressLog(None), "x cannot be written.", ReasonCode.STORAGE) == 5
-    assert command._refuse(ProgressLog(None), "--x is odd.", ReasonCode.BAD_INPUT) == 2
+    for code, exit_code in ((ReasonCode.DISK_FULL, 28), (ReasonCode.STORAGE, 5), (ReasonCode.BAD_INPUT, 2)):
+        monkeypatch.setattr(command, "read_flags", Mock(side_effect=TrainerError("It failed.", reason_code=code)))
+        assert command.main([]) == exit_code

@@ -33,6 +33,18 @@ HOLD_ANSWER = """(kinds) => {
     return answer;
   };
 }"""
+# Drops files, by path and as base64, in their folders.
+DROP_FOLDERS = """(files) => {
+  const bytes = (content) => Uint8Array.from(atob(content), (c) => c.charCodeAt(0));
+  const entry = ([path, content]) => ({
+    isFile: true, name: path.split("/").pop(), fullPath: `/${path}`, file: (resolve) => resolve(new File([bytes(content)], path.split("/").pop())),
+  });
+  const event = new DragEvent("drop", { bubbles: true, cancelable: true });
+  Object.defineProperty(event, "dataTransfer", { value: {
+    items: Object.entries(files).map((file) => ({ webkitGetAsEntry: () => entry(file) })), files: [],
+  } });
+  document.querySelector(".fg-drop").dispatchEvent(event);
+}"""
 
 
 class App:

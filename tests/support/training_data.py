@@ -46,7 +46,7 @@ def make_data(models: Path, toml: Path, subsets: list[dict], *, dataset: dict | 
 
 def data_of(config: TrainerConfig) -> TrainingData:
     """Read the data sets of a configuration, print their warnings, and index their images."""
-    return build_dataset(config, read_datasets(config.data, warn))
+    return build_dataset(config, read_datasets(config.data, warn), warn)
 
 
 def fill(data: TrainingData) -> list[tuple[int, int]]:

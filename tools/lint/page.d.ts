@@ -8,6 +8,8 @@ interface Window {
 interface DocumentEventMap {
   /** The app answers again, or does not. */
   "fg:connection": CustomEvent<boolean>;
+  /** An event of the form got no answer (form_requests.js): the event, and a sentence that says why. */
+  "fg:unanswered": CustomEvent<import("../../fluxgym/ui/assets/form_requests.js").Unanswered>;
   /** The slugs of runs that were forgotten or deleted on this page. */
   "fg:gone": CustomEvent<string[]>;
   /** A run or the list of runs was changed by this page. */

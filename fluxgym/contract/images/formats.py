@@ -41,7 +41,7 @@ _STARTS = {
 }  # fmt: skip
 _AVIF_BRANDS = {b"avif", b"avis"}
 _HEIF_BRANDS = {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs", b"mif1", b"msf1"}
-# What is never opened, because its decoder runs a program or draws a document, and what users mistake for an image.
+# Formats that are never opened because their decoders run a program or render a document, and formats that users mistake for images.
 _OTHERS = {
     b"%!": "a PostScript (EPS) file", b"\xc5\xd0\xd3\xc6": "a PostScript (EPS) file", b"%PDF": "a PDF file", b"8BPS": "a Photoshop file",
     b"\0\0\0\x0cjP  \r\n": "a JPEG 2000 file", b"<svg": "an SVG file", b"<?xml": "an XML or SVG file", b"<!DOCTYPE html": "a web page",
@@ -78,7 +78,7 @@ def _format_of_brands(head: bytes) -> ImageFormat | None:
 
 
 def check_pixels(width: int, height: int) -> None:
-    """Raise UnusableImage if an image of this size is not decoded."""
+    """Raise UnusableImage if an image of this size is too large to be decoded."""
     if width < 1 or height < 1:
         raise UnusableImage(f"has {width}x{height} pixels, so there is nothing in it; save it again.")
     if width * height > MAX_PIXELS:
@@ -86,7 +86,7 @@ def check_pixels(width: int, height: int) -> None:
 
 
 def check_file_size(num_bytes: int) -> None:
-    """Raise UnusableImage if a file of this many bytes is not read."""
+    """Raise UnusableImage if a file of this many bytes is too large to be read."""
     if not num_bytes:
         raise UnusableImage("is empty; copy it again.")
     if num_bytes > MAX_FILE_BYTES:

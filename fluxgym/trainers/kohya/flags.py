@@ -53,7 +53,7 @@ class CheckoutFlags:
     arguments: Mapping[str, tuple[Argument, ...]] = field(default_factory=dict)
 
     def refused_value(self, flag: str, values: Sequence[str] | None) -> str | None:
-        """Return what is wrong with a flag's values, to follow its label, None if a definition takes them or none was found."""
+        """Return what is wrong with a flag's values, to follow its label; None if a definition accepts them or none was found."""
         arguments = self.arguments.get(flag, ())
         if not arguments or any(argument.takes(values) for argument in arguments):
             return None
@@ -91,7 +91,7 @@ def _read(files: tuple[Signature, ...]) -> CheckoutFlags:
 
 
 def _defined(text: str) -> list[tuple[str, Argument]]:
-    """Return the flags that the call defines whose arguments begin the text, with their definition."""
+    """Return the flags, with their definition, of the add_argument call whose arguments are at the start of the text."""
     call = _parsed(text)
     if call is None:
         return []
@@ -100,7 +100,7 @@ def _defined(text: str) -> list[tuple[str, Argument]]:
 
 
 def _parsed(text: str) -> ast.Call | None:
-    """Return the call up to the first parenthesis at which it is complete."""
+    """Return the call that ends at the first closing parenthesis that makes it valid Python, None if there is none."""
     for end in (match.end() for match in re.finditer(r"\)", text)):
         try:
             expression = ast.parse(f"add{text[:end]}", mode="eval").body

@@ -7,7 +7,7 @@ from fluxgym.sessions.removed_runs import Removal
 
 @dataclass(frozen=True, kw_only=True)
 class ActionResult:
-    """What an action on a run made: the slug of a copy, the settings that a restore changed, the name of a template, a message to show."""
+    """The result of an action on a run: the slug of a copy, the settings that a restore changed, the name of a template, a message to show."""
 
     slug: str | None = None
     changed: list[str] = field(default_factory=list)

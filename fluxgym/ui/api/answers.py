@@ -9,6 +9,7 @@ unchanged answer is not sent again. A part of an answer that is null is unchange
 from dataclasses import dataclass
 from typing import Literal
 
+from fluxgym.dataset.arrivals import Outcome
 from fluxgym.errors import Detail, Level
 
 FieldValue = str | bool | None  # what a field of the form holds: its text, or whether its switch is on
@@ -32,7 +33,7 @@ class ImageItem:
 class ImagePage:
     """Some images of the form, and how many there are; source is the run whose images they are, "" for the draft's own.
 
-    shown is the number of images that search and filter leave; no_trigger is the number of captions without the trigger word.
+    shown is the number of images that match search and filter; no_trigger is the number of captions without the trigger word.
     """
 
     source: str
@@ -45,7 +46,7 @@ class ImagePage:
 
 @dataclass(frozen=True, kw_only=True)
 class ImageNames:
-    """The names of all images that search and filter leave."""
+    """The names of all images that match search and filter."""
 
     names: list[str]
 
@@ -90,10 +91,15 @@ class TemplateList:
 
 @dataclass(frozen=True, kw_only=True)
 class Uploaded:
-    """The name under which an uploaded file was saved, and whose images the form shows now: "" for the draft's own."""
+    """The name that an uploaded file has here, what the upload did, and whose images the form shows now: "" for the draft's own.
+
+    undo is the token of an edit that can be undone.
+    """
 
     source: str
     name: str
+    outcome: Outcome
+    undo: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -115,13 +121,12 @@ class FieldText:
 
 @dataclass(frozen=True, kw_only=True)
 class FormSetup:
-    """The data of the form's script when the page opens: the fields by name, the (label, value) pairs of each dropdown, and the number of devices.
+    """The data of the form's script when the page opens: the fields by name, and the number of devices.
 
     As many runs as devices can train at once.
     """
 
     settings: dict[str, FieldText]
-    choices: dict[str, list[tuple[str, str]]]
     num_devices: int
 
 
@@ -172,7 +177,7 @@ class ChangedSetting:
 
 @dataclass(frozen=True, kw_only=True)
 class TakenName:
-    """What can be done about a LoRA name that a run has, each named by what it will do; null where it is not possible.
+    """The choices when a run already has the LoRA name: the label of each choice, null if it is not possible.
 
     replace_help describes what happens to the run that is replaced.
     """

@@ -11,7 +11,7 @@ from fluxgym.ui.api.bulk import BulkRoutes
 from fluxgym.ui.api.compare import CompareRoutes
 from fluxgym.ui.api.files import FileRoutes
 from fluxgym.ui.api.images import ImageRoutes
-from fluxgym.ui.api.responses import API, add_error_handlers
+from fluxgym.ui.api.responses import API, DescribedApp, add_error_handlers
 from fluxgym.ui.api.runs import RunRoutes
 from fluxgym.ui.api.session_actions import ActionRoutes
 from fluxgym.ui.api.sessions import SessionRoutes
@@ -20,7 +20,7 @@ from fluxgym.ui.api.templates import TemplateRoutes
 
 def api_app(settings: Settings, index: SessionIndex, images: ImageRoutes, planner: Planner) -> FastAPI:
     """Return the app; its OpenAPI description is at /fluxgym/api/openapi.json."""
-    app = FastAPI(title="FluxGym", version=__version__, docs_url=None, redoc_url=None, openapi_url=f"{API}/openapi.json")
+    app = DescribedApp(title="FluxGym", version=__version__, docs_url=None, redoc_url=None, openapi_url=f"{API}/openapi.json")
     add_error_handlers(app)
     lists = (
         BannerRoutes(settings, index),

@@ -1,7 +1,7 @@
 """The page's scripts, icons and vendored files, read and compressed once, under addresses that change with their contents.
 
-A browser caches an address for a year and sends no request when the page is opened again; scripts import one another by relative
-address, so that all of them are of one version.
+The page's modules are one file, so that all of them are of one version. A browser caches an address for a year and sends no request when
+the page is opened again.
 """
 
 import gzip
@@ -12,6 +12,8 @@ from pathlib import Path
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
+
+from fluxgym.ui.api.bundle import BUNDLE, bundle
 
 ASSETS = Path(__file__).parents[1] / "assets"
 VENDOR = ASSETS / "vendor"  # released files of other projects, unchanged
@@ -43,9 +45,9 @@ class PageAssets:
         return f"/fluxgym/assets/{self.version}"
 
     @property
-    def scripts(self) -> list[str]:
-        """The names of the page's own scripts."""
-        return [name for name in self.files if name.endswith(".js") and (ASSETS / name).is_file() and name not in SCRIPTS_WITHOUT_CODE]
+    def script(self) -> str:
+        """The path of the page's modules below the app's root."""
+        return f"{self.folder}/{BUNDLE}"
 
     async def send(self, request: Request) -> Response:
         """Send a file. A page that was opened before the app was upgraded gets the present one."""
@@ -65,10 +67,12 @@ class PageAssets:
 
 def read_assets() -> PageAssets:
     """Return the files as they are now."""
-    paths = sorted(path for folder in (ASSETS, VENDOR) for path in folder.iterdir() if path.suffix in MEDIA_TYPES)
-    contents = {path.name: path.read_bytes() for path in paths}
+    own = set(ASSETS.glob("*.js"))
+    modules = {path.stem: path.read_text(encoding="utf-8-sig") for path in own if path.name not in SCRIPTS_WITHOUT_CODE}
+    others = {path for folder in (ASSETS, VENDOR) for path in folder.iterdir() if path.suffix in MEDIA_TYPES} - own
+    contents = {path.name: path.read_bytes() for path in others} | {BUNDLE: bundle(dict(sorted(modules.items()))).encode()}
     digest = hashlib.sha256()
     for name, content in sorted(contents.items()):
         digest.update(f"{name}\0{len(content)}\0".encode() + content)
-    files = {name: Asset(content, gzip.compress(content, mtime=0), MEDIA_TYPES[Path(name).suffix]) for name, content in contents.items()}
+    files = {name: Asset(content, gzip.compress(content, 6, mtime=0), MEDIA_TYPES[Path(name).suffix]) for name, content in contents.items()}
     return PageAssets(files, digest.hexdigest()[:12])

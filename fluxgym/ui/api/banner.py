@@ -30,7 +30,7 @@ RUNNING = (Status.RUNNING, Status.STARTING)
 class RunsByStatus:
     """All runs by status, the same for all pages: running in the order of their start, queued and attention newest first.
 
-    attention are those that need it until they were seen. ended is the run that ended last.
+    attention are the runs that need attention, whether or not the user has seen them. ended is the run that ended last.
     """
 
     by_slug: dict[str, Entry]

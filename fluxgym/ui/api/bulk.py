@@ -10,11 +10,13 @@ from pydantic import Field
 from fluxgym.app_settings import Settings
 from fluxgym.errors import FluxGymError, SessionNotFound
 from fluxgym.runs.paths import OutputsPaths, RunPaths
+from fluxgym.runs.state import name_of
 from fluxgym.sessions import removed_runs
 from fluxgym.sessions.cleanup import remove_in_background
 from fluxgym.sessions.delete import move_to_deleted
 from fluxgym.sessions.folder_contents import FolderContents, contents
 from fluxgym.sessions.forget import forget, sweep, sweepable, undo_forget
+from fluxgym.sessions.transfer import usable_runs
 from fluxgym.ui.api.action_answers import ActionResult, BulkResult, Contents, Refused, RemovedItem, RemovedRuns, SweepPreview
 from fluxgym.ui.api.responses import new_router
 
@@ -59,6 +61,7 @@ class BulkRoutes:
         router.add_api_route("/selection/forget", self.forget, methods=["POST"], response_model=BulkResult)
         router.add_api_route("/selection/undo-forget", self.undo_forget, methods=["POST"], response_model=BulkResult)
         router.add_api_route("/selection/delete", self.delete, methods=["POST"], response_model=BulkResult)
+        router.add_api_route("/selection/exported", self.exported, methods=["POST"], response_model=BulkResult)
         router.add_api_route("/removed", self.removed, response_model=RemovedRuns)
         router.add_api_route("/removed/{removed_id}", self.put_back, methods=["POST"], response_model=ActionResult)
         router.add_api_route("/sweep", self.sweep_preview, response_model=SweepPreview)
@@ -94,6 +97,12 @@ class BulkRoutes:
         remove_in_background(self._outputs)
         return result
 
+    def exported(self, request: BulkRequest) -> BulkResult:
+        """Return which runs an archive of them holds; the others are refused with the reason."""
+        usable, left_out = usable_runs([self._outputs.run(selected.slug) for selected in request.runs])
+        refused = [Refused(slug=run.slug, message=f"{name_of(run)} is not included: {error}") for run, error in left_out]
+        return BulkResult(slugs=[run.slug for run in usable], refused=refused)
+
     def _each(self, runs: Sequence[SelectedRun], action: Callable[[RunPaths, str | None], object]) -> BulkResult:
         """Do an action with each run and its run_id; one that is refused does not prevent the others."""
         done: list[str] = []
@@ -118,7 +127,7 @@ class BulkRoutes:
     def sweep_preview(self, days: int = Query(ge=0, le=MAX_DAYS)) -> SweepPreview:
         """Count the runs that a sweep would take off the list."""
         runs = sweepable(self._settings.outputs, days)
-        return SweepPreview(count=len(runs), names=[run.slug for run in runs[:SHOWN_NAMES]])
+        return SweepPreview(count=len(runs), names=[run.name for run in runs[:SHOWN_NAMES]])
 
     def sweep(self, request: SweepRequest) -> BulkResult:
         """Take ended runs that were started some days ago off the list."""

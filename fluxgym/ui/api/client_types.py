@@ -8,15 +8,13 @@ import sys
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from pydantic import TypeAdapter
-
 from fluxgym.app_settings import Settings
 from fluxgym.planning.plan import Planner
 from fluxgym.sessions.index import SessionIndex
 from fluxgym.ui.api.answers import FormAnswer, FormChecks, FormSetup, ImagesSetup, RunsSetup
 from fluxgym.ui.api.app import api_app
 from fluxgym.ui.api.images import ImageRoutes
-from fluxgym.ui.api.responses import API
+from fluxgym.ui.api.responses import API, schemas_of
 from fluxgym.ui.api.session_answers import ProgressFigures
 
 Schema = Mapping[str, Any]
@@ -40,9 +38,8 @@ def describe_api() -> Schema:
 def _gradio_schemas() -> dict[str, Any]:
     """Return the schemas of what the scripts get through Gradio, and of their parts, by name."""
     schemas: dict[str, Any] = {}
-    for name, value in GRADIO_VALUES.items():
-        schema = TypeAdapter(value).json_schema(mode="serialization", ref_template="#/components/schemas/{model}")
-        schemas |= schema.pop("$defs", {}) | {name: schema}
+    for value in GRADIO_VALUES.values():
+        schemas |= schemas_of(value)
     # form_events.py puts the checks' fields beside the answer's others.
     del schemas[FormAnswer.__name__]["properties"]["checks"]
     schemas[FormAnswer.__name__]["properties"] |= schemas[FormChecks.__name__]["properties"]

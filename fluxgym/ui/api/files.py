@@ -17,15 +17,17 @@ from starlette.responses import FileResponse, PlainTextResponse, Response, Strea
 
 from fluxgym.app_settings import Settings
 from fluxgym.contract.files import SAMPLE_FOLDER
+from fluxgym.contract.limits import MAX_NAME_BYTES
 from fluxgym.contract.regular_files import open_regular
 from fluxgym.dataset.caches import DatasetCaches
 from fluxgym.dataset.folder import ImageFolder
 from fluxgym.dataset.images import thumbnail
 from fluxgym.errors import DatasetError, FluxGymError, ImportRefused, SessionError, SessionNotFound
 from fluxgym.runs.path_checks import is_regular, is_served
-from fluxgym.runs.paths import MAX_NAME_BYTES, OutputsPaths
+from fluxgym.runs.paths import OutputsPaths
 from fluxgym.runs.storage_errors import storage_error
 from fluxgym.sessions.backup import backup
+from fluxgym.sessions.draft_edits import DraftEdits
 from fluxgym.sessions.drafts import open_draft
 from fluxgym.sessions.transfer import Export, export_state, import_file, stream_archive
 from fluxgym.ui.api.answers import Imported, Uploaded
@@ -191,15 +193,23 @@ class FileRoutes:
             return NOT_FOUND
         return await _thumbnail(folder, name)
 
-    async def upload(self, draft: str, name: str, request: Request, source: str = "") -> Uploaded:
-        """Receive one image or caption into a draft, after copying the images of the run that the form shows (source)."""
+    async def upload(self, draft: str, name: str, request: Request, source: str = "", edit: str = "") -> Uploaded:
+        """Receive one image or caption into a draft, after copying the images of the run that the form shows (source).
+
+        edit is the token with which the uploads of one drop are undone.
+        """
         own = open_draft(self._settings.outputs, draft)
         run = self._outputs.run(source) if source else None
         if run is not None:
             await run_in_threadpool(own.check_shows, run)
         prepare = partial(own.copy_images_from, run) if run is not None else lambda: None
         folder = self._caches.folder(own.images.path)
-        return Uploaded(source="", name=await receive(request, name, folder, prepare=prepare))
+        token, changes = DraftEdits(own).upload(edit)
+        arrival = await receive(request, name, folder, prepare=prepare, keep=changes.keep)
+        if arrival.outcome.can_be_undone:
+            await run_in_threadpool(changes.record, folder.path / arrival.name)
+        undo = token if arrival.outcome.can_be_undone else ""
+        return Uploaded(source="", name=arrival.name, outcome=arrival.outcome, undo=undo)
 
 
 def _first_bytes(file: BinaryIO, size: int) -> Iterator[bytes]:

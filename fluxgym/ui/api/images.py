@@ -139,7 +139,7 @@ class ImageRoutes:
         )  # fmt: skip
 
     def names(self, draft: str, selection: Annotated[Selection, Depends()], source: str = "") -> ImageNames:
-        """Return the names of all images that search and filter leave."""
+        """Return the names of all images that match search and filter."""
         return ImageNames(names=selection.of(self.folder(draft, source).captions()))
 
     def caption(self, draft: str, name: str, request: CaptionRequest, source: str = "") -> ImageCounts:

@@ -46,7 +46,7 @@ class Series(Generic[Value]):
 
     @property
     def interval(self) -> int:
-        """Every how many values one is sent."""
+        """The interval of the values that are sent: 2 for every second value."""
         every = 1
         while len(self.steps) > 2 * MAX_POINTS * every:
             every *= 2

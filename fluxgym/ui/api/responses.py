@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 from fastapi import APIRouter, Depends, FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.routing import APIRoute
+from pydantic import TypeAdapter
 from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse, Response
 
@@ -22,6 +23,7 @@ from fluxgym.runs.storage_errors import storage_error
 logger = logging.getLogger(__name__)
 JsonObject = dict[str, Any]
 API = "/fluxgym/api"
+SCHEMA_REFERENCE = "#/components/schemas/{model}"
 CLOCK_HEADER = "FluxGym-Time"
 UNKNOWN_REQUEST = "The page sent an unknown request; reload the page."
 
@@ -56,9 +58,11 @@ class ErrorAnswer:
     error: ErrorText
 
 
+# As a reference: FastAPI would build a given `model` for each route at the start. DescribedApp adds its schema.
+_ERROR_CONTENT = {"application/json": {"schema": {"$ref": SCHEMA_REFERENCE.format(model=ErrorAnswer.__name__)}}}
 REFUSALS: dict[int | str, dict[str, Any]] = {
-    "4XX": {"model": ErrorAnswer, "description": "The request was refused: not allowed, not found, or not possible now."},
-    HTTPStatus.INSUFFICIENT_STORAGE: {"model": ErrorAnswer, "description": "The disk is full or cannot be written."},
+    "4XX": {"content": _ERROR_CONTENT, "description": "The request was refused: not allowed, not found, or not possible now."},
+    HTTPStatus.INSUFFICIENT_STORAGE: {"content": _ERROR_CONTENT, "description": "The disk is full or cannot be written."},
 }
 UNCHANGED: dict[int | str, dict[str, Any]] = {HTTPStatus.NO_CONTENT: {"description": "The page has this version already."}}
 
@@ -115,6 +119,23 @@ def storage_refusal(error: OSError) -> StorageError:
 async def _refuse_form(request: Request, error: Exception) -> Response:
     logger.info("refused %s %s: %s", request.method, request.url.path, error)
     return error_response(UNKNOWN_REQUEST, error.status_code if isinstance(error, HTTPException) else HTTPStatus.BAD_REQUEST)
+
+
+class DescribedApp(FastAPI):
+    """An app whose OpenAPI description has the schema of refusals."""
+
+    def openapi(self) -> JsonObject:
+        """Return the OpenAPI description."""
+        description = super().openapi()
+        description["components"]["schemas"] |= schemas_of(ErrorAnswer)
+        return description
+
+
+def schemas_of(answer: type) -> JsonObject:
+    """Return the schema of an answer and of its parts, by name."""
+    schema = TypeAdapter(answer).json_schema(mode="serialization", ref_template=SCHEMA_REFERENCE)
+    parts: JsonObject = schema.pop("$defs", {})
+    return parts | {answer.__name__: schema}
 
 
 def add_clock(response: Response) -> None:

@@ -11,7 +11,7 @@ class RunSummary:
 
     use says with which programs its LoRA works, "" if that is not known.
 
-    queued_at is null if the run did not wait; parent is the run that it was made from, "" for none.
+    queued_at is null if the run did not wait; parent is the run that it was made from, "" for none, parent_name the name that is shown for it.
     can_train_further is true if the run is completed and has a checkpoint to continue from with more epochs.
     """
 
@@ -22,6 +22,7 @@ class RunSummary:
     queued_at: float | None
     trained_s: float | None
     parent: str
+    parent_name: str
     can_train_further: bool
 
 
@@ -121,9 +122,10 @@ class HistoryVersion:
 
 @dataclass(frozen=True, kw_only=True)
 class HistoryPage:
-    """The earlier settings of a run, newest first."""
+    """The earlier settings of a run, newest first; unreadable are the names of files that cannot be read."""
 
     versions: list[HistoryVersion]
+    unreadable: list[str]
 
 
 @dataclass(frozen=True, kw_only=True)

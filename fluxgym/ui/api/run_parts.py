@@ -13,7 +13,7 @@ from fluxgym.runs.exit_record import read_exit
 from fluxgym.runs.log_tail import tail
 from fluxgym.runs.paths import OutputsPaths, RunPaths
 from fluxgym.runs.snapshot import RunSnapshot
-from fluxgym.runs.state import State, read_state_or_empty
+from fluxgym.runs.state import State, name_of, read_state_or_empty
 from fluxgym.runs.status import is_monitored
 from fluxgym.sessions import history
 from fluxgym.sessions.listing import Session
@@ -32,6 +32,7 @@ WAITED_S = 60.0
 def run_summary(run: RunPaths, state: State, record: TrainingRecord, models: Path, *, session: Session) -> RunSummary:
     """Return what a run trains and how long it took."""
     started_at, queued_at = first_start(RunSnapshot(run, state)), session.started
+    parent = parent_of(run, state)
     return RunSummary(
         model=model_title(str(state.get("base_model") or ""), models),
         use=_programs(state, models),
@@ -39,7 +40,8 @@ def run_summary(run: RunPaths, state: State, record: TrainingRecord, models: Pat
         num_images=_num_images(run),
         queued_at=queued_at if started_at is not None and started_at - queued_at > WAITED_S else None,
         trained_s=total_s(record.spans, read_exit(run)),
-        parent=parent_of(run, state),
+        parent=parent,
+        parent_name=name_of(OutputsPaths(run.folder.parent).run(parent)) if parent else "",
         can_train_further=session.status is Status.COMPLETED and bool(list_complete(run, backend_of(run))),
     )
 

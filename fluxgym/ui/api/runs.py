@@ -82,7 +82,7 @@ class RunRoutes:
 
 
 def _page_versions(seen: str) -> JsonObject:
-    """Return what the page has already; the page sends back what it got with an earlier answer."""
+    """Return the versions of the parts that the page has, which it sends back from an earlier answer."""
     try:
         versions = json.loads(seen or "{}")
     except (ValueError, RecursionError):

@@ -10,12 +10,13 @@ from fluxgym.engines.registry import engine_for, status_of
 from fluxgym.errors import SessionError, SessionNotFound
 from fluxgym.planning.plan import Planner
 from fluxgym.runs.paths import OutputsPaths, RunPaths
-from fluxgym.runs.state import read_state
+from fluxgym.runs.state import name_of, read_state
 from fluxgym.sessions import history
 from fluxgym.sessions.control import stop
 from fluxgym.sessions.create import duplicate
 from fluxgym.sessions.delete import delete
 from fluxgym.sessions.forget import forget
+from fluxgym.sessions.requeue import requeue
 from fluxgym.sessions.resume import ResumeRequest, resume_planned, resumed_message
 from fluxgym.sessions.templates import save
 from fluxgym.ui.api.action_answers import ActionResult
@@ -60,7 +61,9 @@ class ActionRoutes:
         """Do the action of a run's button and return its result."""
         run = self._existing(slug)
         if request.run_id and read_state(run).get("run_id") != request.run_id:
-            raise SessionError(f"{run.slug} was started again after the page showed this button, so nothing was changed. Reload the page.")
+            raise SessionError(
+                f"{name_of(run)} was started again after the page showed this button, so nothing was changed. Reload the page."
+            )
         if action not in self._actions:
             raise SessionError(UNKNOWN_REQUEST)
         return self._actions[action](run, request)
@@ -83,6 +86,7 @@ class ActionRoutes:
             "forget": _without_result(lambda run, request: forget(run, run_id=request.run_id)),
             "delete": _without_result(lambda run, request: delete(run, run_id=request.run_id)),
             "resume": self._resume,
+            "requeue": _without_result(lambda run, request: requeue(run, self._planner, run_id=request.run_id, agreed=request.agreed)),
             "duplicate": lambda run, request: ActionResult(slug=duplicate(run, request.name[:300]).slug),
             "restore": lambda run, request: ActionResult(changed=history.restore(run, request.version[:200])),
             "template": lambda run, request: ActionResult(template=self._save_template(run, request)),
@@ -95,7 +99,8 @@ class ActionRoutes:
         """Return the earlier settings of a run."""
         run = self._existing(slug)
         state = read_state(run)
-        return HistoryPage(versions=history_versions(run, state, self._settings.models, status=status_of(run, state).status))
+        versions = history_versions(run, state, self._settings.models, status=status_of(run, state).status)
+        return HistoryPage(versions=versions, unreadable=history.unreadable_versions(run))
 
     def _existing(self, slug: str) -> RunPaths:
         """Return a run whose folder exists; its ui_state.json may be missing, as after Forget."""

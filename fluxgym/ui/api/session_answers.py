@@ -13,7 +13,7 @@ Shape = Literal["running", "queued", "stopped", "done", "failed", "bad", "none"]
 
 
 class StepAction(StrEnum):
-    """What the button of a run's next step does: LOAD fills the form, all but DOWNLOAD and LOAD are requests to the app."""
+    """The action of the button for a run's next step. LOAD fills the form, DOWNLOAD follows a link, all others are requests to the app."""
 
     KILL = "kill"
     CANCEL = "cancel"
@@ -38,7 +38,7 @@ class MenuItem(StrEnum):
 
 
 class PageState(StrEnum):
-    """The state of a run's page; ENDED is before the last step, NEW is a copy or an import that was not started."""
+    """The state of a run's page. ENDED: the run ended before its last step. NEW: a copy or an import that was not started."""
 
     LIVE = "live"
     DONE = "done"
@@ -66,9 +66,9 @@ class StatusWord:
 
 
 class ProgressFigures(TypedDict, total=False):
-    """The trainer's last known figures, as sessions/listing.py makes them. A dataclass could not leave out the unknown ones.
+    """The trainer's last known figures (sessions/listing.py). A TypedDict, so that unknown figures are left out of the JSON.
 
-    Times are in seconds. phase is a Phase, or that of another trainer.
+    Times are in seconds. phase is a Phase, or a phase of another trainer.
     """
 
     time: int | float
@@ -89,14 +89,17 @@ class ProgressFigures(TypedDict, total=False):
 
 @dataclass(frozen=True, kw_only=True)
 class SessionRow:
-    """A run as a row of a list. began is the label of the time `started`; progress has the trainer's last known figures.
+    """A run as a row of a list.
 
-    step is the last one that was trained, and reason_names_step is true if the reason has it. name is the one that is shown and tells the run
-    from others. parent is the slug of the run that it was made from. duration_s is that of
-    all attempts together; while it runs, it counts from
-    duration_from: the start of the attempt, less the duration of the earlier ones. lora is the address of the trained LoRA. is_live is true
-    while the run trains, starts or waits. stop_text says what a stop, or an immediate stop, does now, "" if its next step is another.
-    edit_text is the label of the button that fills the form with the settings, null if they cannot be read.
+    name: the name that the page shows, which no other run has. parent: the slug of the run that this run was made from.
+    parent_name: the name that the page shows for it. folder_name: the name of the folder if the name does not give it, else "".
+    began: the label of the time `started`, such as “Imported”. progress: the trainer's last known figures.
+    step: the last trained step; reason_names_step is true if the text of `reason` contains it.
+    duration_s: the duration of all attempts together. duration_from: while the run trains, the time from which the page counts the duration,
+    which is the start of the attempt less the duration of earlier attempts.
+    lora: the address of the trained LoRA. is_live: true while the run trains, starts or waits.
+    stop_text: the effect of the stop button (a stop or an immediate stop), "" if the next step is another one.
+    edit_text: the label of the button that fills the form with the run's settings, null if they cannot be read.
     """
 
     slug: str
@@ -112,6 +115,8 @@ class SessionRow:
     ended: float | None
     origin: Origin
     parent: str
+    parent_name: str
+    folder_name: str
     model: str
     max_train_epochs: int | None
     checkpointing: bool
@@ -137,7 +142,7 @@ class SessionRow:
 
 @dataclass(frozen=True, kw_only=True)
 class SessionCounts:
-    """The number of runs by status; shown is the number that the filters leave."""
+    """The number of runs by status; unstarted is that of copies and imports that were not started, shown that of runs that match the filters."""
 
     total: int
     running: int
@@ -145,6 +150,7 @@ class SessionCounts:
     stopped: int
     failed: int
     completed: int
+    unstarted: int
     shown: int
 
 
@@ -158,7 +164,7 @@ class ModelChoice:
 
 @dataclass(frozen=True, kw_only=True)
 class SessionPage:
-    """One page of the list of runs. models are those that any run has."""
+    """One page of the list of runs. models are the base models of all runs."""
 
     version: str
     counts: SessionCounts
@@ -201,8 +207,8 @@ class LastEnd:
 class Banner:
     """The rows of the banner, and the line about the machine.
 
-    waiting is the number of queued runs after the one that is shown, more the number of rows that are left out, of which more_attention need
-    attention. last_end is null if no run has ended. open_end is the key of the latest end of the run that the page shows.
+    waiting: the number of queued runs after the one in `rows`. more: the number of rows that are left out; more_attention: how many of these
+    need attention. last_end: null if no run has ended. open_end: the key of the latest end of the run that the page shows.
     """
 
     version: str

@@ -8,8 +8,9 @@ from fluxgym.engines.registry import engine_of, has_process
 from fluxgym.models.catalog import list_models
 from fluxgym.runs.checkpoints import list_complete
 from fluxgym.runs.path_checks import is_regular
-from fluxgym.runs.paths import RunPaths
+from fluxgym.runs.paths import OutputsPaths, RunPaths
 from fluxgym.runs.snapshot import RunSnapshot
+from fluxgym.runs.state import has_usual_folder, name_of
 from fluxgym.sessions.advice import EDIT_LABEL
 from fluxgym.sessions.listing import Session, read_session
 from fluxgym.sessions.origin import Origin, is_unstarted, origin_of, parent_of
@@ -52,6 +53,7 @@ class SessionRows:
         situation = _situation(snapshot, session)
         origin, is_live, step = situation.origin, situation.is_live, next_step(situation)
         began = date_of(snapshot, session.status, origin, session.started)
+        parent = parent_of(snapshot.run, state) if origin is not Origin.TRAINED else ""
         spans, record = self._spans.of(snapshot), snapshot.process_record
         figures, attempt = metrics_of(snapshot, spans), record.attempt if record is not None else 1
         return SessionRow(
@@ -61,7 +63,9 @@ class SessionRows:
             activity=activity_of(session),
             ended=None if is_live else ended_at(snapshot),
             origin=origin,
-            parent=parent_of(snapshot.run, state) if origin is not Origin.TRAINED else "",
+            parent=parent,
+            parent_name=name_of(OutputsPaths(snapshot.run.folder.parent).run(parent)) if parent else "",
+            folder_name="" if has_usual_folder(session.slug, session.name) else session.slug,
             model=self.model_title(str(state.get("base_model") or "")),
             step=figures.step,
             total_steps=figures.total_steps,

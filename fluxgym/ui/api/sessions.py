@@ -32,6 +32,7 @@ class Filter(StrEnum):
     STOPPED = "stopped"
     FAILED = "failed"
     COMPLETED = "completed"
+    UNSTARTED = "unstarted"
 
 
 class Sort(StrEnum):
@@ -134,11 +135,11 @@ def _filtered(entries: list[Entry], query: ListQuery) -> list[Entry]:
 
 
 def _status_filter(entry: Entry) -> Filter:
-    """Return the filter that shows an entry; a copy or an import that was not started, and an unreadable one, have no separate filter."""
+    """Return the filter that shows an entry; an unreadable one has no separate filter."""
     if entry.status is Status.STARTING:
         return Filter.RUNNING
     if is_unstarted(entry.status, entry.origin):
-        return Filter.ALL
+        return Filter.UNSTARTED
     return Filter.ALL if entry.status is Status.UNREADABLE else Filter(entry.status.value)
 
 
@@ -147,7 +148,7 @@ def count_entries(entries: Sequence[Entry]) -> SessionCounts:
     counts = Counter(_status_filter(entry) for entry in entries)
     return SessionCounts(
         total=len(entries), running=counts[Filter.RUNNING], queued=counts[Filter.QUEUED], stopped=counts[Filter.STOPPED],
-        failed=counts[Filter.FAILED], completed=counts[Filter.COMPLETED], shown=len(entries),
+        failed=counts[Filter.FAILED], completed=counts[Filter.COMPLETED], unstarted=counts[Filter.UNSTARTED], shown=len(entries),
     )  # fmt: skip
 
 

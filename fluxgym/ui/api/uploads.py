@@ -11,6 +11,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.requests import ClientDisconnect, Request
 
 from fluxgym.contract.images.formats import MAX_FILE_BYTES as MAX_IMAGE_BYTES
+from fluxgym.dataset.arrivals import Arrival
 from fluxgym.dataset.folder import ImageFolder
 from fluxgym.errors import DatasetError, StorageError, TooLarge
 from fluxgym.runs.disk_space import MIN_FREE_BYTES
@@ -23,8 +24,15 @@ CHECK_BYTES = 8 << 20
 IDLE_S = 60.0
 
 
-async def receive(request: Request, name: str, folder: ImageFolder, *, prepare: Callable[[], object] = lambda: None) -> str:
-    """Add a request's image or caption to a folder and return its name there; prepare is called before a valid one is added.
+async def receive(
+    request: Request,
+    name: str,
+    folder: ImageFolder,
+    *,
+    prepare: Callable[[], object] = lambda: None,
+    keep: Callable[[Path], object] = lambda _: None,
+) -> Arrival:
+    """Add a request's image or caption to a folder; prepare is called before a valid one is added, keep with a caption before it is replaced.
 
     Raises:
         TooLarge: If the file exceeds its limit.
@@ -40,7 +48,7 @@ async def receive(request: Request, name: str, folder: ImageFolder, *, prepare: 
     try:
         await _write(request.stream(), path, name, limit)
         run = run_in_threadpool if is_caption else run_in_image_thread
-        return await run(partial(folder.add, path, name, prepare=prepare))
+        return await run(partial(folder.add, path, name, prepare=prepare, keep=keep))
     except ClientDisconnect:
         raise DatasetError(f"{name}: the connection was interrupted; upload it again.", field="images") from None
     except OSError as error:

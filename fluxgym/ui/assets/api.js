@@ -1,5 +1,6 @@
 // Requests to the app. Reports a lost connection, retries on its own, and polls only while the page is visible.
 
+import { claimReload } from "./browser_store.js";
 import { synchronize } from "./clock.js";
 import { emit } from "./dom.js";
 
@@ -25,8 +26,11 @@ const pollers = new Set();
 /** Return true unless the latest request got no answer. */
 export const isReachable = () => !isOffline;
 
-/** @param {boolean} isConnected */
-function setConnected(isConnected) {
+/**
+ * Report that the app answers, or does not.
+ * @param {boolean} isConnected
+ */
+export function setConnected(isConnected) {
   if (isConnected !== isOffline) return;
   isOffline = !isConnected;
   document.documentElement.classList.toggle("fg-offline", isOffline);
@@ -72,6 +76,7 @@ export async function request(method, where, { query = {}, body = undefined } = 
     if (!isFile) setConnected(false); // an upload can fail for other reasons
     return { offline: true };
   }
+  if (isOtherVersion(response)) return { offline: true };
   setConnected(true);
   synchronize(Number(response.headers.get("FluxGym-Time")) || undefined);
   if (response.status === 204) return { unchanged: true };
@@ -81,8 +86,26 @@ export async function request(method, where, { query = {}, body = undefined } = 
   return { error: isOwn ? answer.error : { message: sentenceFor(response.status), field: null, code: "" } };
 }
 
-/** @param {number} status */
-function sentenceFor(status) {
+const VERSION_HEADER = "FluxGym-Page";
+const OWN_VERSION = new URL(import.meta.url).pathname.split("/").at(-2); // of the folder of the page's scripts
+
+/**
+ * Return true if an app of another version has answered. The page is loaded again then, once per version, and counts as not connected until that.
+ * @param {Response} response
+ */
+function isOtherVersion(response) {
+  const version = response.headers.get(VERSION_HEADER);
+  if (!version || version === OWN_VERSION || !claimReload(version)) return false;
+  setConnected(false);
+  location.reload();
+  return true;
+}
+
+/**
+ * The sentence about an HTTP status that is not an answer of the app's own.
+ * @param {number} status
+ */
+export function sentenceFor(status) {
   if (status === 401) return "The page needs the token again; reload it.";
   if (status === 413) return "The proxy in front of FluxGym does not take a file of this size. Raise its limit (nginx: client_max_body_size), or send a smaller file.";
   if ([502, 503, 504].includes(status)) return `The proxy in front of FluxGym got no answer from it (HTTP ${status}). Try again; if it stays, FluxGym’s terminal says why.`;

@@ -47,6 +47,18 @@ function queueRest({ waiting, waiting_names: names }) {
   return [{ key: text, element: h("a", { href: "#runs" }, text) }];
 }
 
+/**
+ * Request the banner, without the open run.
+ * @param {{ all: boolean, version?: string }} query
+ */
+async function requestBanner(query) {
+  const open = openRun() ?? "";
+  return { open, answer: await get("banner", { open, seen: JSON.stringify(store.seenEnds()), ...query }) };
+}
+
+/** @type {ReturnType<typeof requestBanner> | null} sent before Gradio has made the page's elements, which takes longer than the answer */
+let first = requestBanner({ all: false });
+
 class SessionsBanner {
   /**
    * @param {HTMLElement} element
@@ -110,8 +122,8 @@ class SessionsBanner {
 
   /** Request what changed, show it, and return the seconds until the next request. */
   async update() {
-    const open = openRun() ?? "";
-    const answer = await get("banner", { open, seen: JSON.stringify(store.seenEnds()), all: this.showsMore, version: this.banner?.version });
+    const { open, answer } = await (first ?? requestBanner({ all: this.showsMore, version: this.banner?.version }));
+    first = null;
     await this.updateList();
     if (answer.value) this.receive(answer.value, open);
     if (!answer.offline) count(this.parts.updated, now());
@@ -169,10 +181,11 @@ class SessionsBanner {
     const here = openRun();
     attribute(this.parts.rows, "class", this.shownView === ALL ? "fg-all" : null);
     /** @type {SessionRow[]} */
-    const found = { [ALL]: this.list?.rows ?? [], [SHORT]: banner.rows, [FOLDED]: [] }[this.shownView] ?? [];
+    const listed = { [ALL]: this.list?.rows ?? [], [SHORT]: banner.rows, [FOLDED]: [] }[this.shownView] ?? [];
+    const found = listed.filter((session) => session.slug !== here); // its page shows it
     const nextInQueue = found.find((row) => row.status === "queued")?.slug;
     keyed(this.parts.rows, found, rowKey, (session) => makeRow(session, this.act), (row, session) => showRow(row, session, this.act, {
-      isFull: this.shownView === ALL, hasBar: session.slug !== here,
+      isFull: this.shownView === ALL,
       extra: this.shownView === SHORT && session.slug === nextInQueue ? queueRest(banner) : [],
     }));
   }

@@ -4,7 +4,7 @@ import { attribute, fill, find, findAll, focusedIn, h, put, redraw } from "./dom
 import { seconds } from "./clock.js";
 import { menu } from "./menu.js";
 import { buttons, buttonsKey, facts, openLink, progressLine, shortFacts, showParts, showProgress, statusDot, statusWord } from "./session_row.js";
-import { folderName, sentence } from "./session_text.js";
+import { sentence } from "./session_text.js";
 
 /** @import { Act } from "./session_actions.js" */
 /** @import { Part } from "./session_row.js" */
@@ -50,7 +50,7 @@ function showWho(row, session) {
   const name = find(row, ".name");
   put(name, session.name);
   attribute(name, "title", session.folder);
-  put(find(row, ".fg-slug"), folderName(session));
+  put(find(row, ".fg-slug"), session.folder_name);
 }
 
 /**
@@ -106,19 +106,18 @@ function showButtons(row, session, act) {
 }
 
 /**
- * Show a run in its row. `isFull` shows the facts as in the user's guide, `extra` are further parts, `hasBar` is false where the page shows its
- * bar already.
+ * Show a run in its row. `isFull` shows the facts as in the user's guide, `extra` are further parts.
  * @param {Row} row
  * @param {SessionRow} session
  * @param {Act} act
- * @param {{ isFull?: boolean, extra?: Part[], hasBar?: boolean }} [options]
+ * @param {{ isFull?: boolean, extra?: Part[] }} [options]
  */
-export function showRow(row, session, act, { isFull = false, extra = [], hasBar = true } = {}) {
-  redraw(row, [session, extra.map((part) => part.key), hasBar], () => {
+export function showRow(row, session, act, { isFull = false, extra = [] } = {}) {
+  redraw(row, [session, extra.map((part) => part.key)], () => {
     row.dataset.status = session.status;
     row.session = session;
     showWho(row, session);
-    const show = session.status === "running" && hasBar ? showTraining : showSentence;
+    const show = session.status === "running" ? showTraining : showSentence;
     show(find(row, ".what"), session, { isFull, extra });
     showButtons(row, session, act);
     if (session.is_live) row.querySelector(".fg-message")?.remove();

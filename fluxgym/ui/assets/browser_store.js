@@ -1,4 +1,4 @@
-// The state in localStorage: the draft's id, the last viewed run, the ends of runs that the user has seen, the theme, and the edited form
+// The state in the browser's storage: the draft's id, the last viewed run, the ends of runs that the user has seen, the theme, and the edited form
 // and captions until the app has saved them.
 
 /** @param {string} key */
@@ -25,9 +25,12 @@ function write(key, value) {
   }
 }
 
-function makeName() {
-  const bytes = crypto.getRandomValues(new Uint8Array(16));
-  return [...bytes].map((byte) => byte.toString(16).padStart(2, "0")).join("");
+/**
+ * A random name of hexadecimal digits, two per byte.
+ * @param {number} numBytes
+ */
+export function randomHex(numBytes) {
+  return [...crypto.getRandomValues(new Uint8Array(numBytes))].map((byte) => byte.toString(16).padStart(2, "0")).join("");
 }
 
 /** @type {string | null} */
@@ -37,7 +40,7 @@ let unsaved = null;
 export function draft() {
   const known = read("draft") ?? unsaved;
   if (known && /^[0-9a-f]{32}$/.test(known)) return known;
-  unsaved = makeName();
+  unsaved = randomHex(16);
   write("draft", unsaved);
   return unsaved;
 }
@@ -140,4 +143,18 @@ export const keepCaption = (name, caption) => write("captions", JSON.stringify({
 export function forgetCaption(name, caption) {
   const { [name]: known, ...others } = captions();
   if (known?.caption === caption) write("captions", Object.keys(others).length ? JSON.stringify(others) : null);
+}
+
+/**
+ * Remember in this tab that the page is loaded again for a version of the app; returns false if it was already, or if the tab remembers nothing.
+ * @param {string} version
+ */
+export function claimReload(version) {
+  try {
+    const isNew = sessionStorage.getItem("fluxgym.reloaded") !== version;
+    sessionStorage.setItem("fluxgym.reloaded", version);
+    return isNew;
+  } catch {
+    return false;
+  }
 }

@@ -21,34 +21,6 @@ export const fieldElement = (name) => document.getElementById(`field-${name}`);
 /** @param {Element} field */
 const inputs = (field) => findAll(field, "input, textarea");
 
-/** @type {Record<string, [string, string][]>} */
-let choices = {};
-
-/**
- * Remember the choices of each dropdown, since the page shows labels.
- * @param {typeof choices} known
- */
-export function setChoices(known) {
-  choices = known;
-}
-
-/**
- * What each field holds now, by name, read from the page: also while the app is down.
- * @returns {Record<string, string | boolean>}
- */
-export function fieldValues() {
-  /** @type {Record<string, string | boolean>} */
-  const values = {};
-  for (const field of findAll(document, "#fg-train .fg-field")) {
-    const [input] = /** @type {HTMLInputElement[]} */ (inputs(field));
-    const name = field.id.replace(/^field-/, "");
-    if (!input || name === "gpus") continue;
-    const labels = choices[name]?.find(([label]) => label === input.value);
-    values[name] = input.type === "checkbox" ? input.checked : labels ? labels[1] : input.value;
-  }
-  return values;
-}
-
 const PATCHED_WITHIN_MS = 1000;
 
 /**
@@ -173,12 +145,13 @@ export function showFields({ errors, details, notes, lines }) {
 }
 
 /**
- * Scroll to a field and focus it; Advanced unfolds if it is there.
+ * Scroll to a field, or to the images, and focus it; Advanced unfolds if the field is there.
  * @param {string} name
  */
 export function goToField(name) {
   if (name === "images") {
-    goTo(document.getElementById("fg-images"), document.getElementById("fg-file"));
+    const list = /** @type {HTMLElement | null} */ (document.querySelector(".fg-gallery:not([hidden])"));
+    goTo(list ?? document.getElementById("fg-images"), list ?? document.getElementById("fg-file"));
     return;
   }
   const field = fieldElement(name);

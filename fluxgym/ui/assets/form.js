@@ -1,13 +1,16 @@
 // The form's events and their answers. The fields are Gradio components; their values change only by typing and by APPLY_PATCH (form.py).
 // An answer about the form is passed on as the event fg:form, to which the parts beside the fields listen.
 
+import { isReachable } from "./api.js";
 import * as store from "./browser_store.js";
 import { now } from "./clock.js";
 import { emit } from "./dom.js";
-import { fieldValues, keepSelection } from "./fields.js";
+import { keepSelection } from "./fields.js";
 import "./form_patch.js";
+import "./form_requests.js";
 import { notice } from "./notices.js";
 
+/** @import { Unanswered } from "./form_requests.js" */
 /** @import { FormAnswer } from "./types.js" */
 
 /** @typedef {"errors" | "details" | "notes" | "lines" | "changed" | "trigger" | "images" | "explain" | "command" | "toml"} FormPart what describes the form */
@@ -43,7 +46,8 @@ export function setSource(next) {
 /** @type {{ count: number, confirmed: number, sent: Map<number, number>, inFlight: number, next: FormAnswer["kind"], timer: number | undefined }} */
 const edits = { count: 0, confirmed: 0, sent: new Map(), inFlight: 0, next: "", timer: undefined };
 const ANSWER_MS = 10_000;
-const CHOSEN_MS = 100; // until Gradio shows a value that was chosen or came with an answer, and has reported a choice unless the app is down
+const CHOSEN_MS = 100; // until Gradio shows a value that came with an answer
+const RESTORE_AGAIN_MS = 2000;
 const PAGE = String(Math.random()); // tells this tab's edits from those of others
 
 // Some checks take seconds, so they are asked for when nothing was typed for a moment, and once at a time. isDue is whether the
@@ -54,7 +58,7 @@ const CHECK_AFTER_MS = 600;
 
 function scheduleCheck() {
   clearTimeout(check.timer);
-  if (!check.isDue || check.inFlight) return;
+  if (!check.isDue || check.inFlight || !isReachable()) return;
   check.timer = setTimeout(() => {
     if (edits.inFlight || edits.next) return; // the answer to these schedules it again
     send("check");
@@ -92,7 +96,7 @@ export function edited(kind = "typed") {
 }
 
 function sendEdit() {
-  if (!edits.next || edits.inFlight) return;
+  if (!edits.next || edits.inFlight || !isReachable()) return;
   send(edits.next);
   edits.next = "";
   edits.inFlight = state.request;
@@ -119,21 +123,16 @@ let isKept = true; // whether the browser has taken the latest edit
 
 /**
  * Save the values of all fields in the browser until the app confirms a request that carries them.
- * @param {Record<string, string | boolean>} values
+ * @param {string[]} names
+ * @param {(string | boolean)[]} present the values in the order of the names
  */
-function saveUnsent(values) {
+export function saveUnsentOf(names, present) {
   store.setBlank(false);
   if (edits.count <= edits.confirmed) return;
+  const values = Object.fromEntries(names.map((name, index) => [name, present[index]]));
   isKept = store.keepUnsent({ page: PAGE, count: edits.count, values, source: state.source, model: state.model, edited_at: state.editedAt });
   emit("fg:edited");
 }
-
-/**
- * The same for values as Gradio passes them.
- * @param {string[]} names
- * @param {(string | boolean)[]} values in the order of the names
- */
-export const saveUnsentOf = (names, values) => saveUnsent(Object.fromEntries(names.map((name, index) => [name, values[index]])));
 
 /** What is true of the draft: whether the app has everything, and whether this browser would find what is missing after a reload. */
 export const draftState = () => ({ isSaved: edits.confirmed >= edits.count, isKept, canBeFound: store.canFindDraft() });
@@ -200,42 +199,35 @@ function listen() {
     const input = /** @type {HTMLInputElement} */ (event.target);
     if (!input.closest(".fg-field")) return;
     edited();
-    if (input.getAttribute("role") !== "combobox") saveUnsent(fieldValues()); // while the app is down, Gradio passes nothing on, and it reloads the page when the app is back
   });
-  listenToChoices();
   document.addEventListener("fg:patched", ({ detail: request }) => setTimeout(() => {
     if (state.request > request) edited(); // what was sent since may be without the change, and the answer to it would show the form without it
   }, CHOSEN_MS));
   document.addEventListener("fg:uploading", () => store.setBlank(false));
+  document.addEventListener("fg:unanswered", ({ detail }) => unanswered(detail));
   document.addEventListener("fg:connection", (event) => {
     if (!event.detail) return;
     check.inFlight = 0; // no answer comes from an app that was restarted
+    for (const proposed of images.unsent.splice(0)) send("images", proposed);
+    if (edits.confirmed < edits.count) sendAgain();
     scheduleCheck();
-    if (store.unsent()) sendAgain();
   });
 }
 
-/** Notice choices in dropdowns while the app is down, which cause no event in the page then: compare each with what it was at its focus. */
-function listenToChoices() {
-  /** @type {{ field: Element | null, value: string | boolean, count: number }} */
-  let before = { field: null, value: "", count: 0 };
-  function check() {
-    if (!before.field || before.field.querySelector("[aria-expanded=true]")) return;
-    const name = before.field.id.replace(/^field-/, "");
-    const values = fieldValues();
-    if (values[name] === before.value) return;
-    if (edits.count === before.count) edited(name === "base_model" ? "model" : "typed");
-    before = { ...before, value: values[name], count: edits.count };
-    saveUnsent(values);
-  }
-  document.addEventListener("focusin", (event) => {
-    const input = event.target instanceof Element && event.target.closest("#fg-train .fg-field [role=combobox], #fg-train .fg-field [role=listbox]");
-    if (!input) return;
-    const field = input.closest(".fg-field");
-    if (!field) return;
-    before = { field, value: fieldValues()[field.id.replace(/^field-/, "")], count: edits.count };
-  });
-  for (const kind of ["pointerup", "keyup", "focusout"]) document.addEventListener(kind, () => setTimeout(check, CHOSEN_MS), true);
+// What edits of the images propose for the form, while the app has not answered to it.
+const images = { unsent: /** @type {object[]} */ ([]) };
+
+/**
+ * An event got no answer. Edits are sent again when the app is back, and so is what the page sends by itself; for all others, show why.
+ * @param {Unanswered} event
+ */
+function unanswered({ request, kind, sentence, name, trigger, folders }) {
+  if (request === state.first) setTimeout(restore, RESTORE_AGAIN_MS);
+  else if (kind === "images") images.unsent.push({ name, trigger, folders });
+  else if (!["typed", "model", "check", "start"].includes(kind)) notice(sentence);
+  if (kind === "model") edits.next = "model";
+  if (request === edits.inFlight && !isReachable()) edits.inFlight = 0;
+  if (request === check.inFlight) check.inFlight = 0;
 }
 
 /**
@@ -246,6 +238,12 @@ export function connect({ trigger, props, watch }) {
   watch("value", () => receive(props.value));
   state.trigger = trigger;
   listen();
+  restore();
+}
+
+/** Ask for what the form held last. */
+function restore() {
+  state.first = state.request + 1;
   if (store.isBlank() && !store.unsent()) send("fresh"); // there is no draft of an emptied form, and another run would be shown
   else send("restore", { viewed: store.viewed() ?? "", unsent: JSON.stringify(store.unsent()) });
 }

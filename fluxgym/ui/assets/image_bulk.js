@@ -17,6 +17,20 @@ const captions = (/** @type {number} */ number) => plural(number, "caption");
 const labeled = (/** @type {string} */ text, /** @type {Element} */ control) => h("label", { class: "field" }, h("span", { class: "label" }, text), control);
 
 /**
+ * What Undo does for the token of an edit; null without one.
+ * @param {string | undefined} token
+ * @param {() => Promise<unknown>} changed shows the result
+ */
+export function undoOf(token, changed) {
+  if (!token) return null;
+  return async () => {
+    const undone = await postEdit("undo", { token });
+    if (undone.value) await changed();
+    return errorOf(undone);
+  };
+}
+
+/**
  * Send an edit, and offer to undo it. Returns a sentence if it was refused.
  * @param {() => Promise<Answer<ImageCounts>>} request
  * @param {string | ((counts: ImageCounts) => string)} sentence
@@ -26,13 +40,7 @@ export async function undoable(request, sentence, changed) {
   const answer = await request();
   if (!answer.value) return errorOf(answer);
   await changed();
-  const { undo: token } = answer.value;
-  const undo = async () => {
-    const undone = await postEdit("undo", { token });
-    if (undone.value) await changed();
-    return errorOf(undone);
-  };
-  notice(typeof sentence === "function" ? sentence(answer.value) : sentence, { undo: answer.value.undo ? undo : null });
+  notice(typeof sentence === "function" ? sentence(answer.value) : sentence, { undo: undoOf(answer.value.undo, changed) });
   return "";
 }
 

@@ -47,7 +47,7 @@ export function imageSearch({ onchange }) {
  *   the previous one, onall to show all images
  */
 export function imageGrid({ card, onturn, onall }) {
-  const grid = h("ul", { class: "images fg-gallery", "aria-label": "Images. Escape in a caption leads to the image: Space selects it, Delete removes it, arrows move." });
+  const grid = h("ul", { class: "images fg-gallery", tabindex: -1, "aria-label": "Images. Escape in a caption leads to the image: Space selects it, Delete removes it, arrows move." });
   grid.addEventListener("keydown", (event) => moveByArrows(grid, event));
   const all = h("button", { type: "button", class: "link", onclick: onall });
   const nothing = h("p", { class: "soft fg-nothing", hidden: true }, "No image matches. ", all);

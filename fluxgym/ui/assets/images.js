@@ -5,13 +5,14 @@ import * as store from "./browser_store.js";
 import { keepCaptionsOf, resumeCaptions } from "./captions.js";
 import { emit, fill, h, put } from "./dom.js";
 import { send as sendForm, setSource, source } from "./form.js";
-import { bulkBar, undoable } from "./image_bulk.js";
+import { bulkBar, undoable, undoOf } from "./image_bulk.js";
 import { dropArea, exampleLine, tips, uploadState } from "./image_drop.js";
 import { edit, postEdit, upload } from "./image_edits.js";
 import { imageGrid, imageSearch } from "./image_list.js";
 import { notice } from "./notices.js";
 import { popupMenu } from "./popup.js";
 import { plural } from "./text.js";
+import { uploadNotice } from "./upload_notice.js";
 import { sendFiles } from "./uploads.js";
 
 /** @import { Answer } from "./api.js" */
@@ -248,9 +249,11 @@ class Images {
     this.uploading.show("Uploading");
     emit("fg:uploading", true);
     const isFirst = !this.page?.count;
-    const { saved, folders } = await sendFiles(files, { report: (done, all) => this.uploading.show(`Uploading: ${done} of ${all}`), fail: (sentence) => this.showError(sentence) });
+    const { saved, folders, unexpected } = await sendFiles(files, { report: (done, all) => this.uploading.show(`Uploading: ${done} of ${all}`), fail: (sentence) => this.showError(sentence) });
     this.uploading.show("");
     if (saved) await this.changed(isFirst ? { folders } : {}); // the names of kohya's folders say how often their images are used
+    const { text, undo } = uploadNotice(unexpected);
+    if (text) notice(text, { undo: undoOf(undo, () => this.changed()) });
     emit("fg:uploading", false);
   }
 }

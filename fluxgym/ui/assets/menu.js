@@ -2,11 +2,13 @@
 
 import { address, errorOf, get, path } from "./api.js";
 import { exportLinks, question } from "./dialog.js";
+import { h } from "./dom.js";
 import { historyList } from "./history.js";
 import { loadIntoForm } from "./load_run.js";
 import { notice } from "./notices.js";
 import { popupMenu } from "./popup.js";
 import { askToReplace, deleteRuns, forget, REPLACES_TEMPLATE } from "./session_actions.js";
+import { listed, word } from "./text.js";
 
 /** @import { Act } from "./session_actions.js" */
 /** @import { MenuItem, SessionRow } from "./types.js" */
@@ -54,13 +56,14 @@ async function history(session, act) {
     notice(errorOf(answer));
     return;
   }
-  const { versions } = answer.value;
+  const { versions, unreadable } = answer.value;
+  const leftOut = unreadable.length ? [h("p", { class: "soft" }, `${listed(unreadable)} cannot be read and ${word(unreadable.length, "is", "are")} not shown.`)] : [];
   const list = historyList((version) => act.request(session, "restore", { version }));
   list.show(versions);
   await question({
     title: `Earlier settings of ${session.name}`,
     text: versions.length ? "What each resume, restore and replacement changed. Old → new." : "No earlier versions yet. Each resume, restore and replacement saves one.",
-    body: [list.element],
+    body: [...leftOut, list.element],
   });
   act.done();
 }

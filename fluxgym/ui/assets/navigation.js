@@ -67,7 +67,7 @@ function percentOf(session) {
 
 /**
  * The title of the browser's tab. On a run's page it says how that run stands; elsewhere "33% · my-cat" while a run trains, and then
- * "Completed · my-cat" until the user goes to another page.
+ * "Completed · my-cat" until the user goes to another page; else the name of the page.
  */
 class TabTitle {
   /** @type {RunningNow | null} */
@@ -102,7 +102,8 @@ class TabTitle {
     const { open, running, news } = this;
     if (open) return [percentOf(open) ?? open.shown.word, open.name];
     if (running) return [running.percent === null ? null : `${running.percent}%`, running.name];
-    return news && [news.word, news.name];
+    if (news) return [news.word, news.name];
+    return route().tab === "train" ? null : ["Runs"]; // also a run’s page while no run is known
   }
 
   show() {

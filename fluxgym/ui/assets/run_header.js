@@ -4,7 +4,7 @@ import { attribute, fill, find, h, keyed, put, redraw } from "./dom.js";
 import { count, duration, now, seconds, shortStamp, span, stamp } from "./clock.js";
 import { dot } from "./icons.js";
 import { endsAt, setBar, statusWord } from "./session_row.js";
-import { folderName, shareOf } from "./session_text.js";
+import { shareOf } from "./session_text.js";
 import { lossText, plural, speed, whole } from "./text.js";
 
 /** @import { RunSummary, SessionRow } from "./types.js" */
@@ -40,8 +40,8 @@ function facts(session, about) {
     about.num_images ? h("span", {}, plural(about.num_images, "image")) : null,
     h("span", { title: stamp(session.started) }, times + waited),
     took === null ? null : h("span", {}, `ran ${duration(took)}`),
-    about.parent ? h("span", {}, "from ", h("a", { href: `#run/${encodeURIComponent(about.parent)}` }, about.parent)) : null,
-    folderName(session) ? h("span", {}, "folder ", h("code", {}, session.slug)) : null,
+    about.parent ? h("span", {}, "from ", h("a", { href: `#run/${encodeURIComponent(about.parent)}` }, about.parent_name)) : null,
+    session.name === session.slug ? null : h("span", { class: "fg-folder" }, "folder ", h("code", {}, session.slug)),
   ];
 }
 

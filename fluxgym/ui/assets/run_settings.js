@@ -13,9 +13,9 @@ import { word } from "./text.js";
 /**
  * How many settings differ from the defaults, and from the run that this one is a copy of.
  * @param {SettingRow[]} rows
- * @param {{ model: string, parent: string }} facts
+ * @param {{ model: string, parent_name: string }} facts
  */
-function differences(rows, { model, parent }) {
+function differences(rows, { model, parent_name: parent }) {
   const fromDefault = rows.filter((row) => row.default !== null).length;
   const fromParent = rows.filter((row) => row.parent !== null).length;
   const of = model ? ` of ${model}` : "";
@@ -49,7 +49,7 @@ export function settingsCard({ onedit }) {
   const element = card("fg-h-settings", "Settings", {}, h("div", { class: "body stack" }, sentence, changed), h("footer", { class: "small stack tight" }, fold, h("div", {}, edit)));
   /** @type {SettingRow[]} */
   let rows = [];
-  let facts = { model: "", parent: "" };
+  let facts = { model: "", parent_name: "" };
   return {
     element,
     /** @param {Changed} next */
@@ -61,7 +61,7 @@ export function settingsCard({ onedit }) {
       const own = rows.filter((row) => row.default !== null || row.parent !== null);
       element.hidden = rows.length === 0;
       put(sentence, differences(rows, facts));
-      fill(changed, own.flatMap((row) => [h("dt", {}, row.label), h("dd", {}, row.value), h("dd", { class: "was" }, otherValues(row, facts.parent))]));
+      fill(changed, own.flatMap((row) => [h("dt", {}, row.label), h("dd", {}, row.value), h("dd", { class: "was" }, otherValues(row, facts.parent_name))]));
       changed.hidden = own.length === 0;
       put(summary, `All ${rows.length} settings`);
       fill(all, rows.flatMap((row) => [h("dt", {}, row.label), h("dd", {}, row.value)]));

@@ -1,15 +1,16 @@
 // The page #runs: the table of all runs with filter, sort, pages and selection. The server filters and sorts, so that it works for
 // thousands of runs; a filter keeps the selection.
 
-import { address, get, poll } from "./api.js";
+import { address, errorOf, get, poll, post } from "./api.js";
 import { comparison } from "./compare.js";
 import { exportLinks, question } from "./dialog.js";
 import { emit, fill, h, put } from "./dom.js";
+import { notice } from "./notices.js";
 import { route } from "./router.js";
 import { Selection, selectionBar } from "./runs_selection.js";
 import { runsTable } from "./runs_table.js";
 import { runsToolbar } from "./runs_toolbar.js";
-import { actions, deleteRuns, forget } from "./session_actions.js";
+import { actions, deleteRuns, forget, selection } from "./session_actions.js";
 import { plural, whole } from "./text.js";
 
 /** @import { Filter, RunsSetup, SessionPage, SessionRow, Sort } from "./types.js" */
@@ -26,9 +27,16 @@ const IDLE_S = 5;
 async function exportRuns(sessions) {
   const query = sessions.map(({ slug }) => `slug=${encodeURIComponent(slug)}`).join("&");
   const url = (/** @type {string} */ name) => address(`export/${name}?${query}`);
+  const found = await post("selection/exported", selection(sessions));
+  if (!found.value) {
+    notice(errorOf(found));
+    return;
+  }
+  const { slugs, refused } = found.value;
+  const leftOut = refused.map(({ message }) => h("p", { class: "soft" }, message));
   await question({
-    title: `Export ${plural(sessions.length, "run")}`, text: "One .zip with a folder per run. It contains no token and no path of a model.",
-    body: [exportLinks([
+    title: `Export ${plural(slugs.length, "run")}`, text: "One .zip with a folder per run. It contains no token and no path of a model.",
+    body: [...leftOut, exportLinks([
       [url("settings.zip"), "Settings only"], [url("with-images.zip"), "Settings, images and captions"],
       [url("everything.zip"), "Settings, images, captions and the trained models"],
     ])],

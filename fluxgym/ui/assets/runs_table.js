@@ -5,7 +5,7 @@ import { count, stamp } from "./clock.js";
 import { icon } from "./icons.js";
 import { menu } from "./menu.js";
 import { began, buttonsKey, endsAt, openLink, showDuration, statusDot, statusWord, stepButton } from "./session_row.js";
-import { folderName, rowKey, sentence, stepsText } from "./session_text.js";
+import { rowKey, sentence, stepsText } from "./session_text.js";
 import { lossText } from "./text.js";
 
 /** @import { Act } from "./session_actions.js" */
@@ -88,7 +88,7 @@ function showCells(row, session, act) {
   const [box, name, status, steps, loss, model, date, duration, actions] = row.children;
   attribute(find(box, "input"), "aria-label", `Select ${session.name}`);
   put(find(name, ".name"), session.name);
-  put(find(name, ".fg-slug"), folderName(session));
+  put(find(name, ".fg-slug"), session.folder_name);
   showStatus(status, session);
   put(steps, stepsText(session));
   put(loss, typeof session.progress.loss === "number" ? lossText(session.progress.loss) : "");

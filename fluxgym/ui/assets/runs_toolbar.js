@@ -13,7 +13,7 @@ import { whole } from "./text.js";
 /** @type {[Filter, string, "total" | Exclude<Filter, "">][]} value, title and count of each status */
 const STATUSES = [
   ["", "All", "total"], ["running", "Running", "running"], ["queued", "Queued", "queued"], ["failed", "Failed", "failed"],
-  ["stopped", "Stopped", "stopped"], ["completed", "Completed", "completed"],
+  ["stopped", "Stopped", "stopped"], ["completed", "Completed", "completed"], ["unstarted", "Not started", "unstarted"],
 ];
 
 /**
@@ -36,7 +36,8 @@ export function runsToolbar(query, change, importTypes) {
     element,
     /** @param {SessionPage} shown */
     show({ counts, models }) {
-      status.show(STATUSES.map(([value, text, count]) => [value, `${text} ${whole(counts[count])}`]), query.status);
+      const offered = STATUSES.filter(([value]) => value !== "unstarted" || counts.unstarted || query.status === value);
+      status.show(offered.map(([value, text, count]) => [value, `${text} ${whole(counts[count])}`]), query.status);
       const choices = [{ id: "", title: "All models" }, ...models];
       keyed(model, choices, (choice) => choice.id, (choice) => h("option", { value: choice.id }), (option, choice) => put(option, choice.title));
       model.hidden = models.length < 2 && !query.model;

@@ -15,7 +15,7 @@ import * as store from "./browser_store.js";
 /** @typedef {ReturnType<typeof actions>} Act */
 
 /** @param {SessionRow[]} sessions */
-const selection = (sessions) => ({ runs: sessions.map(({ slug, run_id }) => ({ slug, run_id })) });
+export const selection = (sessions) => ({ runs: sessions.map(({ slug, run_id }) => ({ slug, run_id })) });
 
 /**
  * The runs that have ended, and those that are live.
@@ -137,6 +137,7 @@ export async function deleteRuns(chosen) {
     const answer = await post("selection/delete", selection(sessions));
     if (!answer.value) return errorOf(answer);
     deleted = answer.value.slugs;
+    if (deleted.length) notice(`${namesOf(sessions.filter((session) => deleted.includes(session.slug)))} ${word(deleted.length, "is", "are")} deleted.`);
     reportRefused(answer.value.refused);
     return "";
   } });
@@ -218,6 +219,19 @@ async function requestWithConsent(session, action, more = {}) {
 }
 
 /**
+ * Show that a run left the queue, with Undo.
+ * @param {SessionRow} session
+ */
+function noticeCanceled(session) {
+  const undo = async () => {
+    const answer = await requestWithConsent(session, "requeue");
+    emit("fg:changed");
+    return answer.isDeclined ? "" : errorOf(answer);
+  };
+  notice(`${session.name} left the queue. Its settings and images are kept. Undo puts it at the end of the queue.`, { undo });
+}
+
+/**
  * Open a run's page, and show its settings in the form unless that holds unsaved changes.
  * @param {SessionRow} session
  */
@@ -244,7 +258,7 @@ async function press(action, session, button) {
   if (wasFocused && document.activeElement === document.body) button.focus();
   if (answer.offline) notice(`Connection lost. It is not known whether ${session.name} was changed.`);
   if (answer.error && !answer.isDeclined) showError(button, answer.error.message);
-  if (answer.value && action === "cancel") notice(`${session.name} left the queue. Its settings and images are kept.`);
+  if (answer.value && action === "cancel") noticeCanceled(session);
   if (answer.value && action === "resume") go("run", session.slug);
   emit("fg:changed");
 }

@@ -1,15 +1,9 @@
-// What is said about a run: its folder, its steps, and one sentence.
+// What is said about a run: its steps, and one sentence.
 
 import { duration } from "./clock.js";
 import { whole } from "./text.js";
 
 /** @import { SessionRow } from "./types.js" */
-
-/**
- * The folder's name if it differs from the run's name.
- * @param {SessionRow} session
- */
-export const folderName = (session) => (session.name === session.slug ? "" : session.slug);
 
 /**
  * The key of a run's row: another run under the same name gets another row.
@@ -49,7 +43,7 @@ export function shareOf(session) {
  * @param {SessionRow} session
  */
 export function sentence(session) {
-  if (session.origin === "copy") return session.parent ? `Copy of ${session.parent}` : "A copy";
+  if (session.origin === "copy") return session.parent ? `Copy of ${session.parent_name}` : "A copy";
   if (session.reason) return session.reason;
   if (session.status === "starting") return "The trainer is being started.";
   const steps = stepsText(session);

@@ -38,11 +38,16 @@ export async function start(details = {}) {
   send("start", details);
 }
 
-/** When the connection is lost, say what is known of a press that was sent; when it is back, allow the next press at once. */
+/** When the connection is lost or a press gets no answer, say what is known of the press; allow the next one. */
 export function followConnection() {
   document.addEventListener("fg:connection", ({ detail: isConnected }) => {
     if (isConnected) startAnswered();
     else if (press.isSent) notice("The connection was lost before the app answered to Start. When it is back, the list of runs shows whether the training was started.");
+  });
+  document.addEventListener("fg:unanswered", ({ detail: { kind, sentence } }) => {
+    if (kind !== "start") return;
+    startAnswered();
+    if (isReachable()) notice(sentence);
   });
 }
 

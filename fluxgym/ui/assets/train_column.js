@@ -2,7 +2,7 @@
 
 import { copyText } from "./copy.js";
 import { attribute, emit, fill, h, keyed, put } from "./dom.js";
-import { describeFields, goToField, setChoices, showFields } from "./fields.js";
+import { describeFields, goToField, showFields } from "./fields.js";
 import { connect } from "./form.js";
 import { icon } from "./icons.js";
 import { notice } from "./notices.js";
@@ -273,8 +273,7 @@ function showOutcome(column, { kind, taken, pressed, started, message }) {
 
 /** @param {GradioPart<FormSetup | FormAnswer>} part whose value is what the form knows from the start, then the latest answer */
 export function mount({ element, trigger, props, watch }) {
-  const { settings, choices, num_devices: numDevices } = /** @type {FormSetup} */ (props.value);
-  setChoices(choices);
+  const { settings, num_devices: numDevices } = /** @type {FormSetup} */ (props.value);
   describeFields(settings);
   const column = new TrainColumn(element, /** @type {HTMLElement} */ (document.getElementById("fg-recipe")), settings);
   document.addEventListener("click", (event) => event.target instanceof Element && event.target.closest("#start") && start());

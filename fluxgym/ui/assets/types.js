@@ -12,7 +12,7 @@
  */
 
 /**
- * What an action on a run made: the slug of a copy, the settings that a restore changed, the name of a template, a message to show.
+ * The result of an action on a run: the slug of a copy, the settings that a restore changed, the name of a template, a message to show.
  * @typedef {object} ActionResult
  * @property {string | null} slug
  * @property {string[]} changed
@@ -31,8 +31,8 @@
 /**
  * The rows of the banner, and the line about the machine.
  *
- * waiting is the number of queued runs after the one that is shown, more the number of rows that are left out, of which more_attention need
- * attention. last_end is null if no run has ended. open_end is the key of the latest end of the run that the page shows.
+ * waiting: the number of queued runs after the one in `rows`. more: the number of rows that are left out; more_attention: how many of these
+ * need attention. last_end: null if no run has ended. open_end: the key of the latest end of the run that the page shows.
  * @typedef {object} Banner
  * @property {string} version
  * @property {BannerCounts} counts
@@ -182,7 +182,7 @@
 
 /**
  * The runs that the list can be reduced to.
- * @typedef {"" | "running" | "queued" | "stopped" | "failed" | "completed"} Filter
+ * @typedef {"" | "running" | "queued" | "stopped" | "failed" | "completed" | "unstarted"} Filter
  */
 
 /**
@@ -258,19 +258,19 @@
  */
 
 /**
- * The data of the form's script when the page opens: the fields by name, the (label, value) pairs of each dropdown, and the number of devices.
+ * The data of the form's script when the page opens: the fields by name, and the number of devices.
  *
  * As many runs as devices can train at once.
  * @typedef {object} FormSetup
  * @property {Record<string, FieldText>} settings
- * @property {Record<string, [string, string][]>} choices
  * @property {number} num_devices
  */
 
 /**
- * The earlier settings of a run, newest first.
+ * The earlier settings of a run, newest first; unreadable are the names of files that cannot be read.
  * @typedef {object} HistoryPage
  * @property {HistoryVersion[]} versions
+ * @property {string[]} unreadable
  */
 
 /**
@@ -307,7 +307,7 @@
  */
 
 /**
- * The names of all images that search and filter leave.
+ * The names of all images that match search and filter.
  * @typedef {object} ImageNames
  * @property {string[]} names
  */
@@ -315,7 +315,7 @@
 /**
  * Some images of the form, and how many there are; source is the run whose images they are, "" for the draft's own.
  *
- * shown is the number of images that search and filter leave; no_trigger is the number of captions without the trigger word.
+ * shown is the number of images that match search and filter; no_trigger is the number of captions without the trigger word.
  * @typedef {object} ImagePage
  * @property {string} source
  * @property {ImageItem[]} items
@@ -435,14 +435,19 @@
  */
 
 /**
- * The state of a run's page; ENDED is before the last step, NEW is a copy or an import that was not started.
+ * What an upload did to the folder.
+ * @typedef {"added" | "renamed" | "present" | "replaced"} Outcome
+ */
+
+/**
+ * The state of a run's page. ENDED: the run ended before its last step. NEW: a copy or an import that was not started.
  * @typedef {"live" | "done" | "ended" | "new"} PageState
  */
 
 /**
- * The trainer's last known figures, as sessions/listing.py makes them. A dataclass could not leave out the unknown ones.
+ * The trainer's last known figures (sessions/listing.py). A TypedDict, so that unknown figures are left out of the JSON.
  *
- * Times are in seconds. phase is a Phase, or that of another trainer.
+ * Times are in seconds. phase is a Phase, or a phase of another trainer.
  * @typedef {object} ProgressFigures
  * @property {number} [time]
  * @property {number} [attempt]
@@ -528,7 +533,7 @@
  *
  * use says with which programs its LoRA works, "" if that is not known.
  *
- * queued_at is null if the run did not wait; parent is the run that it was made from, "" for none.
+ * queued_at is null if the run did not wait; parent is the run that it was made from, "" for none, parent_name the name that is shown for it.
  * can_train_further is true if the run is completed and has a checkpoint to continue from with more epochs.
  * @typedef {object} RunSummary
  * @property {string} model
@@ -538,6 +543,7 @@
  * @property {number | null} queued_at
  * @property {number | null} trained_s
  * @property {string} parent
+ * @property {string} parent_name
  * @property {boolean} can_train_further
  */
 
@@ -586,7 +592,7 @@
  */
 
 /**
- * The number of runs by status; shown is the number that the filters leave.
+ * The number of runs by status; unstarted is that of copies and imports that were not started, shown that of runs that match the filters.
  * @typedef {object} SessionCounts
  * @property {number} total
  * @property {number} running
@@ -594,11 +600,12 @@
  * @property {number} stopped
  * @property {number} failed
  * @property {number} completed
+ * @property {number} unstarted
  * @property {number} shown
  */
 
 /**
- * One page of the list of runs. models are those that any run has.
+ * One page of the list of runs. models are the base models of all runs.
  * @typedef {object} SessionPage
  * @property {string} version
  * @property {SessionCounts} counts
@@ -609,14 +616,17 @@
  */
 
 /**
- * A run as a row of a list. began is the label of the time `started`; progress has the trainer's last known figures.
+ * A run as a row of a list.
  *
- * step is the last one that was trained, and reason_names_step is true if the reason has it. name is the one that is shown and tells the run
- * from others. parent is the slug of the run that it was made from. duration_s is that of
- * all attempts together; while it runs, it counts from
- * duration_from: the start of the attempt, less the duration of the earlier ones. lora is the address of the trained LoRA. is_live is true
- * while the run trains, starts or waits. stop_text says what a stop, or an immediate stop, does now, "" if its next step is another.
- * edit_text is the label of the button that fills the form with the settings, null if they cannot be read.
+ * name: the name that the page shows, which no other run has. parent: the slug of the run that this run was made from.
+ * parent_name: the name that the page shows for it. folder_name: the name of the folder if the name does not give it, else "".
+ * began: the label of the time `started`, such as “Imported”. progress: the trainer's last known figures.
+ * step: the last trained step; reason_names_step is true if the text of `reason` contains it.
+ * duration_s: the duration of all attempts together. duration_from: while the run trains, the time from which the page counts the duration,
+ * which is the start of the attempt less the duration of earlier attempts.
+ * lora: the address of the trained LoRA. is_live: true while the run trains, starts or waits.
+ * stop_text: the effect of the stop button (a stop or an immediate stop), "" if the next step is another one.
+ * edit_text: the label of the button that fills the form with the run's settings, null if they cannot be read.
  * @typedef {object} SessionRow
  * @property {string} slug
  * @property {string} name
@@ -631,6 +641,8 @@
  * @property {number | null} ended
  * @property {Origin} origin
  * @property {string} parent
+ * @property {string} parent_name
+ * @property {string} folder_name
  * @property {string} model
  * @property {number | null} max_train_epochs
  * @property {boolean} checkpointing
@@ -689,7 +701,7 @@
  */
 
 /**
- * What the button of a run's next step does: LOAD fills the form, all but DOWNLOAD and LOAD are requests to the app.
+ * The action of the button for a run's next step. LOAD fills the form, DOWNLOAD follows a link, all others are requests to the app.
  * @typedef {"kill" | "cancel" | "stop" | "repair" | "resume" | "load" | "download"} StepAction
  */
 
@@ -707,7 +719,7 @@
  */
 
 /**
- * What can be done about a LoRA name that a run has, each named by what it will do; null where it is not possible.
+ * The choices when a run already has the LoRA name: the label of each choice, null if it is not possible.
  *
  * replace_help describes what happens to the run that is replaced.
  * @typedef {object} TakenName
@@ -739,10 +751,14 @@
  */
 
 /**
- * The name under which an uploaded file was saved, and whose images the form shows now: "" for the draft's own.
+ * The name that an uploaded file has here, what the upload did, and whose images the form shows now: "" for the draft's own.
+ *
+ * undo is the token of an edit that can be undone.
  * @typedef {object} Uploaded
  * @property {string} source
  * @property {string} name
+ * @property {Outcome} outcome
+ * @property {string} undo
  */
 
 /**
@@ -773,6 +789,7 @@
  *   P extends `api/sessions/${string}/${string}` ? ActionResult :
  *   P extends `api/selection/contents` ? Contents :
  *   P extends `api/selection/delete` ? BulkResult :
+ *   P extends `api/selection/exported` ? BulkResult :
  *   P extends `api/selection/forget` ? BulkResult :
  *   P extends `api/selection/undo-forget` ? BulkResult :
  *   P extends `api/removed/${string}` ? ActionResult :

@@ -35,7 +35,7 @@ class ConnectionLimits:
     total: int
     per_client: int
     head_s: float = 10.0  # from the first byte to the end of a request's headers
-    body_s: float = 75.0  # without data of the body while the app waits for it; an upload is told after 60 s
+    body_s: float = 75.0  # without data of the body while the app waits for it; uploads.py refuses an upload after 60 s
     write_s: float = 300.0  # in which the client reads nothing of the answer
 
     @classmethod

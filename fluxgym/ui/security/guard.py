@@ -12,6 +12,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from fluxgym.contract.limits import MAX_NAME_BYTES
 from fluxgym.ui.security.host_rules import HostRules
 from fluxgym.ui.security.local_request import refuse_unless_local
 from fluxgym.ui.security.login import Login
@@ -21,7 +22,7 @@ from fluxgym.ui.security.token_auth import TokenAuth
 from fluxgym.ui.security.unread_body import AFTER_LOGIN, UnreadBody
 
 logger = logging.getLogger(__name__)
-ADMITTED = "fluxgym.admitted"  # key of the scope that tells the connection (connections.py) that the guard let its request pass
+ADMITTED = "fluxgym.admitted"  # key of the ASGI scope: the guard sets it when it lets a request pass, and connections.py reads it
 # The routes of Gradio that its page and its typed API need. All others (files, uploads, proxies, recorded runs, monitoring) give 404.
 GRADIO_API = (
     "info", "openapi.json", "queue/", "call/", "run/", "api/", "component_server", "heartbeat/", "app_id", "startup-events",
@@ -39,7 +40,6 @@ SECURITY_HEADERS = {
     "Cross-Origin-Opener-Policy": "same-origin",
     "Cross-Origin-Resource-Policy": "same-origin",
 }
-MAX_NAME_BYTES = 255
 NOTHING_HERE = "There is nothing at this address."
 
 

@@ -1,6 +1,6 @@
 """--config_file, a TOML file of flags, with or without sections, and --output_config, which writes one.
 
-Its values become the words of a command line, which the parser checks.
+Its values are converted to command-line arguments, which the parser checks.
 """
 
 import tomllib
@@ -17,7 +17,7 @@ from library.files import disk_errors
 
 
 def words_of(path: str, flags: Mapping[str, Flag], unknown: Callable[[str], str]) -> list[str]:
-    """Return a file's settings as words of a command line; section names are ignored, as in kohya.
+    """Return a file's settings as command-line arguments; section names are ignored, as in kohya.
 
     `unknown` returns the error message for an unknown flag.
 

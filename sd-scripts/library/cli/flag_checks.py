@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from fluxgym.contract.learning import LEAST, learns_little, learns_nothing
+from fluxgym.contract.limits import MAX_GIVEN_NAME_BYTES, MAX_TIMESTEP
 from library.cli.flags import AT_LEAST, AT_MOST, EITHER_SIGN, limit_text
 from library.config import NetworkModule
 from library.data.schema import SUBSET_FIELDS
@@ -12,7 +13,6 @@ from library.errors import TrainerError
 from library.limits import MAX_LEARNING_RATE, MAX_SETTING
 
 REQUIRED = ("pretrained_model_name_or_path", "ae", "clip_l", "t5xxl", "output_dir")
-MAX_NAME_BYTES = 200  # leaves room for what is added to a file's name
 KEYED = ("network_args", "optimizer_args", "lr_scheduler_args")  # lists of key=value
 ONLY = {"network_module": tuple(NetworkModule), "model_type": ("flux",), "save_model_as": ("safetensors",)}
 
@@ -41,7 +41,7 @@ def _check_required(args: Namespace) -> None:
 
 
 def _check_output_name(name: str) -> None:
-    if Path(name).name != name or name == ".." or len(name.encode()) > MAX_NAME_BYTES:
+    if Path(name).name != name or name == ".." or len(name.encode()) > MAX_GIVEN_NAME_BYTES:
         raise TrainerError(f"--output_name {name} is not a file name; leave folders to --output_dir and keep it short.")
 
 
@@ -82,9 +82,9 @@ def _check_rates(args: Namespace) -> None:
 
 
 def _check_timesteps(args: Namespace) -> None:
-    low, high = (0 if args.min_timestep is None else args.min_timestep), (1000 if args.max_timestep is None else args.max_timestep)
-    if not 0 <= low < high <= 1000:
-        raise TrainerError(f"--min_timestep {low} and --max_timestep {high} must satisfy 0 <= min < max <= 1000.")
+    low, high = (0 if args.min_timestep is None else args.min_timestep), (MAX_TIMESTEP if args.max_timestep is None else args.max_timestep)
+    if not 0 <= low < high <= MAX_TIMESTEP:
+        raise TrainerError(f"--min_timestep {low} and --max_timestep {high} must satisfy 0 <= min < max <= {MAX_TIMESTEP}.")
 
 
 def _check_loss(args: Namespace) -> None:

@@ -18,7 +18,7 @@ if __name__ == "__main__":
     sys.path.insert(0, str(Path(__file__).parents[2]))
     import library  # noqa: F401, makes fluxgym.contract importable
 
-from fluxgym.contract.limits import MAX_BATCH, MAX_EPOCHS, MAX_SEED, MAX_SIDE, MAX_STEPS, MAX_SWAPPED, MAX_TOKENS
+from fluxgym.contract.limits import MAX_BATCH, MAX_EPOCHS, MAX_SEED, MAX_SIDE, MAX_STEPS, MAX_SWAPPED, MAX_TIMESTEP, MAX_TOKENS
 from library.cli.flag_support import HONORED, IGNORED, NOTES, REFUSED
 from library.command_parser import Parser
 from library.limits import MAX_LEARNING_RATE, MAX_RATE_RATIO, MAX_SCALE, MAX_SETTING
@@ -46,12 +46,15 @@ AT_LEAST = {
     "dataset_repeats": 1, "token_warmup_min": 0, "token_warmup_step": 0, "validation_split": 0, "validate_every_n_steps": 1,
     "validate_every_n_epochs": 1, "max_validation_steps": 1, "validation_seed": 0,
     "save_n_epoch_ratio": 1, "initial_epoch": 1, "initial_step": 0, "ip_noise_gamma": 0,
-    "network_dropout": 0, "scale_weight_norms": 0,
+    "network_dropout": 0, "scale_weight_norms": 0, "caption_dropout_every_n_epochs": 0, "min_bucket_reso": 0, "max_bucket_reso": 0,
+    "min_timestep": 0, "max_timestep": 0, "clip_skip": 0, "ddp_timeout": 0, "multires_noise_iterations": 0,
 }  # fmt: skip
 AT_MOST = {
     "guidance_scale": MAX_SCALE, "learning_rate": MAX_LEARNING_RATE, "unet_lr": MAX_LEARNING_RATE, "scale_weight_norms": MAX_SCALE,
     "network_alpha": MAX_SETTING, "lr_scheduler_min_lr_ratio": MAX_RATE_RATIO, "max_grad_norm": MAX_SCALE, "blocks_to_swap": MAX_SWAPPED,
     "max_data_loader_n_workers": 1024,
+    **dict.fromkeys(("min_timestep", "max_timestep"), MAX_TIMESTEP),
+    **dict.fromkeys(("clip_skip", "ddp_timeout", "multires_noise_iterations"), MAX_STEPS),  # read, and without effect
     **dict.fromkeys(("keep_tokens", "token_warmup_min", "t5xxl_max_token_length"), MAX_TOKENS),
     **dict.fromkeys(("train_batch_size", "vae_batch_size", "text_encoder_batch_size"), MAX_BATCH),
     **dict.fromkeys(("seed", "validation_seed"), MAX_SEED),
@@ -61,7 +64,7 @@ AT_MOST = {
     **dict.fromkeys((*EITHER_SIGN, "huber_c", "huber_scale", "discrete_flow_shift", "logit_std", "ip_noise_gamma", "prior_loss_weight"), MAX_SETTING),
 }  # fmt: skip
 
-FLAGS_WITH_NUMBERS = ("text_encoder_lr", "base_weights_multiplier")  # kohya's table calls their type otherwise
+FLAGS_WITH_NUMBERS = ("text_encoder_lr", "base_weights_multiplier")  # kohya's table gives them another type
 
 
 def limit_text(limit: float) -> str:

@@ -18,12 +18,13 @@ from fluxgym.contract.dataset_rules import ALL_HELD_OUT
 from library.config import TrainerConfig
 from library.data.captions import CaptionContext, caption_at
 from library.data.dataset_metadata import dataset_metadata, describe
+from library.data.empty_masks import check_masks
 from library.data.feature_cache import FeatureCache, OnItem
 from library.data.image_index import TrainingImage, index_images
 from library.data.masks import LATENT, stack_masks
 from library.data.schema import Dataset
 from library.data.transforms import load_pixels
-from library.errors import TrainerError, warn
+from library.errors import OnWarning, TrainerError
 from library.models.family import ModelFamily, Part, TextEncoders
 from library.randomness import generator
 
@@ -48,17 +49,20 @@ class Batch:
     text: dict[str, Tensor] | None = None
 
 
-def build_dataset(config: TrainerConfig, datasets: Sequence[Dataset]) -> "TrainingData":
+def build_dataset(config: TrainerConfig, datasets: Sequence[Dataset], on_warning: OnWarning) -> "TrainingData":
     """Index the images of a training; `datasets` are those of its dataset_config or its flags (dataset_toml.read_datasets).
+
+    `on_warning` is called for images and masks that are ignored or misread.
 
     Raises:
         TrainerError: Naming what is missing or cannot be read.
     """
-    train, held_out = index_images(datasets, config.run.seed)
+    train, held_out = index_images(datasets, config.run.seed, on_warning)
     if not any(not image.subset.is_reg for image in train):
         raise TrainerError(ALL_HELD_OUT)
     if config.data.masked_loss and not any(p.subset.alpha_mask or p.mask_path for p in train):
-        warn("--masked_loss has no effect: no data set has a conditioning_data_dir or alpha_mask")
+        on_warning("--masked_loss has no effect: no data set has a conditioning_data_dir or alpha_mask")
+    check_masks(train, on_warning)
     return TrainingData(config, train, held_out)
 
 

@@ -5,12 +5,13 @@ Unknown keys, wrong types and missing folders are errors that name them. Only th
 
 import json
 import tomllib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from fluxgym.contract.dataset_rules import is_image_name
 from fluxgym.contract.kohya_folders import kohya_folder
+from fluxgym.contract.masks import masks_folder
 from library.config import DataConfig
 from library.data.schema import (
     DATASET_FIELDS,
@@ -30,9 +31,7 @@ from library.data.schema import (
     size_of,
     windows_path_hint,
 )
-from library.errors import TrainerError
-
-OnWarning = Callable[[str], None]  # is called with each warning
+from library.errors import OnWarning, TrainerError
 
 
 def read_datasets(config: DataConfig, on_warning: OnWarning) -> list[Dataset]:
@@ -161,7 +160,7 @@ class _DatasetReader:
         if values.get("face_crop_aug_range") is not None:
             values["face_crop_aug_range"] = pair_of_numbers(values["face_crop_aug_range"], "face_crop_aug_range", source)
         if self.config.conditioning_data_dir and not values.get("is_reg") and "conditioning_data_dir" not in values:
-            values["conditioning_data_dir"] = _masks_beside(self.config.conditioning_data_dir, values.get("image_dir", ""))
+            values["conditioning_data_dir"] = masks_folder(self.config.conditioning_data_dir, values.get("image_dir", ""))
         if (extension := values.get("caption_extension", ".")) and not extension.startswith("."):
             values["caption_extension"] = f".{extension}"  # kohya accepts “txt”, too
         _check_paths(values, source)
@@ -170,12 +169,6 @@ class _DatasetReader:
         check_subset_against_flags(subset, self.config, source)
         self._warn(captions_left_out(subset, source))
         return subset
-
-
-def _masks_beside(masks: str, image_dir: str) -> str:
-    """Return the folder of masks for a folder of images: the one of its name inside --conditioning_data_dir, else that folder itself."""
-    inside = Path(masks, Path(image_dir).name)
-    return str(inside) if image_dir and inside.is_dir() else masks
 
 
 def _check_paths(values: Mapping[str, Any], source: str) -> None:

@@ -84,7 +84,7 @@ class FeatureCache:
 
 
 def _image_identity(image: TrainingImage) -> tuple[object, ...]:
-    """Return what an image's latents and mask depend on, except for the VAE."""
+    """Return everything that an image's latents and mask depend on, except the VAE."""
     mask = "alpha" if image.subset.alpha_mask else _content(image.mask_path) if image.mask_path else ""
     return _content(image.path), image.fit, image.subset.resize_interpolation, mask
 

@@ -16,7 +16,7 @@ from library.data.captions import read_caption
 from library.data.images import list_images, upright_size
 from library.data.masks import mask_of, masks_by_stem
 from library.data.schema import Dataset, Subset
-from library.errors import TrainerError, warn
+from library.errors import OnWarning, TrainerError
 
 
 @dataclass(frozen=True)
@@ -41,8 +41,8 @@ class TrainingImage:
 Entry = tuple[Path, str]  # an image and its caption
 
 
-def index_images(datasets: Sequence[Dataset], seed: int) -> tuple[list[TrainingImage], list[TrainingImage]]:
-    """Return the images to train on and those held out.
+def index_images(datasets: Sequence[Dataset], seed: int, on_warning: OnWarning) -> tuple[list[TrainingImage], list[TrainingImage]]:
+    """Return the images to train on and those held out; `on_warning` is called for what is ignored or misread.
 
     Raises:
         TrainerError: If something is missing or cannot be read; the message names it.
@@ -50,7 +50,7 @@ def index_images(datasets: Sequence[Dataset], seed: int) -> tuple[list[TrainingI
     train: list[TrainingImage] = []
     held_out: list[TrainingImage] = []
     for dataset in datasets:
-        for mine, found in zip((train, held_out), _of_dataset(dataset, seed), strict=True):
+        for mine, found in zip((train, held_out), _of_dataset(dataset, seed, on_warning), strict=True):
             mine.extend(found)
     if not held_out and (asked := next((s for d in datasets for s in d.subsets if s.validation_split and not s.is_reg), None)):
         raise TrainerError(
@@ -59,13 +59,13 @@ def index_images(datasets: Sequence[Dataset], seed: int) -> tuple[list[TrainingI
     return train, held_out
 
 
-def _of_dataset(dataset: Dataset, seed: int) -> tuple[list[TrainingImage], list[TrainingImage]]:
+def _of_dataset(dataset: Dataset, seed: int, on_warning: OnWarning) -> tuple[list[TrainingImage], list[TrainingImage]]:
     """Find a data set's images; regularization images are repeated or cut to the number of training images times repeats."""
     train: list[tuple[Subset, Entry, int]] = []
     regularization: list[tuple[Subset, Entry]] = []
     held_out: list[tuple[Subset, Entry, int]] = []
     for subset in dataset.subsets:
-        entries = _entries(subset)
+        entries = _entries(subset, on_warning)
         if subset.is_reg:
             regularization += [(subset, entry) for entry in entries]
             continue
@@ -81,31 +81,35 @@ def _of_dataset(dataset: Dataset, seed: int) -> tuple[list[TrainingImage], list[
         nothing = f"There are no images in {folders}; put {EXTENSIONS_TEXT} files there."
         raise TrainerError(elsewhere[0] if elsewhere else nothing)
     train += _balanced(regularization, sum(repeats for _, _, repeats in train))
-    masks = {s.conditioning_data_dir: masks_by_stem(s.conditioning_data_dir) for s in dataset.subsets if s.conditioning_data_dir}
+    mask_folders = [subset.conditioning_data_dir for subset in dataset.subsets if subset.conditioning_data_dir]
+    masks = {folder: masks_by_stem(folder, on_warning) for folder in mask_folders}
     both = [_image(*each, dataset, masks) for each in train], [_image(*each, dataset, masks) for each in held_out]
-    _warn_of_masks_without_an_image(masks, {image.mask_path for images in both for image in images})
+    for warning in _masks_without_image(masks, {image.mask_path for images in both for image in images}):
+        on_warning(warning)
     return both
 
 
-def _warn_of_masks_without_an_image(masks: dict[str, dict[str, Path]], used: set[Path | None]) -> None:
+def _masks_without_image(masks: dict[str, dict[str, Path]], used: set[Path | None]) -> Iterator[str]:
+    """Yield a warning for each mask folder that has a mask without an image."""
     for folder, by_stem in masks.items():
         if unused := sorted(path.name for path in by_stem.values() if path not in used):
-            warn(f"{folder}: no image belongs to the mask {unused[0]} ({len(unused)} in all)")
+            yield f"{folder}: no image belongs to the mask {unused[0]} ({len(unused)} in all)"
 
 
-def _entries(subset: Subset) -> list[Entry]:
-    """List a subset's images with their captions, in the order of their names, and warn of what is left out or misread."""
+def _entries(subset: Subset, on_warning: OnWarning) -> list[Entry]:
+    """Return a subset's images with their captions, in the order of the images' names."""
     if subset.metadata_file:
         return read_metadata_file(subset)
     folder = Path(subset.image_dir)
-    paths = list_images(subset.image_dir)
+    paths = list_images(subset.image_dir, on_warning)
     if not paths:
-        warn(_no_images(folder))
+        on_warning(_no_images(folder))
         return []
     pairing = pair_captions((path.name for path in folder.iterdir() if not path.is_dir()), subset.caption_extension)
     files = {path: folder / pairing.of[path.name] if path.name in pairing.of else None for path in paths}
     entries = [(path, read_caption(files[path], subset)) for path in paths]
-    _warn_of_captions(subset, entries, files)
+    if missing := _missing_captions(subset, entries, files):
+        on_warning(missing)
     summary = FolderSummary(
         captions={path.name: caption for path, caption in entries},
         pairing=pairing,
@@ -114,7 +118,7 @@ def _entries(subset: Subset) -> list[Entry]:
     )
     trigger = required_trigger("" if subset.is_reg else subset.class_tokens, prefix=subset.caption_prefix, suffix=subset.caption_suffix)
     for sentence in notes(summary, extension=subset.caption_extension, trigger=trigger):
-        warn(f"{folder}: {sentence}")
+        on_warning(f"{folder}: {sentence}")
     return entries
 
 
@@ -123,15 +127,14 @@ def _no_images(folder: Path) -> str:
     return f"{folder}: {sentence}" if sentence else f"There are no images in {folder}."
 
 
-def _warn_of_captions(subset: Subset, entries: list[Entry], files: Mapping[Path, Path | None]) -> None:
-    """Warn of images that are trained without words, and say if a caption file is missing or empty."""
+def _missing_captions(subset: Subset, entries: list[Entry], files: Mapping[Path, Path | None]) -> str:
+    """Return a warning about images that are trained without a caption, "" if all have one."""
     lacking = [path for path, caption in entries if not caption]
     if not lacking:
-        return
+        return ""
     empty = sum(files[path] is not None for path in lacking)
     reasons = [f"no {subset.caption_extension} file"] * (empty < len(lacking)) + ["an empty caption file"] * (empty > 0)
-    about = f"{len(lacking)} of {len(entries)} images in {subset.image_dir} have no caption: {' or '.join(reasons)}, and no class_tokens"
-    warn(about)
+    return f"{len(lacking)} of {len(entries)} images in {subset.image_dir} have no caption: {' or '.join(reasons)}, and no class_tokens"
 
 
 def _balanced(images: list[tuple[Subset, Entry]], total: int) -> list[tuple[Subset, Entry, int]]:

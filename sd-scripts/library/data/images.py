@@ -16,7 +16,7 @@ from fluxgym.contract.buckets import Fit, Size
 from fluxgym.contract.dataset_rules import is_image_name
 from fluxgym.contract.images.formats import MAX_PIXELS, UnusableImage
 from fluxgym.contract.images.pool import ImagePool, ImageRequest, ImageResult, NoWorker, WorkerProgram
-from library.errors import TrainerError, warn
+from library.errors import OnWarning, TrainerError
 
 RESAMPLING = {
     "lanczos": Image.Resampling.LANCZOS, "nearest": Image.Resampling.NEAREST, "bilinear": Image.Resampling.BILINEAR,
@@ -30,12 +30,13 @@ WORKER = WorkerProgram(
     time_limit_s=300.0,
     max_reply_bytes=4 * MAX_PIXELS + MAX_HEAD_BYTES,
 )
-DECODERS = ImagePool(4, WORKER)
+DECODERS_AT_ONCE = 4
+DECODERS = ImagePool(DECODERS_AT_ONCE, WORKER)
 STRIP = 8  # an image this many times larger than its bucket after resizing is cropped before, to limit memory
 
 
-def list_images(folder: str) -> list[Path]:
-    """Return a folder's images in the order of their names. Warn of folders with an image's name.
+def list_images(folder: str, on_warning: OnWarning) -> list[Path]:
+    """Return a folder's images in the order of their names; `on_warning` is called for each folder with an image's name.
 
     Raises:
         TrainerError: If an image is a broken link.
@@ -45,7 +46,7 @@ def list_images(folder: str) -> list[Path]:
         if not path.exists():
             raise TrainerError(f"{path} is a link to a file that is missing; put the file back or remove the link.")
         if not path.is_file():
-            warn(f"{path} is not a file; it is ignored")
+            on_warning(f"{path} is not a file; it is ignored")
     return [path for path in named if path.is_file()]
 
 

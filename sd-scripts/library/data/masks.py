@@ -15,15 +15,15 @@ from torch import Tensor
 from fluxgym.contract.buckets import Size
 from fluxgym.contract.dataset_rules import IMAGE_EXTENSIONS
 from library.data.images import list_images, read_image
-from library.errors import TrainerError
+from library.errors import OnWarning, TrainerError
 
 LATENT = 8  # pixels per side of one latent
 ASPECT_TOLERANCE = 0.02
 
 
-def masks_by_stem(folder: str) -> dict[str, Path]:
-    """Return a folder's masks by file name without extension."""
-    return {path.stem: path for path in list_images(folder)}
+def masks_by_stem(folder: str, on_warning: OnWarning) -> dict[str, Path]:
+    """Return a folder's masks by file name without extension; `on_warning` is called as by list_images."""
+    return {path.stem: path for path in list_images(folder, on_warning)}
 
 
 def mask_of(image: Path, masks: dict[str, Path], folder: str) -> Path:

@@ -43,7 +43,7 @@ FORBIDS_LATENT_CACHE = ("random_crop", "color_aug", "face_crop_aug_range")
 WITHOUT_EFFECT = {
     "network_multiplier": (1.0, "kohya's FLUX trainer ignores it too"),
     "cache_info": (False, "folders are read again at each start"),
-}  # keys that are accepted: the value that means nothing, and why others have no effect
+}  # accepted keys: the default, which gives no warning, and the reason why other values have no effect
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -124,7 +124,7 @@ def only_known(table: Any, known: set[str], source: str) -> None:
 
 
 def _meant(key: str, known: set[str]) -> str:
-    """Return what was meant by an unknown key, as the end of a sentence: kohya's name for another trainer's, or where the key belongs."""
+    """Return a hint for an unknown key, as the end of a sentence: kohya's name for it, the table where it belongs, or the nearest known key."""
     name = OTHER_TRAINERS.get(key.lower(), key)
     if name in known:
         return f"; use {name}"

@@ -1,4 +1,4 @@
-"""How noise levels move with the resolution: the formulas that sampling and training share."""
+"""The shift of noise levels by resolution: formulas that sampling and training share."""
 
 from torch import Tensor
 

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from library.config import PlacementConfig
-from library.errors import TrainerError, warn
+from library.errors import OnWarning, TrainerError
 from library.failures import first_line
 
 COMPILERS = ("c++", "g++", "clang++")
@@ -25,10 +25,10 @@ DEFAULT_BACKEND = "inductor"
 MAX_VARIANTS = 4096  # blocks times shapes; PyTorch's default limit of 8 silently falls back to uncompiled code
 
 
-def compile_blocks(blocks: Iterable[nn.Module], config: PlacementConfig, device: torch.device) -> str | None:
+def compile_blocks(blocks: Iterable[nn.Module], config: PlacementConfig, device: torch.device, on_warning: OnWarning) -> str | None:
     """Compile each block at its first call if --torch_compile is set; return the backend, or None if nothing is compiled.
 
-    Inductor on a CPU needs a C++ compiler; without one, a warning is printed and nothing is compiled.
+    Inductor on a CPU needs a C++ compiler; without one, `on_warning` is called and nothing is compiled.
 
     Raises:
         TrainerError: If the backend cannot be used.
@@ -36,7 +36,7 @@ def compile_blocks(blocks: Iterable[nn.Module], config: PlacementConfig, device:
     if not config.torch_compile:
         return None
     if backend_of(config, device) is None:
-        warn("--torch_compile needs a C++ compiler on a CPU and found none; the blocks run uncompiled.")
+        on_warning("--torch_compile needs a C++ compiler on a CPU and found none; the blocks run uncompiled.")
         return None
     check_backend(config)
     torch._dynamo.config.recompile_limit = torch._dynamo.config.accumulated_recompile_limit = MAX_VARIANTS

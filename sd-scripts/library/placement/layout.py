@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from library.config import MixedPrecision, PlacementConfig
-from library.errors import TrainerError, warn
+from library.errors import OnWarning, TrainerError
 from library.placement.activations import BlockCheckpointing, keep_activations_on_host, products_budget
 from library.placement.block_swap import BlockTransfer, CudaBlockTransfer, fits, swap_blocks
 from library.placement.compile import compile_blocks
@@ -67,10 +67,15 @@ class TransformerLayout:
         dtype: torch.dtype,
         select_swapped: SelectBlocks,
         new_transfer: NewTransfer = CudaBlockTransfer,
+        *,
+        on_warning: OnWarning,
     ) -> None:
-        """`select_swapped` returns the blocks for --blocks_to_swap N, for example ModelFamily.swapped_blocks."""
+        """`select_swapped` returns the blocks for --blocks_to_swap N, for example ModelFamily.swapped_blocks.
+
+        `on_warning` is called for each flag that has no effect on this device.
+        """
         self.config, self.device, self.dtype = config, device, dtype
-        self._select_swapped, self._new_transfer = select_swapped, new_transfer
+        self._select_swapped, self._on_warning, self._new_transfer = select_swapped, on_warning, new_transfer
         self._swapped = _HostBlocks()
         self._compiled_by: str | None = None
 
@@ -82,7 +87,7 @@ class TransformerLayout:
         """Select the swapped blocks of an empty model and replace its Linears by quantized ones; return the function that fills these."""
         swapped = self._select_swapped(model, num_blocks_to_swap(self.config))
         if swapped and self.device.type == "cpu":
-            warn(f"{len(swapped)} blocks were to be swapped to host memory, where a training on the CPU has them anyway.")
+            self._on_warning(f"{len(swapped)} blocks were to be swapped to host memory, where a training on the CPU has them anyway.")
         else:
             self._swapped = _HostBlocks(model, swapped)
         if self.config.base_quantization is None:
@@ -92,7 +97,7 @@ class TransformerLayout:
 
     def _multiply_in_float8(self, layers: Iterable[QuantizedLinear]) -> None:
         if self.config.fp8_matmul and not can_multiply(self.device):
-            warn("--fp8_matmul has no effect: this device does not multiply float8 matrices.")
+            self._on_warning("--fp8_matmul has no effect: this device does not multiply float8 matrices.")
         elif self.config.fp8_matmul:
             for layer in layers:
                 layer.multiplies_in_float8 = True
@@ -104,7 +109,7 @@ class TransformerLayout:
             dequantize_blocks(blocks)
         if self.config.cpu_offload_checkpointing:
             keep_activations_on_host(model)
-        self._compiled_by = compile_blocks(blocks, self.config, self.device)
+        self._compiled_by = compile_blocks(blocks, self.config, self.device, self._on_warning)
 
     def block_runner(self) -> BlockCheckpointing | None:
         """Return the block runner for gradient checkpointing, or None if blocks are called directly."""

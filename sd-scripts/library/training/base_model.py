@@ -6,6 +6,7 @@ import torch
 from torch import nn
 
 from library.config import BaseWeights, ModelConfig, PlacementConfig
+from library.errors import warn
 from library.models.family import TRANSFORMER, ModelFamily, TextEncoders
 from library.placement.layout import TextEncoderLayout, TransformerLayout
 from networks.lora_merge import merge_base_weights
@@ -44,7 +45,7 @@ class BaseModel:
         Raises:
             TrainerError: If a file is missing, damaged, or of another model.
         """
-        family, layout = self.family, TransformerLayout(placement, self.device, self.dtype, self.family.swapped_blocks)
+        family, layout = self.family, TransformerLayout(placement, self.device, self.dtype, self.family.swapped_blocks, on_warning=warn)
         transformer = family.load_transformer(self.files, layout, self.dtype)
         merge_base_weights(self.base_weights, {family.lora_parts[TRANSFORMER].prefix: transformer})
         layout.finish(transformer, family.blocks(transformer))

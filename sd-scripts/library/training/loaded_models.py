@@ -39,7 +39,7 @@ class LoadedModels:
 
 @dataclass(frozen=True, kw_only=True)
 class _Text:
-    """What encodes text: see LoadedModels."""
+    """The text-related fields of LoadedModels."""
 
     prompts: PromptTexts
     encoders: TextEncoders | None

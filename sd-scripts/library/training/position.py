@@ -1,4 +1,4 @@
-"""Where a training begins, how far it is, and where it ends."""
+"""The position of a training: its start, its progress and its end."""
 
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
@@ -11,7 +11,7 @@ from library.training.kohya_state import is_kohya_state, position_of
 
 @dataclass(frozen=True, kw_only=True)
 class Position:
-    """How far a training is: steps made, epochs ended, batches used of the current epoch; and where it ends."""
+    """The position of a training: completed steps, completed epochs, used batches of the current epoch; and the total steps and epochs."""
 
     step: int = 0
     epoch: int = 0
@@ -32,7 +32,7 @@ class Position:
 
     @property
     def epochs_begun(self) -> int:
-        """The number of epochs that have had a step; at the end of an epoch, also of one that the last step cuts short, its number."""
+        """The number of epochs of which at least one step was made, including an epoch that the last step of the training cuts short."""
         return self.epoch + bool(self.batch_in_epoch)
 
     def after_step(self, batch_in_epoch: int) -> "Position":

@@ -128,4 +128,4 @@ def set_up_logging(config: LogConfig) -> None:
         handlers=[handler],
         force=True,
     )
-    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)  # it warns about 4-bit kernels that the trainer does not use
+    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)  # bitsandbytes warns about 4-bit kernels that the trainer does not use

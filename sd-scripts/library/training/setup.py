@@ -54,7 +54,7 @@ def build_trainer(settings: CheckedSettings, progress: ProgressLog, stop: StopFl
     """
     config = settings.config
     context = create_context(settings, progress, stop)
-    data = build_dataset(config, settings.datasets)
+    data = build_dataset(config, settings.datasets, warn)
     progress.total_steps = config.run.length(data.steps_per_epoch)[1]
     fixed = fixed_settings(config, data, context.device)
     checkpoint = _find_checkpoint(config, data, fixed)
@@ -74,11 +74,15 @@ def describe_dataset(settings: CheckedSettings) -> str:
         TrainerError: As build_trainer does.
     """
     create_context(settings, ProgressLog(None), StopFlag())
-    return build_dataset(settings.config, settings.datasets).describe()
+    return build_dataset(settings.config, settings.datasets, warn).describe()
 
 
 def _find_checkpoint(config: TrainerConfig, data: TrainingData, fixed: dict[str, Any]) -> TrainState | None:
-    """Return the checkpoint to resume from, if its position means the same under this configuration."""
+    """Return the checkpoint to resume from, None without --resume.
+
+    Raises:
+        TrainerError: If it cannot be used, or if its step is another position in the training under this configuration.
+    """
     clear_leftovers(config.save.output_dir, config.save.output_name)  # a kill between two renames leaves them
     state = read_checkpoint(config, data.steps_per_epoch)
     if state is None or config.run.resume is None:

@@ -5,6 +5,7 @@ after that checkpoint.
 """
 
 import json
+import os
 import time
 import tomllib
 from collections.abc import Mapping
@@ -17,6 +18,7 @@ from library.errors import TrainerError
 from library.files import disk_errors
 
 DEFAULT_NAME = "network_train"
+WANDB_KEY = "WANDB_API_KEY"
 TRACKERS = ("tensorboard", "wandb")
 PRIVATE = ("_dir", "_file", "_path", "_weights", "_config", "_name_or_path", "clip_l", "t5xxl", "ae", "vae", "resume", "sample_prompts")
 
@@ -99,7 +101,10 @@ class _Wandb:
             import wandb
         except ImportError:
             raise TrainerError("--log_with wandb cannot be used: the package is not installed; run `pip install wandb`.") from None
-        self._run = wandb.init(**options)
+        try:
+            self._run = wandb.init(**options)
+        except Exception as error:  # versions of wandb raise different kinds  # noqa: BLE001
+            raise TrainerError(_wandb_refusal(error)) from None
         for name in ("epoch", "val_step", "global_step"):
             self._run.define_metric(name, hidden=True)
 
@@ -108,6 +113,19 @@ class _Wandb:
 
     def close(self) -> None:
         self._run.finish()
+
+
+def _wandb_refusal(error: Exception) -> str:
+    """Return why wandb cannot be used, without its key."""
+    key = os.environ.get(WANDB_KEY)
+    message = (str(error) or type(error).__name__).splitlines()[0].rstrip(".")
+    message = message.replace(key, "…") if key else message
+    missing = (
+        f" {WANDB_KEY} is not set in the process that started this training; start the app, and the queue's process, with it."
+        if not key
+        else ""
+    )
+    return f"--log_with wandb cannot be used: {message}.{missing} Or run `wandb login`, or leave log_with out."
 
 
 def _wandb_options(config: LogConfig, log_folder: str) -> dict[str, Any]:

@@ -29,9 +29,7 @@ def test_buckets_at_512_match_kohya():
 def test_resized_image_covers_its_bucket(width, height):
     fit = fit_into_buckets((width, height), SIZES)
     assert fit.bucket in SIZES
-    assert fit.resized[0] >= fit.bucket[0]
-    assert fit.resized[1] >= fit.bucket[1]
-    assert fit.resized[0] == fit.bucket[0] or fit.resized[1] == fit.bucket[1]
+    assert min(resized - side for resized, side in zip(fit.resized, fit.bucket, strict=True)) == 0
 
 
 def test_nearest_shape_is_chosen():

@@ -61,7 +61,9 @@ def test_caption_lines_are_joined_or_kept_as_wildcards():
     assert trained_text("zqx cat\nzqx dog\n", wildcards=True) == "zqx cat\nzqx dog"
 
 
-@pytest.mark.parametrize("data", [b"a\0b", b"\x1b[31mred", "cat".encode("utf-16-le"), "a\0b".encode("utf-32"), "a\x9bb".encode()])
+@pytest.mark.parametrize(
+    "data", [b"a\0b", b"a\x1fb", b"\x1b[31mred", "cat".encode("utf-16-le"), "a\0b".encode("utf-32"), "a\x9bb".encode()]
+)
 def test_caption_with_control_characters_is_refused(data):
     with pytest.raises(UnicodeDecodeError):
         decode_caption(data)

@@ -61,3 +61,10 @@ def test_cut_captions_are_reported_with_number_of_tokens():
     assert cut_captions_message({"a.png": 900, "b.png": 12}, 512) == (
         "1 caption is longer than the 512 tokens that T5 reads; what is cut off: 388 tokens of a.png."
     )
+
+
+def test_repeats_out_of_range_in_a_folder_name_are_named():
+    message = no_images_message({"0_cat": 3})
+    assert message.endswith(
+        "choose 0_cat with the trigger word “cat”. The 0 repeats in the name 0_cat are out of range: enter a number from 1 to 10,000."
+    )

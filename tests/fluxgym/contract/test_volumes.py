@@ -2,6 +2,7 @@
 
 import errno
 import os
+from unittest.mock import Mock
 
 import pytest
 
@@ -17,13 +18,15 @@ def refuse(number):
 
 @pytest.mark.parametrize("number", [errno.EINVAL, errno.ENOTSUP, errno.ENOSYS, errno.EPERM, errno.EACCES])
 def test_unsupported_volume_call_is_skipped(number, tmp_path, monkeypatch):
-    for name in ("fsync", "chmod"):
-        monkeypatch.setattr(os, name, refuse(number))
+    calls = {name: Mock(side_effect=refuse(number)) for name in ("fsync", "chmod", "open")}
+    monkeypatch.setattr(os, "fsync", calls["fsync"])
+    monkeypatch.setattr(os, "chmod", calls["chmod"])
     sync_folder(tmp_path)
     sync_file(0)
     try_chmod(tmp_path, 0o755)
-    monkeypatch.setattr(os, "open", refuse(number))
+    monkeypatch.setattr(os, "open", calls["open"])
     sync_folder(tmp_path)
+    assert {name: call.call_count for name, call in calls.items()} == {"fsync": 2, "chmod": 1, "open": 1}
 
 
 @pytest.mark.parametrize("number", [errno.EIO, errno.ENOSPC, errno.EDQUOT])

@@ -10,6 +10,7 @@ import pytest
 from PIL import Image
 
 from fluxgym.contract.images.formats import FORMATS
+from fluxgym.dataset.arrivals import Outcome
 from fluxgym.dataset.folder import CaptionRules, ImageFolder, copy_for_training, copy_into
 from fluxgym.dataset.folder_index import FolderIndex
 from fluxgym.errors import DatasetError
@@ -62,25 +63,27 @@ def test_refusals_name_every_image_format_that_is_read(folder, tmp_path):
 
 
 def test_images_of_equal_stems_get_different_names(folder, tmp_path):
-    assert folder.add(*upload(tmp_path, "a.png")) == "a.png"
-    assert folder.add(*upload(tmp_path, "a.jpg")) == "a-2.jpg"
-    assert folder.add(*upload(tmp_path, "a.png", "blue")) == "a.png"
-    assert folder.count() == 2
+    assert folder.add(*upload(tmp_path, "a.png")) == ("a.png", Outcome.ADDED)
+    assert folder.add(*upload(tmp_path, "a.jpg", "green")) == ("a-2.jpg", Outcome.RENAMED)
+    assert folder.add(*upload(tmp_path, "a.png", "blue")) == ("a-3.png", Outcome.RENAMED)
+    assert folder.add(*upload(tmp_path, "a.jpg")) == ("a.png", Outcome.PRESENT)
+    assert folder.count() == 3
 
 
 def test_images_of_equal_stems_added_concurrently_get_different_names(folder, tmp_path, monkeypatch):
-    names_of, both = ImageFolder.names, threading.Barrier(2)
+    images_of, both = ImageFolder.images, threading.Barrier(2)
 
     def slow(self):
-        found = names_of(self)
+        found = images_of(self)
         with contextlib.suppress(threading.BrokenBarrierError):
             both.wait(timeout=0.5)  # until the other has read the names too, unless the lock keeps it from that
         return found
 
-    monkeypatch.setattr(ImageFolder, "names", slow)
-    files = [(upload(tmp_path, name)[0].rename(tmp_path / f"arriving {name}"), name) for name in ("cat.png", "cat.jpg")]
+    monkeypatch.setattr(ImageFolder, "images", slow)
+    uploads = (("cat.png", "red"), ("cat.jpg", "blue"))
+    files = [(upload(tmp_path, *each)[0].rename(tmp_path / f"arriving {each[0]}"), each[0]) for each in uploads]
     with ThreadPoolExecutor(2) as pool:
-        names = list(pool.map(lambda file: folder.add(*file), files))
+        names = [arrival.name for arrival in pool.map(lambda file: folder.add(*file), files)]
     assert sorted(Path(name).stem for name in names) == ["cat", "cat-2"]
 
 
@@ -201,10 +204,8 @@ def test_image_whose_sanitized_name_exists_gets_new_name(first, second, tmp_path
     folder = ImageFolder(tmp_path / "in")
     for name, color in ((first, "red"), (second, "blue")):
         Image.new("RGB", (8, 8), color).save(tmp_path / "new.png")
-        added = folder.add(tmp_path / "new.png", name)
+        added = folder.add(tmp_path / "new.png", name).name
     assert (folder.names(), added) == (sorted([first, added]), f"{first[:-4]}-2.png")
-    Image.new("RGB", (8, 8), "green").save(tmp_path / "new.png")
-    assert folder.add(tmp_path / "new.png", f"holiday/{first}") == first  # the same name replaces the image, as before
 
 
 @pytest.mark.parametrize(
@@ -239,13 +240,15 @@ def test_a_caption_whose_name_became_equal_by_cleaning_replaces_nothing(name, fo
         folder.add(tmp_path / "upload1", name)
     assert (folder.path / "a.txt").read_text() == "text 0"
     (tmp_path / "same").write_text("text 0")
-    assert folder.add(tmp_path / "same", name) == "a.txt"  # it loses nothing
+    assert folder.add(tmp_path / "same", name) == ("a.txt", Outcome.PRESENT)  # it loses nothing
 
 
 def test_a_caption_of_the_same_name_replaces_the_earlier_one(folder, tmp_path):
-    for text in ("one", "two"):
+    kept = []
+    for text, outcome in (("one", Outcome.ADDED), ("two", Outcome.REPLACED)):
         (tmp_path / "upload").write_text(text)
-        assert folder.add(tmp_path / "upload", "a.txt") == "a.txt"
+        assert folder.add(tmp_path / "upload", "a.txt", keep=lambda path: kept.append(path.read_text())) == ("a.txt", outcome)
+    assert kept == ["one"]
     assert (folder.path / "a.txt").read_text() == "two"
 
 
@@ -253,7 +256,7 @@ def test_long_caption_names_that_become_equal_by_cutting_replace_nothing(folder,
     names = [f"{'x' * 300}{number}.txt" for number in (1, 2)]
     (tmp_path / "one").write_text("one")
     (tmp_path / "two").write_text("two")
-    stored = folder.add(tmp_path / "one", names[0])
+    stored = folder.add(tmp_path / "one", names[0]).name
     with pytest.raises(DatasetError, match="which is another caption"):
         folder.add(tmp_path / "two", names[1])
     assert (folder.path / stored).read_text() == "one"

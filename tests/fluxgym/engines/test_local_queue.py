@@ -1,6 +1,7 @@
 """The queue of the local engine: runs that do not wait any more, that have lost their tickets, or that another dispatcher serves."""
 
 import shutil
+from pathlib import Path
 
 import pytest
 
@@ -15,6 +16,7 @@ from fluxgym.runs.paths import OutputsPaths, RunPaths
 from fluxgym.runs.state import read_state, update_state
 from fluxgym.sessions.control import cancel_waiting
 from tests.support.identities import OWN, identity
+from tests.support.opened_files import opened_files
 from tests.support.runs import dead_process, make_run, record_processes, write_ticket
 
 CPU = DeviceRequest(kind="cpu")
@@ -119,6 +121,26 @@ def test_runs_without_ticket_rejoin_queue_in_order_of_their_starts(engine, tmp_p
     assert engine.queue.slugs() == ("bee", "cat", "ant", "dog")
     assert engine.queue.without_position() == ()
     assert len(ensured) == 1
+
+
+def test_queue_that_is_kept_reads_states_of_new_changed_and_queued_runs_only(engine, tmp_path, ensured):
+    for name in ("ant", "bee"):
+        make_run(tmp_path, name, status="completed", timestamp=1)
+    damaged = make_run(tmp_path, "cat", status="completed", timestamp=1)
+    damaged.ui_state.write_text("{")
+
+    def read_states():
+        with opened_files() as names:
+            found = engine.queue.without_position()
+        return found, sorted(Path(name).parent.name for name in names if name.endswith("ui_state.json"))
+
+    assert read_states() == ((), ["ant", "bee", "cat"])
+    assert read_states() == ((), ["cat"])
+    shutil.rmtree(tmp_path / "bee")
+    run = queue_without_ticket(tmp_path, "bee")
+    record_processes(run, "id-bee", 1, dead_process("id-bee"), None, started_at=1.0)
+    assert read_states() == (("bee",), ["bee", "cat"])
+    assert read_states() == (("bee",), ["bee", "cat"])
 
 
 def moved(run):

@@ -127,10 +127,10 @@ def test_tier_above_gpu_memory_gives_warning_with_fitting_tier(tier, memory, bet
     assert better in message
 
 
-@pytest.mark.parametrize(("num_bytes", "level"), [(16, "ok"), (start_checks.LARGE_MODEL_BYTES + 1, "warning")])
-def test_missing_gpu_is_reported(num_bytes, level, look, gpu, monkeypatch):
+@pytest.mark.parametrize(("large_model_bytes", "level"), [(10**9, "ok"), (16, "warning")])
+def test_missing_gpu_is_reported(large_model_bytes, level, look, gpu, monkeypatch):
     gpu(None)
-    monkeypatch.setattr(start_checks, "_size", lambda path: num_bytes)
+    monkeypatch.setattr(start_checks, "LARGE_MODEL_BYTES", large_model_bytes)
     found, message = tier_line(look())
     assert found == level
     assert message.startswith("No GPU was found: this training runs on the CPU.")
@@ -247,3 +247,12 @@ def test_checks_require_same_disk_space_as_start(look, tmp_path, monkeypatch):
     with pytest.raises(StorageError) as refused:
         start(StartRequest(state=state(), images=tmp_path / "images"), small_installation(tmp_path / "again"))
     assert str(refused.value).replace("again/", "") == line
+
+
+def test_problems_of_regularization_images_are_about_their_field(look, tmp_path):
+    others = write_cats(tmp_path / "others", count=2)
+    os.mkfifo(others / "notes.txt")
+    next(others.glob("*.png")).with_suffix(".txt").unlink(missing_ok=True)
+    os.mkfifo(next(others.glob("*.png")).with_suffix(".txt"))
+    found = look(advanced={"reg_data_dir": str(others)})
+    assert [problem.field for problem in found.errors] == ["reg_data_dir"]

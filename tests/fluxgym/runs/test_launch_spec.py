@@ -1,6 +1,7 @@
 """launch.json and stop.json: written, read again, also those of earlier versions, and damaged or on a full disk."""
 
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -143,7 +144,7 @@ def test_new_start_removes_stop_requests(tmp_path, full_disk):
 def test_full_disk_without_reserved_space_is_reported(tmp_path, full_disk):
     run = make_run(tmp_path)
     full_disk()
-    with pytest.raises(StorageError, match="stop"):
+    with pytest.raises(StorageError, match=re.escape(run.stop_reserve.name)):
         write_stop_request(run, "x", 1, 60.0)
 
 

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fluxgym.errors import BadName
-from fluxgym.runs.state import MAX_SLUG_LENGTH, next_version, shown_name, slug_of
+from fluxgym.runs.state import MAX_SLUG_LENGTH, has_usual_folder, next_version, shown_name, slug_of
 
 
 @pytest.mark.parametrize(("name", "slug"), [("My Cat LoRA", "my-cat-lora"), ("Кошка", "koshka"), ("猫", "mao"), ("a_b.c", "a-b-c")])
@@ -52,3 +52,11 @@ def test_versions_stay_short():
 )
 def test_run_is_shown_by_its_loras_name_unless_another_run_had_it_before(slug, name, shown):
     assert shown_name(slug, {} if name is None else {"lora_name": name}) == shown
+
+
+@pytest.mark.parametrize(
+    ("slug", "name", "is_usual"),
+    [("my-cat", "My Cat", True), ("my-cat-2", "my-cat-2", True), ("cat", "My Cat", False), ("cat", "🐱", False)],
+)
+def test_folder_is_shown_only_if_the_name_does_not_give_it(slug, name, is_usual):
+    assert has_usual_folder(slug, name) is is_usual

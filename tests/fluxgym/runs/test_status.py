@@ -1,17 +1,21 @@
 """The shown status is derived: a stored `running` without its process is stopped, with the reason."""
 
+import json
 import os
+import shutil
 import time
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 import pytest
 
 from fluxgym.contract.codes import LIVE, Status
+from fluxgym.contract.lease import RunLease
 from fluxgym.engines.registry import is_supervised, status_of
 from fluxgym.runs.atomic_files import write_json
 from fluxgym.runs.exit_record import ExitRecord, write_exit_record
 from fluxgym.runs.launch_spec import LaunchSpec, write_launch_spec
 from fluxgym.runs.log_tail import tail
+from fluxgym.runs.paths import RunPaths
 from fluxgym.runs.process_identity import identify
 from fluxgym.runs.snapshot import RunSnapshot
 from fluxgym.runs.state import read_state
@@ -254,3 +258,36 @@ def test_a_run_that_is_live_by_its_state_alone_is_stopped_with_its_next_step(tmp
     found = shown(run)
     assert (found.status, found.reason_code) == (Status.STOPPED, "interrupted")
     assert "resume it if it has a checkpoint, otherwise start it again" in found.reason
+
+
+@pytest.mark.parametrize("stored", ["starting", "running"])
+def test_copied_folder_of_a_run_that_was_just_started_is_stopped(tmp_path, stored):
+    run = make_run(tmp_path, status=stored)
+    write_launch_spec(run, LaunchSpec(run_id="id-cat", attempt=1, trainer_dir="/", argv=("train", str(run.folder))))
+    assert shown(run).status is Status.STARTING
+    copy = RunPaths(tmp_path / "kopie")
+    shutil.copytree(run.folder, copy.folder)
+    assert (shown(copy).status, shown(copy).reason_code) == (Status.STOPPED, "interrupted")
+
+
+@pytest.mark.parametrize("source", ["lease", "progress"])
+def test_copied_folder_of_another_host_is_told_from_its_files_not_from_the_time_of_the_copy(tmp_path, source):
+    record = replace(identify(os.getpid(), "id-cat"), boot_id="x", host="pod")
+
+    def write(age_s):
+        def prepare(run):
+            record_processes(run, "id-cat", 1, record, record)
+            run.training_log.touch()
+            os.utime(run.training_log, (NOW, NOW))
+            if source == "lease":
+                write_json(run.lease, asdict(RunLease(host="pod", number=1, renewed_at=NOW - age_s, holder="x")))
+                os.utime(run.lease, (NOW, NOW))
+            else:
+                run.progress.write_text(json.dumps({"time": NOW - age_s, "phase": "training", "step": 1}) + "\n")
+                os.utime(run.progress, (NOW, NOW))
+
+        return prepare
+
+    for age_s, status in ((5, Status.RUNNING), (600, Status.STOPPED)):
+        folder = tmp_path / str(age_s)
+        assert derived(folder, EnginePhase.UNREACHABLE, node="pod", prepare=write(age_s)).status is status

@@ -104,7 +104,7 @@ def test_restore_waits_for_start_and_refuses_what_cannot_be_used(run):
     waiting.join()
     assert read_state(run)["max_train_epochs"] == 4
     write_json(run.history / "bad.json", {"kept_at": 1, "state": {"max_train_epochs": "many"}})
-    with pytest.raises(ConfigError, match="many"):
+    with pytest.raises(ConfigError, match="“many”"):
         restore(run, "bad")
 
 

@@ -67,6 +67,9 @@ def test_unchanged_runs_are_not_read_again(tmp_path, runs, monkeypatch):
     index.entries()
     monkeypatch.setattr(index_module, "read_state", lambda run: pytest.fail(f"{run.slug} was read again"))
     index.entries(everything=True)
+    change(runs[1], lora_name="changed")
+    with pytest.raises(pytest.fail.Exception, match="run-1 was read again"):
+        index.entries(everything=True)
 
 
 def test_run_added_within_one_timestamp_tick_is_detected(tmp_path, runs):

@@ -335,7 +335,7 @@ def test_run_on_another_machine_is_not_changed(stopped, world, images):
 
 def test_run_whose_images_were_removed_is_reported(stopped, world):
     shutil.rmtree(stopped.dataset)
-    with pytest.raises(DatasetError, match="images of my-cat are gone"):
+    with pytest.raises(DatasetError, match="images of My Cat are gone"):
         resume(stopped, settings=world)
 
 

@@ -109,6 +109,8 @@ def test_suspend_of_machine_is_not_stall(run, clock):
     assert silent(clock, watch, LIMITS_S["training"] - MAX_CHECK_GAP_S - 1) is None
 
 
-def test_log_on_full_disk_is_not_error(run):
+def test_log_that_cannot_be_written_is_only_reported(run, caplog):
     run.training_log.symlink_to("/dev/full")
     dump_stacks(SimpleNamespace(pid=1 << 30), run.training_log)
+    (record,) = caplog.records
+    assert record.getMessage().startswith("the stacks of the stalled trainer could not be written: ")

@@ -377,3 +377,19 @@ def test_lone_surrogates_and_huge_numbers_give_valid_json(page):
         answer = to_json(page.events.respond(event))
         assert json.dumps(answer, ensure_ascii=False).encode()
         assert answer["request"] == 0
+
+
+def test_taken_name_is_noted_below_it_with_what_start_offers(page, settings):
+    make_run(settings.outputs, "cat", status="stopped")
+    assert (
+        page.typed(lora_name="cat")["notes"]["lora_name"]
+        == "cat exists already. Start asks first: it can use the new name cat-2, or replace cat."
+    )
+    assert "lora_name" not in page.typed(lora_name="dog")["notes"]
+    assert "lora_name" not in page.typed(lora_name="")["notes"]
+
+
+def test_folder_with_zero_repeats_in_its_name_is_out_of_range(page):
+    answer = page.send("images", folders=["0_cat"])
+    assert answer["notice"] == "The 0 repeats in the name 0_cat are out of range: enter a number from 1 to 10,000."
+    assert "num_repeats" not in answer["patch"]

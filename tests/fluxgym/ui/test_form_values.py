@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as some
 
-from fluxgym.config.settings import OTHER_FLAGS, TrainConfig
+from fluxgym.config.settings import OTHER_FLAGS, SET_BY_FORM, SETTINGS, TrainConfig
+from fluxgym.config.trainer_flags import NOT_FOR_A_RUN, all_flags
 from fluxgym.planning.plan import read_config
 from fluxgym.planning.start_checks import Findings
 from fluxgym.ui.form import NAMES
@@ -151,3 +152,38 @@ def test_other_flags_given_twice_are_joined_or_refused():
     assert (state["advanced"]["network_args"], errors) == (["a=1", "b=2", "c=3"], {})
     _, errors = to_state(typed(other_flags="max_grad_norm = 1\n--max_grad_norm = 2"))
     assert errors == {OTHER_FLAGS: "“max_grad_norm” is given twice. Keep one of the lines."}
+
+
+def values_for(flag):
+    """Return a text for the flag's line in “Other flags”, and the value that it stands for."""
+    if flag.choices:
+        return str(flag.choices[-1]), flag.choices[-1]
+    texts = {"int": ("300", 300), "float": ("1e-3", 1e-3), "int_or_float": ("0.5", 0.5), "flag": ("true", True)}
+    return texts.get(flag.type, ("a=1", "a=1"))
+
+
+OTHERS = [flag for flag in all_flags().values() if flag.name not in {*SET_BY_FORM, *NOT_FOR_A_RUN, *SETTINGS} and flag.support != "refused"]
+
+
+@pytest.mark.parametrize("flag", OTHERS, ids=lambda flag: flag.name)
+def test_every_flag_in_other_flags_is_read_as_its_type(flag):
+    text, value = values_for(flag)
+    if flag.maximum is not None and isinstance(value, int) and value > flag.maximum:
+        text, value = "30", 30
+    state, errors = to_state({**from_state({}), "lora_name": "cat", OTHER_FLAGS: f"{flag.name} = {text}"})
+    assert errors == {}
+    assert state["advanced"][flag.name] == ([value] if flag.nargs else value)
+
+
+@pytest.mark.parametrize("text", ["1e-4 5e-5", "[1e-4, 5e-5]", "1e-4 '5e-5'"])
+def test_several_numbers_in_other_flags_are_read(text):
+    state, errors = to_state({**from_state({}), "lora_name": "cat", OTHER_FLAGS: f"text_encoder_lr = {text}"})
+    assert (state["advanced"], errors) == ({"text_encoder_lr": [1e-4, 5e-5]}, {})
+    assert to_state(from_state(state) | {"lora_name": "cat"})[0]["advanced"] == state["advanced"]
+
+
+@pytest.mark.parametrize("flag", [flag for flag in OTHERS if flag.type == "int" and not flag.choices], ids=lambda flag: flag.name)
+@pytest.mark.parametrize("number", [10**21, -(10**21)])
+def test_every_whole_number_in_other_flags_has_limits(flag, number):
+    _, errors = to_state({**from_state({}), "lora_name": "cat", OTHER_FLAGS: f"{flag.name} = {number}"})
+    assert f"“{flag.name}” must be at" in errors[OTHER_FLAGS]

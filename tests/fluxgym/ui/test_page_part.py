@@ -85,11 +85,9 @@ def test_no_script_parses_text_as_html():
             assert sink not in text, f"{name} uses {sink}"
 
 
-def test_values_are_sent_by_name_and_scripts_and_styles_are_preloaded():
-    assets = read_assets()
-    scripts = PageScripts(assets)
+def test_values_are_sent_by_name_and_styles_are_in_the_head():
+    scripts = PageScripts(read_assets())
     assert all(f'"{name}"' in scripts.save_unsent() for name in NAMES)
-    assert all(f"/prefix{assets.folder}/{name}" in scripts.head("/prefix") for name in SCRIPTS if name != "types.js")
     assert all((ASSETS / name).read_text() in scripts.head() for name in STYLES)
 
 
@@ -104,15 +102,19 @@ def test_no_component_has_server_functions_or_events_that_gradio_does_not_define
 def test_no_event_of_form_writes_to_field_but_patch(page):
     fields = {block._id for block in page.blocks.values() if (block.elem_id or "").startswith("field-") and block.elem_id != "field-gpus"}
     assert len(fields) == len(NAMES)
-    for function in page.fns.values():
-        written = [block._id for block in function.outputs if block._id in fields]
-        assert not written or (function.fn is None and function.js == APPLY_PATCH and set(written) == fields)
+    writers = [function for function in page.fns.values() if any(block._id in fields for block in function.outputs)]
+    assert writers
+    for function in writers:
+        assert (function.fn, function.js) == (None, APPLY_PATCH)
+        assert {block._id for block in function.outputs} >= fields
 
 
 def test_no_event_waits_in_queue_which_polls_slowly(page):
     assert page.fns
     assert not any(function.queue for function in page.fns.values())
-    assert page._queue.sleep_when_free >= 0.1
+    pauses = {name: value for name, value in vars(page._queue).items() if name.endswith("sleep_when_free")}
+    assert len(pauses) == 2
+    assert min(pauses.values()) >= 0.1
 
 
 def test_no_script_decides_by_list_of_statuses():

@@ -17,7 +17,8 @@ from fluxgym.app_settings import Settings
 from fluxgym.runs.paths import RunPaths
 from fluxgym.sessions.drafts import open_draft
 from fluxgym.ui.api import uploads
-from fluxgym.ui.api.assets import ASSETS, read_assets
+from fluxgym.ui.api.assets import read_assets
+from fluxgym.ui.api.bundle import BUNDLE
 from fluxgym.ui.server import listen
 from tests.support.api import app_client, error
 from tests.support.drafts import new_draft_id
@@ -71,21 +72,26 @@ def test_page_is_served_and_requests_no_other_host(client):
 
 
 def test_page_and_scripts_are_compressed_and_model_files_are_not(client):
-    for path, is_compressed in (("/", True), (f"{read_assets().folder}/form.js", True), ("/fluxgym/runs/cat/loras/cat.safetensors", False)):
+    for path, is_compressed in (("/", True), (read_assets().script, True), ("/fluxgym/runs/cat/loras/cat.safetensors", False)):
         answer = client.get(path, headers={"Accept-Encoding": "gzip"})
         assert answer.status_code == 200
         assert (answer.headers.get("content-encoding") == "gzip") is is_compressed, path
     assert "content-encoding" not in client.get("/", headers={"Accept-Encoding": "identity"}).headers
 
 
+def test_browser_fetches_script_as_soon_as_it_has_the_page_headers(client):
+    assert client.get("/").headers["link"] == f"<{read_assets().script}>; rel=modulepreload"
+    assert "link" not in client.get("/config").headers
+
+
 def test_script_is_kept_by_browser_as_long_as_no_script_changes(client):
     assets = read_assets()
-    answer = client.get(f"{assets.folder}/dom.js")
-    assert (answer.status_code, answer.text) == (200, (ASSETS / "dom.js").read_text())
+    answer = client.get(assets.script)
+    assert (answer.status_code, answer.content) == (200, assets.files[BUNDLE].content)
     assert answer.headers["content-type"].startswith("text/javascript")
     assert "immutable" in answer.headers["cache-control"]
-    assert client.get(f"{assets.folder}/dom.js", headers={"Accept-Encoding": "identity"}).content == answer.content
-    older = client.get("/fluxgym/assets/0123456789ab/dom.js")  # of a page that was opened before an upgrade
+    assert client.get(assets.script, headers={"Accept-Encoding": "identity"}).content == answer.content
+    older = client.get(f"/fluxgym/assets/0123456789ab/{BUNDLE}")  # of a page that was opened before an upgrade
     assert (older.content, older.headers["cache-control"]) == (answer.content, "no-cache")
 
 
@@ -154,7 +160,7 @@ def test_run_that_is_link_elsewhere_serves_nothing(client, settings, tmp_path):
 
 def test_image_and_caption_are_uploaded_by_one_request_each(client, settings):
     draft = new_draft_id()
-    assert client.put(f"/fluxgym/drafts/{draft}/images/my%20cat.png", content=png()).json() == {"source": "", "name": "my cat.png"}
+    assert client.put(f"/fluxgym/drafts/{draft}/images/my%20cat.png", content=png()).json()["name"] == "my cat.png"
     assert client.put(f"/fluxgym/drafts/{draft}/images/my%20cat.txt", content="sks cat, ünïcode".encode()).status_code == 200
     assert open_draft(settings.outputs, draft).images.caption("my cat.png") == "sks cat, ünïcode"
     assert client.get(f"/fluxgym/drafts/{draft}/images/my%20cat.png").status_code == 200
@@ -177,7 +183,7 @@ def test_upload_that_is_not_image_is_refused_with_one_message_and_leaves_nothing
 def test_upload_to_runs_images_copies_them_first(client, settings, run):
     own = open_draft(settings.outputs, new_draft_id())
     base = f"/fluxgym/drafts/{own.id}/images"
-    assert client.put(f"{base}/new.png?source=cat", content=png()).json() == {"source": "", "name": "new.png"}
+    assert client.put(f"{base}/new.png?source=cat", content=png()).json()["name"] == "new.png"
     assert client.put(f"{base}/new.txt?source=cat", content=b"a caption").status_code == 200  # sent before the first was answered
     assert own.images.names() == ["cat 0.png", "new.png"]
     assert own.is_copy_of(run)

@@ -12,6 +12,7 @@ from fluxgym.config.vram_tiers import TIERS
 from fluxgym.runs.launch_spec import to_words
 from library.cli.parse import parse
 from library.config import PlacementConfig, TrainerConfig
+from library.errors import warn
 from library.models.family import TRANSFORMER
 from library.models.flux1.family import LORA_PARTS, Flux1Family
 from library.models.flux1.math import image_ids, pack_latents, text_ids, unpack_latents
@@ -101,7 +102,7 @@ def _make_flux(case: Case, placement: PlacementConfig, ledger: Ledger) -> tuple[
     """Return the transformer as the trainer lays it out, with empty weights, and the bytes that it takes on the device."""
     with torch.device("meta"):
         flux = Flux(SHAPES[case.shapes])
-    layout = TransformerLayout(placement, CUDA, BF16, Flux1Family("dev").swapped_blocks, _Transfer)
+    layout = TransformerLayout(placement, CUDA, BF16, Flux1Family("dev").swapped_blocks, _Transfer, on_warning=warn)
     layout.prepare(flux, flux.blocks)
     for name, module in flux.named_modules():
         _fill(module, layout.device_of(f"{name}."))

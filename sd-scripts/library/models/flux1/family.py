@@ -63,7 +63,7 @@ class Flux1Family:
 
     @property
     def spec(self) -> ModelSpec:
-        """What kohya and Stability AI call this version."""
+        """The names of this version in kohya's and Stability AI's metadata."""
         return SPECS[self.version]
 
     @property

@@ -125,6 +125,7 @@ def test_attempt_whose_start_was_not_seen_is_not_reported(run):
     assert not run.progress.exists()
 
 
-def test_full_disk_ends_no_training(run):
+def test_progress_file_that_cannot_be_written_is_only_logged(run, caplog):
     run.progress.mkdir()
     KohyaProgress(run, 1).close()
+    assert [record.getMessage().partition(":")[0] for record in caplog.records] == ["progress could not be written"]

@@ -180,3 +180,12 @@ def test_removed_runs_are_listed_and_put_back(client, settings):
     assert value(client.post("removed/cat"))["slug"] == "cat"
     assert listed(settings) == ["cat"]
     assert "no removed run" in error(client.post("removed/cat"), 404)
+
+
+def test_runs_that_an_export_leaves_out_are_named_before_it(client, settings):
+    make_run(settings.outputs, "cat", status="stopped")
+    make_run(settings.outputs, "bad", status="stopped").ui_state.write_text("{")
+    answer = value(client.post("selection/exported", json={"runs": [{"slug": "cat"}, {"slug": "bad"}]}))
+    assert answer["slugs"] == ["cat"]
+    (refused,) = answer["refused"]
+    assert refused["message"].startswith("bad is not included: ")

@@ -58,7 +58,7 @@ def write_checkpoint(run, step, total=10):
 def test_empty_outputs_give_empty_list(client):
     answer = value(client.get("sessions"))
     assert answer["rows"] == []
-    assert answer["counts"] == dict.fromkeys(("total", "running", "queued", "stopped", "failed", "completed", "shown"), 0)
+    assert answer["counts"] == dict.fromkeys(("total", "running", "queued", "stopped", "failed", "completed", "unstarted", "shown"), 0)
 
 
 def test_list_that_did_not_change_is_not_sent_again(client, settings):
@@ -103,6 +103,8 @@ def test_copy_is_neither_stopped_nor_started(client, settings):
     (row,) = [row for row in rows(client) if row["slug"] == "copy"]
     assert (row["origin"], row["parent"], row["began"], row["shown"]["word"]) == ("copy", "cat", "Copied", "Not started")
     assert slugs(client, status="stopped") == ["cat"]
+    assert slugs(client, status="unstarted") == ["copy"]
+    assert value(client.get("sessions"))["counts"]["unstarted"] == 1
 
 
 @pytest.mark.parametrize(
@@ -252,7 +254,7 @@ def test_menu_actions_are_performed(client, settings):
     assert value(act("duplicate", name="Cat two")) == nothing | {"slug": "cat-two"}
     assert "already" in error(act("duplicate", name="Cat two"), 409)
     assert value(act("template", name="mine")) == nothing | {"template": "mine"}
-    assert value(client.get("sessions/cat/history")) == {"versions": []}
+    assert value(client.get("sessions/cat/history")) == {"versions": [], "unreadable": []}
     save_version(run)
     update_state(run, {"max_train_epochs": 8})
     (version,) = value(client.get("sessions/cat/history"))["versions"]

@@ -149,7 +149,11 @@ def test_limits_leave_files_for_app(max_files):
     limits = ConnectionLimits.of_open_files(max_files)
     assert 8 <= limits.per_client < limits.total <= MAX_CONNECTIONS
     assert limits.total < max_files / 2
-    assert limits.per_client >= 200 or max_files < 1024  # 50 visitors behind one proxy
+
+
+@pytest.mark.parametrize("max_files", [1024, 4096, 1 << 20])
+def test_limit_per_client_admits_50_visitors_behind_one_proxy(max_files):
+    assert ConnectionLimits.of_open_files(max_files).per_client >= 200
 
 
 def test_upgrade_that_client_offers_is_ignored(guard, caplog):

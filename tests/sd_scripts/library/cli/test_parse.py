@@ -133,6 +133,23 @@ def test_invalid_value_is_reported(extra, named):
         parse([*NEEDED, *extra])
 
 
+@pytest.mark.parametrize(
+    ("extra", "sentence"),
+    [
+        (["--max_train_epochs", "many"], "--max_train_epochs needs a whole number, not “many”."),
+        (["--learning_rate", "high"], "--learning_rate needs a number, not “high”."),
+        (["--lr_warmup_steps", "x"], "--lr_warmup_steps needs a number, not “x”."),
+        (["--loss_type", "l3"], "--loss_type must be one of l1, l2, huber, smooth_l1, not “l3”."),
+        (["--network_dim"], "--network_dim needs a value."),
+        (["--clip_skip", "1" + "0" * 21], f"--clip_skip {10**21} is too large; it must be at most 10000000."),
+    ],
+)
+def test_refusal_by_parser_is_a_sentence_that_names_the_flag(extra, sentence):
+    with pytest.raises(TrainerError) as caught:
+        parse([*NEEDED, *extra])
+    assert str(caught.value) == sentence
+
+
 @pytest.mark.parametrize("missing", ["--pretrained_model_name_or_path", "--ae", "--clip_l", "--t5xxl", "--output_dir"])
 def test_missing_required_flag_is_reported(missing):
     index = NEEDED.index(missing)

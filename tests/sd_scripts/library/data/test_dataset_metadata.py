@@ -5,6 +5,7 @@ import json
 from library.data.dataset_metadata import dataset_metadata, describe
 from library.data.image_index import index_images
 from library.data.schema import Dataset, Subset
+from library.errors import warn
 from tests.support.photos import write_cats
 from tests.support.trainer_config import trainer_config
 
@@ -16,7 +17,7 @@ def found(tmp_path):
         image_dir=str(tmp_path / "cats"), caption_extension=".txt", num_repeats=3, validation_split=0.25, custom_attributes={"artist": "né"}
     )
     reg = Subset(image_dir=str(tmp_path / "reg"), is_reg=True, class_tokens="cat")
-    return index_images([Dataset(resolution=(64, 96), subsets=(subset, reg))], 1)
+    return index_images([Dataset(resolution=(64, 96), subsets=(subset, reg))], 1, warn)
 
 
 def test_metadata_counts_what_is_trained_on(tmp_path):

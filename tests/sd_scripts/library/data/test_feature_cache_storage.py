@@ -41,8 +41,7 @@ def test_damaged_byte_in_cache_is_detected(tmp_path):
     whole = path.read_bytes()
     for offset in range(0, len(whole), 7):
         path.write_bytes(whole[:offset] + bytes([whole[offset] ^ 1]) + whole[offset + 1 :])
-        cache = Cache(to_disk=True)
-        assert not cache.find(KEY, tmp_path) or same(cache.get(KEY)), offset
+        assert not Cache(to_disk=True).find(KEY, tmp_path), offset
     path.write_bytes(whole[:-1])
     assert not Cache(to_disk=True).find(KEY, tmp_path)
 

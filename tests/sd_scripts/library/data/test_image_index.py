@@ -23,7 +23,7 @@ def find(cats, seed=1, sizes=(64,), reg=None, **options):
     subsets = [Subset(image_dir=str(cats), caption_extension=".txt", **options)]
     if reg:
         subsets.append(Subset(image_dir=str(reg), is_reg=True, validation_split=options.get("validation_split", 0.0)))
-    return index_images([Dataset(resolution=(side, side), subsets=tuple(subsets)) for side in sizes], seed)
+    return index_images([Dataset(resolution=(side, side), subsets=tuple(subsets)) for side in sizes], seed, warn)
 
 
 def names(images):
@@ -84,14 +84,14 @@ def test_folder_may_be_all_for_validation(cats, tmp_path):
         f'[[datasets]]\nresolution = 64\n[[datasets.subsets]]\nimage_dir = "{cats}"\n'
         f'[[datasets.subsets]]\nimage_dir = "{other}"\nvalidation_split = 1.0\n'
     )
-    train, held_out = index_images(read_datasets(trainer_config(dataset_config=str(tmp_path / "d.toml")).data, warn), 1)
+    train, held_out = index_images(read_datasets(trainer_config(dataset_config=str(tmp_path / "d.toml")).data, warn), 1, warn)
     assert (len(train), len(held_out)) == (10, 2)
 
 
 def test_in_json_lists_images(cats, tmp_path):
     (tmp_path / "meta.json").write_text(json.dumps({f"cat {index}.png": {"caption": f"number {index}"} for index in range(2)}))
     flags = {"in_json": str(tmp_path / "meta.json"), "train_data_dir": str(cats), "dataset_repeats": 5, "resolution": "64"}
-    train, _ = index_images(read_datasets(trainer_config(**flags).data, warn), 1)
+    train, _ = index_images(read_datasets(trainer_config(**flags).data, warn), 1, warn)
     assert [(image.caption, image.num_repeats, image.folder) for image in train] == [
         ("number 0", 5, cats),
         ("number 1", 5, cats),
@@ -131,7 +131,7 @@ def test_unused_and_duplicate_files_are_reported(cats, capsys):
 
 
 def test_txt_files_beside_default_extension_are_reported(cats, capsys):
-    index_images([Dataset(resolution=(64, 64), subsets=(Subset(image_dir=str(cats)),))], 1)
+    index_images([Dataset(resolution=(64, 64), subsets=(Subset(image_dir=str(cats)),))], 1, warn)
     err = capsys.readouterr().err
     assert "10 .txt files are beside images that have no .caption caption" in err
     assert "Set caption_extension = .txt to use them" in err

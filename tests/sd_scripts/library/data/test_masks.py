@@ -6,7 +6,7 @@ import torch
 from PIL import Image
 
 from library.data.masks import mask_of, masks_by_stem, read_mask, stack_masks, to_latent_size
-from library.errors import TrainerError
+from library.errors import TrainerError, warn
 
 
 def test_latent_mask_is_mean_of_its_pixels():
@@ -28,7 +28,7 @@ def test_mask_of_another_shape_is_reported(tmp_path):
 
 def test_masks_are_found_by_name_whatever_their_ending(tmp_path):
     Image.new("L", (8, 8)).save(tmp_path / "a.b.png")
-    masks = masks_by_stem(str(tmp_path))
+    masks = masks_by_stem(str(tmp_path), warn)
     assert mask_of(tmp_path / "elsewhere" / "a.b.jpg", masks, str(tmp_path)).name == "a.b.png"
     with pytest.raises(TrainerError, match=r"c\.jpg has no mask"):
         mask_of(tmp_path / "c.jpg", masks, str(tmp_path))

@@ -10,6 +10,7 @@ from skimage import data
 from library.data.image_index import index_images
 from library.data.schema import Dataset, Subset
 from library.data.transforms import load_pixels
+from library.errors import warn
 
 
 @pytest.fixture(name="image_of")
@@ -29,7 +30,7 @@ def fixture_image_of(tmp_path):
         if not options.get("alpha_mask"):
             options["conditioning_data_dir"] = str(tmp_path / "masks")
         subset = Subset(image_dir=str(tmp_path / "cats"), **options)
-        ((training_image,), _) = index_images([Dataset(resolution=(64, 96), subsets=(subset,))], 1)
+        ((training_image,), _) = index_images([Dataset(resolution=(64, 96), subsets=(subset,))], 1, warn)
         return training_image
 
     return image_of
@@ -57,7 +58,7 @@ def test_flipped_image_equals_mirror(image_of):
 
 def test_pixels_without_mask_have_no_mask(tmp_path):
     Image.new("RGB", (64, 96)).save(tmp_path / "a.png")
-    ((training_image,), _) = index_images([Dataset(resolution=(64, 96), subsets=(Subset(image_dir=str(tmp_path)),))], 1)
+    ((training_image,), _) = index_images([Dataset(resolution=(64, 96), subsets=(Subset(image_dir=str(tmp_path)),))], 1, warn)
     pixels, mask = load_pixels(training_image, False, torch.Generator())
     assert mask is None
     assert (pixels == -1).all()

@@ -7,6 +7,7 @@ import torch
 
 from bench.trainer_gpu import DEV
 from library.config import PlacementConfig, Quantization
+from library.errors import warn
 from library.models.flux1.family import Flux1Family
 from library.models.flux1.layer_names import FLUX_PREFIX
 from library.models.flux1.transformer import Flux, FluxParams
@@ -34,7 +35,7 @@ def test_resident_float8_weights_of_flux_take_what_kohya_take(wanted, gib):
     with torch.device("meta"):
         flux = Flux(FLUX_DEV)
     placement = PlacementConfig(base_quantization=Quantization.FP8, blocks_to_swap=wanted)
-    layout = TransformerLayout(placement, torch.device("cuda", 0), torch.bfloat16, FAMILY.swapped_blocks)
+    layout = TransformerLayout(placement, torch.device("cuda", 0), torch.bfloat16, FAMILY.swapped_blocks, on_warning=warn)
     layout.prepare(flux, flux.blocks)
     resident = sum(stored_bytes(module) for name, module in flux.named_modules() if layout.device_of(f"{name}.").type == "cuda")
     assert resident / (1 << 30) == pytest.approx(gib, abs=0.005)
@@ -72,7 +73,7 @@ def test_swapped_blocks_of_both_kinds_are_fetched_in_order_of_passes():
     transfer = RecordingTransfer()
     flux = make_flux(replace(PARAMS, depth=3, depth_single_blocks=6))
     layout = TransformerLayout(
-        PlacementConfig(blocks_to_swap=3, gradient_checkpointing=True), torch.device("cuda", 0), torch.float32, FAMILY.swapped_blocks,
+        PlacementConfig(blocks_to_swap=3, gradient_checkpointing=True), torch.device("cuda", 0), torch.float32, FAMILY.swapped_blocks, on_warning=warn,
         new_transfer=lambda _device: transfer,
     )  # fmt: skip
     layout.prepare(flux, flux.blocks)

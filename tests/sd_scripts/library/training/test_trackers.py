@@ -115,3 +115,26 @@ def test_public_settings_leave_out_paths_and_keys():
         }
     )
     assert shown == {"learning_rate": 1.0, "network_args": "['a=1']"}
+
+
+@pytest.mark.parametrize(
+    ("key", "missing"), [(None, "WANDB_API_KEY is not set in the process that started this training"), ("canary-5f1c", "")]
+)
+def test_wandb_that_refuses_is_one_sentence_without_the_key(tmp_path, monkeypatch, key, missing):
+    class Refusing(FakeWandb):
+        def init(self, **options):
+            raise RuntimeError(f"api_key not configured (no-tty): {key}.\nmore")
+
+    monkeypatch.setitem(sys.modules, "wandb", Refusing())
+    monkeypatch.delenv("WANDB_API_KEY", raising=False)
+    if key:
+        monkeypatch.setenv("WANDB_API_KEY", key)
+    config = trainer_config("--log_with", "wandb", "--logging_dir", str(tmp_path)).log
+    with pytest.raises(TrainerError) as caught:
+        Trackers(config, {}, log_folder="", step=0)
+    words = str(caught.value)
+    assert words.startswith("--log_with wandb cannot be used: api_key not configured (no-tty)")
+    assert ("WANDB_API_KEY" in words) is bool(missing)
+    assert missing in words
+    assert "canary" not in words
+    assert "\n" not in words
