@@ -41,7 +41,7 @@ def test_no_image_moves_while_others_are_uploaded(app, page, cats):
     grid = page.locator(".fg-gallery")
     before = grid.bounding_box()
     held: list[Route] = []
-    page.route(re.compile(r"/drafts/[^/]+/images/[^/?]+$"), lambda route: held.append(route))
+    page.route(re.compile(r"/drafts/[^/]+/images/[^/?]+\?edit="), lambda route: held.append(route))
     page.locator("#fg-file").set_input_files(cats[4:5])
     expect(page.locator(".fg-uploading")).to_have_text("Uploading: 0 of 1")
     assert grid.bounding_box() == before

@@ -87,11 +87,17 @@ def test_session_menu_items_perform_their_actions(app, page, run, width):
     expect(page.get_by_role("dialog").get_by_role("alert")).to_contain_text("my-cat already")
     page.get_by_label("Name of the copy").fill("Second Cat")
     page.get_by_role("dialog").get_by_role("button", name="Duplicate").click()
+    expect(page.get_by_role("heading", name="Second Cat", level=1)).to_be_visible()
+    expect(row(page, "Second Cat")).to_have_count(0)  # its own page shows it
+    train = page.get_by_role("navigation", name="Main").get_by_role("link", name="Train")
+    train.click()
     expect(row(page, "Second Cat")).to_contain_text("Not started")
     expect(row(page, "Second Cat")).to_contain_text("Copied: 20")
     expect(row(page, "Second Cat").get_by_role("button", name="Edit as new training: Second Cat")).to_be_visible()
     file = page.locator("#fg-banner").get_by_label("An exported run or archive")
     file.set_input_files({"name": "x.zip", "mimeType": "application/zip", "buffer": archive.read_bytes()})
+    expect(page.locator("html[data-fg-tab=run]")).to_be_attached()  # the page of the imported run
+    train.click()
     expect(page.locator("#fg-banner li.row")).to_have_count(3)
     file.set_input_files({"name": "x.zip", "mimeType": "application/zip", "buffer": b"PK no"})
     expect(page.get_by_role("dialog")).to_contain_text("Not imported")

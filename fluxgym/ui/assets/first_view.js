@@ -3,9 +3,8 @@
 
 import { route } from "./router.js";
 
-// The fields keep their size when the form's answer fills them, so Train does not wait for it.
 /** @type {Record<string, (keyof DocumentEventMap)[]>} the events by which the parts of a page report their first answers */
-const PARTS = { train: ["fg:queue"], runs: ["fg:queue", "fg:runs"], run: ["fg:queue", "fg:run-page"] };
+const PARTS = { train: ["fg:queue", "fg:form"], runs: ["fg:queue", "fg:runs"], run: ["fg:queue", "fg:run-page"] };
 const AT_MOST_MS = 3000;
 
 /** Show the pages once the parts of the open one are there. */
