@@ -177,7 +177,13 @@ class Planner:
         except ConfigError:
             return replace(planned, is_validated_by_trainer=True)  # reported already
         steps = planned.steps and planned.steps // planned.config.max_train_epochs
-        question = TrainerQuestion(options=planned.options, toml=toml, steps_per_epoch=steps, trainer_dir=planned.trainer_dir)
+        question = TrainerQuestion(
+            options=planned.options,
+            chosen=tuple(sorted(planned.config.advanced)),
+            toml=toml,
+            steps_per_epoch=steps,
+            trainer_dir=planned.trainer_dir,
+        )
         refused = backend_for(planned.trainer_dir).check_with_trainer(question, self._caches.verdicts, may_run_trainer=may_run_trainer)
         return planned if refused is None else replace(planned, problems=(*planned.problems, *refused), is_validated_by_trainer=True)
 

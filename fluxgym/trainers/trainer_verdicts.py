@@ -30,19 +30,24 @@ SAVED_IN = ("--output_dir", "--output_name", "--dataset_config", "--sample_promp
 
 @dataclass(frozen=True, kw_only=True)
 class TrainerQuestion:
-    """What the trainer in a folder is asked about: options, dataset.toml, and the optimizer steps of an epoch, None if they are not known."""
+    """What the trainer in a folder is asked about.
+
+    chosen are the names of the settings that the user chose; steps_per_epoch are optimizer steps, None if they are not known.
+    """
 
     options: TrainerOptions
+    chosen: tuple[str, ...]
     toml: str
     steps_per_epoch: int | None
     trainer_dir: Path
 
 
 class _Key(NamedTuple):
-    """What decides the verdict on a question: its command line, and whether it would train on a GPU."""
+    """What decides the verdict on a question: its command line, what of it was chosen, and whether it would train on a GPU."""
 
     trainer_dir: Path
     words: tuple[str, ...]
+    chosen: tuple[str, ...]
     toml: str
     steps_per_epoch: int | None
     has_gpu: bool
@@ -51,7 +56,7 @@ class _Key(NamedTuple):
     def of(cls, question: TrainerQuestion) -> Self:
         """Return the key of a question, without the flags that name where files are saved."""
         options = {flag: values for flag, values in question.options.items() if flag not in SAVED_IN}
-        return cls(question.trainer_dir, tuple(to_words(options)), question.toml, question.steps_per_epoch, has_gpu())
+        return cls(question.trainer_dir, tuple(to_words(options)), question.chosen, question.toml, question.steps_per_epoch, has_gpu())
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -122,7 +127,7 @@ def _run_check(key: _Key) -> _Verdict:
         try:
             done = subprocess.run(
                 [sys.executable, str(key.trainer_dir / CHECK_SCRIPT)],
-                input=json.dumps({"argv": argv, "steps_per_epoch": key.steps_per_epoch, "has_gpu": key.has_gpu}),
+                input=json.dumps({"argv": argv, "chosen": key.chosen, "steps_per_epoch": key.steps_per_epoch, "has_gpu": key.has_gpu}),
                 capture_output=True,
                 text=True,
                 timeout=TIMEOUT_S,

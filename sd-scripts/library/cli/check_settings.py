@@ -1,15 +1,18 @@
 """Check a training's command line and data set as the trainer does, reading only headers of models: the app runs it before Start.
 
-Reads {"argv": [...], "steps_per_epoch": number or null, "has_gpu": true or false} from stdin and prints {"error": sentence or null,
-"unchecked": [flag, ...]}. A custom class is not imported, since that executes it; its flag is in `unchecked`. The images are not
-read: the optimizer steps of an epoch are given, or what depends on them is not checked. This process uses no GPU; has_gpu says that the
-training has one.
+Reads {"argv": [...], "chosen": [name, ...] or null, "steps_per_epoch": number or null, "has_gpu": true or false} from stdin and prints
+{"error": sentence or null, "unchecked": [flag, ...]}. `chosen` are the flags that the user chose, null if that is not known: the optimizer
+and the schedule are tried only if one of these flags changes them, since importing their packages takes seconds. A custom class is not
+imported, since that executes it; its flag is in `unchecked`. The images are not read: the optimizer steps of an epoch are given, or what
+depends on them is not checked. This process uses no GPU; has_gpu says that the training has one.
 """
 
 import contextlib
 import json
 import sys
 from argparse import Namespace
+from collections.abc import Collection
+from dataclasses import fields
 from pathlib import Path
 
 if __name__ == "__main__":
@@ -20,14 +23,16 @@ import torch
 import library  # noqa: F401, makes fluxgym.contract importable
 from fluxgym.contract.packages import CLASS_PACKAGES
 from library.cli.parse import read_flags, to_config
-from library.config import TrainerConfig
+from library.config import OptimConfig, TrainerConfig
 from library.errors import TrainerError
+from library.placement.compile import check_backend
 from library.training.position import start_position
-from library.training.preflight.context import check_before_loading
+from library.training.preflight.context import check_optimizer
 from library.training.preflight.optimizer import try_schedule
 from library.training.preflight.settings import check_settings
 
 CLASSES = {"optimizer_type": "optimizer_args", "lr_scheduler_type": "lr_scheduler_args"}
+OPTIMIZER_FLAGS = {field.name for field in fields(OptimConfig)} | {"use_8bit_adam", "use_lion_optimizer", "full_bf16"}
 
 
 def main() -> int:
@@ -39,16 +44,21 @@ def main() -> int:
     return 0
 
 
-def check(argv: list[str], steps_per_epoch: int | None = None, has_gpu: bool = False) -> tuple[str | None, list[str]]:
+def check(
+    argv: list[str], steps_per_epoch: int | None = None, has_gpu: bool = False, chosen: Collection[str] | None = None
+) -> tuple[str | None, list[str]]:
     """Return the sentence of the first refusal, None if there is none, and the flags that name a class that was not imported."""
     unchecked: list[str] = []
     try:
         flags, unchecked = _without_own_classes(read_flags(argv))
         config = to_config(flags)
         check_settings(config)
-        check_before_loading(config, torch.device("cpu"), is_conclusive=not has_gpu)
-        if steps_per_epoch:
-            try_schedule(config.optim, start_position(config, steps_per_epoch, None).total_steps)
+        check_backend(config.placement)
+        num_steps = start_position(config, steps_per_epoch, None).total_steps if steps_per_epoch else None
+        if chosen is None or OPTIMIZER_FLAGS.intersection(chosen):
+            check_optimizer(config, torch.device("cpu"), is_conclusive=not has_gpu)
+            if num_steps:
+                try_schedule(config.optim, num_steps)
         _check_network(config)
     except TrainerError as error:
         return str(error), unchecked

@@ -19,7 +19,8 @@ MODELS = {f"--{name}": ("x",) for name in ("pretrained_model_name_or_path", "ae"
 
 def question(options, trainer, toml="", steps_per_epoch=None):
     """Return a question to the trainer in a folder."""
-    return TrainerQuestion(options=options, toml=toml, steps_per_epoch=steps_per_epoch, trainer_dir=trainer)
+    chosen = tuple(option.removeprefix("--") for option in options)
+    return TrainerQuestion(options=options, chosen=chosen, toml=toml, steps_per_epoch=steps_per_epoch, trainer_dir=trainer)
 
 
 def asked(options, toml, trainer, steps_per_epoch=None):
@@ -55,11 +56,11 @@ def test_setting_that_trainer_refuses_is_error_of_its_field(ask, options, field,
     assert "dataset.toml" not in problem.message
 
 
-def test_check_passes_steps_per_epoch_and_gpu_availability(tmp_path, monkeypatch):
+def test_check_passes_chosen_flags_steps_per_epoch_and_gpu_availability(tmp_path, monkeypatch):
     trainer = fake_trainer(tmp_path / "t", "print(json.dumps({'error': json.dumps(request), 'unchecked': []}))")
     monkeypatch.setattr(trainer_verdicts, "has_gpu", lambda: True)
     (problem,) = asked({"--seed": ("1",)}, "", trainer, steps_per_epoch=7)
-    assert '"steps_per_epoch": 7, "has_gpu": true' in problem.message
+    assert '"chosen": ["seed"], "steps_per_epoch": 7, "has_gpu": true' in problem.message
 
 
 def test_changed_number_of_steps_is_checked_again(counted):

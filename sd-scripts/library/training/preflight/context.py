@@ -53,19 +53,19 @@ def create_context(settings: CheckedSettings, progress: ProgressLog, stop: StopF
     dtype = compute_dtype(config.placement, device)
     if dtype == torch.float32 and config.placement.mixed_precision == MixedPrecision.BF16:
         print("this CPU multiplies bfloat16 matrices slowly; computing in float32", flush=True)
-    check_before_loading(config, device)
+    check_backend(config.placement)
+    check_optimizer(config, device)
     return TrainingContext(settings=settings, device=device, dtype=dtype, progress=progress, stop=stop)
 
 
-def check_before_loading(config: TrainerConfig, device: torch.device, *, is_conclusive: bool = True) -> None:
-    """Refuse a compiler, an optimizer or a schedule that would fail only after minutes of loading.
+def check_optimizer(config: TrainerConfig, device: torch.device, *, is_conclusive: bool = True) -> None:
+    """Refuse an optimizer or a schedule that would fail only after minutes of loading.
 
     is_conclusive is False if `device` is not the one that trains: see try_step.
 
     Raises:
         TrainerError: Naming the flag.
     """
-    check_backend(config.placement)
     dtype = torch.bfloat16 if config.placement.full_bf16 else torch.float32
     try_step(config.optim, torch.zeros(2, 2, device=device, dtype=dtype), is_conclusive=is_conclusive)
     try_schedule(config.optim, config.run.max_train_steps, tried=1)

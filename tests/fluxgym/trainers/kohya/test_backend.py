@@ -66,7 +66,7 @@ def test_blocks_that_model_does_not_have_are_refused(checkout, blocks, is_refuse
         "--pretrained_model_name_or_path": (str(model),),
         "--network_args": (f"train_double_block_indices={blocks}", "train_blocks=double"),
     }
-    question = TrainerQuestion(options=options, toml="", steps_per_epoch=None, trainer_dir=checkout)
+    question = TrainerQuestion(options=options, chosen=(), toml="", steps_per_epoch=None, trainer_dir=checkout)
     problems = KOHYA.check_with_trainer(question, TrainerVerdicts(), may_run_trainer=False)
     assert [problem.field for problem in problems] == ["advanced"] * is_refused
 

@@ -90,6 +90,13 @@ def test_optimizer_that_needs_gpu_is_refused_only_without_one(argv):
     assert check([*argv, "--optimizer_args", "capturable=True"], has_gpu=True) == (None, [])
 
 
+@pytest.mark.parametrize("chosen", ["optimizer_type", "lr_warmup_steps", "use_8bit_adam", "full_bf16"])
+def test_optimizer_is_tried_only_if_a_chosen_flag_changes_it(argv, chosen):
+    given = [*argv, "--optimizer_type", "nosuch"]
+    assert check(given, chosen=["console_log_file", "flip_aug"]) == (None, [])
+    assert "nosuch is not an optimizer" in check(given, chosen=["console_log_file", chosen])[0]
+
+
 def test_class_of_users_own_is_not_imported(argv, tmp_path, monkeypatch):
     (tmp_path / "mine.py").write_text("raise SystemExit('it was imported')")
     monkeypatch.syspath_prepend(str(tmp_path))
