@@ -44,7 +44,7 @@ from fluxgym.runs.state import slug_of
 from fluxgym.trainers.base import backend_for, with_command
 from fluxgym.trainers.named_code import named_code
 from fluxgym.trainers.options import trainer_options
-from fluxgym.trainers.trainer_verdicts import TrainerQuestion, TrainerVerdicts, needs_trainer
+from fluxgym.trainers.trainer_verdicts import TrainerQuestion, TrainerVerdicts, unusual_settings
 
 UNNAMED = "unnamed"  # the name of a plan whose LoRA has no usable name yet
 
@@ -179,7 +179,7 @@ class Planner:
         steps = planned.steps and planned.steps // planned.config.max_train_epochs
         question = TrainerQuestion(
             options=planned.options,
-            chosen=tuple(sorted(planned.config.advanced)),
+            chosen=unusual_settings(planned.config),
             toml=toml,
             steps_per_epoch=steps,
             trainer_dir=planned.trainer_dir,
@@ -235,7 +235,7 @@ class Planner:
             resume_from=resume_from,
             steps=steps,
             problems=tuple(findings.problems),
-            is_validated_by_trainer=not (has_valid_flags and image_set.count and needs_trainer(config)),
+            is_validated_by_trainer=not (has_valid_flags and image_set.count and unusual_settings(config)),
             are_images_decoded=resume is not None or not image_set.is_complete,  # a resume has trained on them
         )
         return replace(planned, problems=(*planned.problems, *_named_code(planned)))

@@ -32,7 +32,7 @@ SAVED_IN = ("--output_dir", "--output_name", "--dataset_config", "--sample_promp
 class TrainerQuestion:
     """What the trainer in a folder is asked about.
 
-    chosen are the names of the settings that the user chose; steps_per_epoch are optimizer steps, None if they are not known.
+    chosen are the unusual settings; steps_per_epoch are optimizer steps, None if they are not known.
     """
 
     options: TrainerOptions
@@ -74,13 +74,13 @@ class _CheckFailed(Exception):
     """The check itself did not work, so that nothing is known."""
 
 
-def needs_trainer(config: TrainConfig) -> bool:
-    """Return True if settings were chosen that only the trainer itself can check."""
+def unusual_settings(config: TrainConfig) -> tuple[str, ...]:
+    """Return the names of the chosen settings that only the trainer itself can check."""
     # The trainer accepts every flag that is off.
     unusual = {name for name, value in config.advanced.items() if name not in PLAIN and value is not False}
     if config.advanced.get("lr_scheduler") in ("", None, *SCHEDULERS):
         unusual.discard("lr_scheduler")
-    return bool(unusual)
+    return tuple(sorted(unusual))
 
 
 class TrainerVerdicts:

@@ -9,7 +9,7 @@ from fluxgym.config.settings import TrainConfig
 from fluxgym.errors import ConfigError, Level
 from fluxgym.models.catalog import list_models
 from fluxgym.trainers import trainer_verdicts
-from fluxgym.trainers.trainer_verdicts import TrainerQuestion, TrainerVerdicts, needs_trainer
+from fluxgym.trainers.trainer_verdicts import TrainerQuestion, TrainerVerdicts, unusual_settings
 from tests.support.photos import write_cats
 from tests.support.source_tree import ROOT
 
@@ -148,10 +148,10 @@ def test_trainer_without_check_is_not_run(tmp_path):
     ],
 )  # fmt: skip
 def test_only_unusual_settings_require_check(advanced, is_needed):
-    assert needs_trainer(TrainConfig(lora_name="x", advanced=advanced)) is is_needed
+    assert bool(unusual_settings(TrainConfig(lora_name="x", advanced=advanced))) is is_needed
 
 
 def test_model_defaults_require_no_check(tmp_path):
     models = list_models(tmp_path)
     assert len(models) > 1
-    assert [model.id for model in models if needs_trainer(TrainConfig(lora_name="x", advanced=model.defaults.get("advanced", {})))] == []
+    assert [model.id for model in models if unusual_settings(TrainConfig(lora_name="x", advanced=model.defaults.get("advanced", {})))] == []
