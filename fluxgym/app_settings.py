@@ -11,6 +11,7 @@ from textwrap import fill
 from typing import NoReturn, Self
 from urllib.parse import unquote, urlsplit
 
+from fluxgym.contract.command_line import plain_sentence
 from fluxgym.errors import SettingsError
 
 PROJECT = Path(__file__).parents[1]
@@ -101,8 +102,7 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         """Raise SettingsError instead of printing the usage."""
-        what = message.replace("the following arguments are required: ", "this is missing: ")
-        raise SettingsError(f"{what[:1].upper()}{what[1:]}; {self.prog} --help lists what is known.")
+        raise SettingsError(f"{plain_sentence(message)} {self.prog} --help lists what is known.")
 
 
 def add_folders(parser: argparse.ArgumentParser) -> None:

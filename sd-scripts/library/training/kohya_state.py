@@ -120,10 +120,14 @@ def load_kohya_state(folder: Path, network: TrainedNetwork, optimizer: torch.opt
         raise TrainerError(f"--resume {folder}: it has no {NETWORK}; states with the network as a pickle are not supported.")
     weights, own = open_weights(folder / NETWORK, "The state's network"), network.state_dict()
     for name, tensor in weights.items():
-        if name.endswith(f".{ALPHA}") and name in own and not torch.equal(own[name].float().cpu(), tensor.float()):
+        if name.endswith(f".{ALPHA}") and name in own and tensor.numel() == 1 and own[name].item() != tensor.item():
             raise TrainerError(f"--resume {folder}: it was made with --network_alpha {tensor.item():g}, now it is {own[name].item():g}.")
     network.load(weights, str(folder))
     saved = unpickle(folder / KOHYA_OPTIMIZER)
+    if not _is_optimizer_state(saved):
+        raise TrainerError(
+            f"{folder / KOHYA_OPTIMIZER} is damaged: it does not hold the state of an optimizer.", reason_code=ReasonCode.BAD_MODEL
+        )
     try:
         restore_optimizer(optimizer, {"state": _in_our_order(optimizer, saved), "param_groups": _groups(optimizer, saved)})
     except (KeyError, ValueError, TypeError) as error:
@@ -131,6 +135,17 @@ def load_kohya_state(folder: Path, network: TrainedNetwork, optimizer: torch.opt
             f"--resume {folder}: its {KOHYA_OPTIMIZER} belongs to another optimizer or to other parameters ({error}); use the flags that it was made with."
         ) from None
     resume_scheduler(scheduler, scheduler.state_dict() | {"last_epoch": step, "_step_count": step + 1})
+
+
+def _is_optimizer_state(saved: dict[str, Any]) -> bool:
+    """Return True if a state has the layout of PyTorch's optimizers."""
+    states, groups = saved.get("state"), saved.get("param_groups")
+    if not isinstance(states, dict) or not isinstance(groups, list):
+        return False
+    return all(isinstance(state, dict) for state in states.values()) and all(
+        isinstance(group, dict) and isinstance(indices := group.get("params"), list) and all(isinstance(index, int) for index in indices)
+        for group in groups
+    )
 
 
 def _in_our_order(optimizer: torch.optim.Optimizer, saved: dict[str, Any]) -> dict[int, Any]:

@@ -18,5 +18,5 @@ def test_a_negative_number_is_a_value_in_every_form(text):
 def test_a_negative_value_that_is_not_a_finite_number_is_named(text):
     parser = Parser()
     parser.add_argument("--scale", type=number)
-    with pytest.raises(TrainerError, match=f"Argument --scale: {text} is not a finite number"):
+    with pytest.raises(TrainerError, match=f"^--scale needs a number, not “{text}”.$"):
         parser.parse_args(["--scale", text])

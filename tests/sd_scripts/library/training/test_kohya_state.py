@@ -93,6 +93,38 @@ def test_empty_kohya_state_file_is_reported(folder):
         load_kohya_state(folder, *parts(), 1)
 
 
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("state", [1]),
+        ("state", {0: [1]}),
+        ("state", {0: None}),
+        ("param_groups", {}),
+        ("param_groups", ["x"]),
+        ("param_groups", [{"params": [[0]]}]),
+    ],
+)
+def test_state_that_is_no_optimizer_state_is_reported(folder, key, value):
+    made = parts()
+    train(*made, 0, 1)
+    write(folder, *made)
+    torch.save(made[1].state_dict() | {key: value}, folder / "optimizer.bin")
+    with pytest.raises(TrainerError, match=r"optimizer\.bin is damaged: it does not hold the state of an optimizer"):
+        load_kohya_state(folder, *parts(), 1)
+
+
+def test_alpha_of_other_shape_is_reported(folder):
+    made = parts()
+    train(*made, 0, 1)
+    write(folder, *made)
+    weights = made[0].state_dict()
+    save_file(
+        {name: torch.ones(2) if name.endswith(".alpha") else each.clone() for name, each in weights.items()}, folder / "model.safetensors"
+    )
+    with pytest.raises(TrainerError, match="does not fit"):
+        load_kohya_state(folder, *parts(), 1)
+
+
 class Evil:
     """Opens a file when it is unpickled."""
 
