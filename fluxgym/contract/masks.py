@@ -1,15 +1,33 @@
-"""Loss masks that let nothing of an image be trained: black ones, and fully transparent images with alpha_mask. App and trainer share the messages."""
+"""Loss masks that cannot be used: missing ones, those of another shape, and those that let nothing be trained, with the messages of app and trainer."""
 
 from collections.abc import Sequence
 from pathlib import Path
 
 from fluxgym.contract.wording import counted, listed
 
+ASPECT_TOLERANCE = 0.02
+
 
 def masks_folder(masks: str, image_dir: str) -> str:
     """Return the folder of masks for a folder of images: the one of its name inside --conditioning_data_dir, else that folder itself."""
     inside = Path(masks, Path(image_dir).name)
     return str(inside) if image_dir and inside.is_dir() else masks
+
+
+def has_other_shape(mask: tuple[int, int], image: tuple[int, int]) -> bool:
+    """Return True if a mask of a (width, height) does not have the aspect ratio of an image, which may differ by ASPECT_TOLERANCE."""
+    return abs(mask[0] * image[1] / (mask[1] * image[0]) - 1) > ASPECT_TOLERANCE
+
+
+def missing_message(names: Sequence[str], folder: str) -> str:
+    """Return which images have no mask in the folder of masks."""
+    return f"{listed(names)} {'has' if len(names) == 1 else 'have'} no mask in {folder}; each image needs a mask of the same name there."
+
+
+def other_shape_message(mask: str, mask_size: tuple[int, int], image: str, image_size: tuple[int, int]) -> str:
+    """Return why a mask does not fit its image; the sizes are (width, height)."""
+    sizes = f"{mask_size[0]}x{mask_size[1]}, but {image} is {image_size[0]}x{image_size[1]}"
+    return f"The mask {mask} is {sizes}; a mask needs its image's aspect ratio."
 
 
 def all_empty_message(*, is_alpha: bool) -> str:

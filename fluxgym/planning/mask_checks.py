@@ -1,6 +1,6 @@
-"""The check before Start that a masked loss leaves something to be trained."""
+"""The check before Start that each image has a mask that fits it, and that the masks leave something to be trained."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
@@ -8,8 +8,15 @@ from typing import Self
 from fluxgym.config.settings import TrainConfig
 from fluxgym.contract.dataset_rules import is_image_name
 from fluxgym.contract.files import DATASET_FOLDER
-from fluxgym.contract.masks import all_empty_message, masks_folder, some_empty_message
-from fluxgym.dataset.images import MaskChannel, MaskLevels
+from fluxgym.contract.masks import (
+    all_empty_message,
+    has_other_shape,
+    masks_folder,
+    missing_message,
+    other_shape_message,
+    some_empty_message,
+)
+from fluxgym.dataset.images import MaskChannel, MaskLevels, read_size
 from fluxgym.errors import Level
 from fluxgym.planning.start_checks import Findings, ImageSet
 
@@ -18,42 +25,66 @@ FIELD = "advanced"
 
 @dataclass(frozen=True)
 class MaskFiles:
-    """The masks of num_images images, by image name: files of their own, or the images themselves, whose alpha channels are masks."""
+    """The masks of images, by image name: files of their own, or the images themselves, whose alpha channels are masks.
 
+    folder is the one that should have a mask of each image, None if no files of masks are used.
+    """
+
+    images: Path
+    names: Collection[str]
     files: Mapping[str, Path]
     channel: MaskChannel
-    num_images: int
+    folder: Path | None = None
 
     @classmethod
     def of(cls, config: TrainConfig, images: ImageSet, trainer_dir: Path) -> Self:
         """Return the masks that the trainer uses with these settings."""
+        names, folder = list(images.captions), _folder(config, trainer_dir)
         if config.flag("alpha_mask"):
-            return cls({name: images.folder / name for name in images.captions}, MaskChannel.ALPHA, len(images.captions))
-        return cls(_masks(config, images, trainer_dir), MaskChannel.RED, len(images.captions))
+            return cls(images.folder, names, {name: images.folder / name for name in names}, MaskChannel.ALPHA)
+        by_stem = {} if folder is None else _by_stem(folder)
+        files = {name: by_stem[stem] for name in names if (stem := Path(name).stem) in by_stem}
+        return cls(images.folder, names, files, MaskChannel.RED, folder)
 
 
 def check_masks(masks: MaskFiles, levels: MaskLevels, findings: Findings, *, may_decode: bool) -> bool:
-    """Report the images of which no area is trained; return False if a mask has to be decoded and may not be now."""
+    """Report masks that are missing or do not fit, and images of which no area is trained; return False if a mask has to be decoded and may not be now."""
+    if masks.folder is not None and (missing := [name for name in masks.names if name not in masks.files]):
+        findings.add(Level.ERROR, missing_message(missing, str(masks.folder)), FIELD)
     if not may_decode and not levels.are_known(masks.files.values(), masks.channel):
         return False
+    if masks.channel is MaskChannel.RED:
+        findings.attempt(lambda: _report_shapes(masks, findings), FIELD)
     brightest = findings.attempt(lambda: {name: levels.brightest(path, masks.channel) for name, path in masks.files.items()}, FIELD) or {}
     empty = [name for name, level in brightest.items() if not level]
     is_alpha = masks.channel is MaskChannel.ALPHA
-    if empty and len(empty) == masks.num_images:
+    if empty and len(empty) == len(masks.names):
         findings.add(Level.ERROR, all_empty_message(is_alpha=is_alpha), FIELD)
     elif empty:
         findings.add(Level.WARNING, some_empty_message(empty, is_alpha=is_alpha), FIELD)
     return True
 
 
-def _masks(config: TrainConfig, images: ImageSet, trainer_dir: Path) -> dict[str, Path]:
-    """Return the masks by image name; the trainer reports images that have none."""
+def _report_shapes(masks: MaskFiles, findings: Findings) -> None:
+    for name, path in masks.files.items():
+        mask_size, size = read_size(path), read_size(masks.images / name)
+        if has_other_shape(mask_size, size):
+            findings.add(Level.ERROR, other_shape_message(path.name, mask_size, name, size), FIELD)
+            return
+
+
+def _folder(config: TrainConfig, trainer_dir: Path) -> Path | None:
+    """Return the folder of masks; None if there is none, or if it is missing, which the check of the settings reports."""
     given = config.flag("conditioning_data_dir")
     if not given or not config.flag("masked_loss"):
-        return {}
+        return None
     folder = Path(masks_folder(str(Path(trainer_dir, given)), DATASET_FOLDER))
+    return folder if folder.is_dir() else None
+
+
+def _by_stem(folder: Path) -> dict[str, Path]:
+    """Return a folder's images by their names without extension."""
     try:
-        masks = {path.stem: path for path in sorted(folder.iterdir()) if is_image_name(path.name) and path.is_file()}
+        return {path.stem: path for path in sorted(folder.iterdir()) if is_image_name(path.name) and path.is_file()}
     except OSError:
-        return {}  # the check of the settings reports a folder that is missing
-    return {name: masks[stem] for name in images.captions if (stem := Path(name).stem) in masks}
+        return {}

@@ -13,12 +13,11 @@ from PIL import Image
 from torch import Tensor
 
 from fluxgym.contract.buckets import Size
-from fluxgym.contract.dataset_rules import IMAGE_EXTENSIONS
+from fluxgym.contract.masks import has_other_shape, missing_message, other_shape_message
 from library.data.images import list_images, read_image
 from library.errors import OnWarning, TrainerError
 
 LATENT = 8  # pixels per side of one latent
-ASPECT_TOLERANCE = 0.02
 
 
 def masks_by_stem(folder: str, on_warning: OnWarning) -> dict[str, Path]:
@@ -33,7 +32,7 @@ def mask_of(image: Path, masks: dict[str, Path], folder: str) -> Path:
         TrainerError: If it is missing.
     """
     if image.stem not in masks:
-        raise TrainerError(f"{image} has no mask: {folder} does not contain {image.stem}{IMAGE_EXTENSIONS[0]}.")
+        raise TrainerError(missing_message([image.name], folder))
     return masks[image.stem]
 
 
@@ -44,10 +43,8 @@ def read_mask(path: Path, image: Path, size: Size) -> Image.Image:
         TrainerError: If its aspect ratio differs from the image's.
     """
     mask = read_image(path).getchannel("R")
-    if abs(mask.width * size[1] / (mask.height * size[0]) - 1) > ASPECT_TOLERANCE:
-        raise TrainerError(
-            f"The mask {path} is {mask.width}x{mask.height}, but {image} is {size[0]}x{size[1]}; a mask needs its image's aspect ratio."
-        )
+    if has_other_shape(mask.size, size):
+        raise TrainerError(other_shape_message(str(path), mask.size, str(image), size))
     return mask
 
 

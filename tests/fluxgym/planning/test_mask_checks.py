@@ -26,11 +26,14 @@ def fixture_found(tmp_path, images):
     return found
 
 
-def write_masks(folder, images, levels, size=(8, 8), mode="L"):
-    """Write a mask of one level for each image, named as the image."""
+def write_masks(folder, images, levels, *, mode="L", scale=(0.25, 0.25)):
+    """Write a mask of one level for each image, named as the image, none for the level None; its sides are scaled from the image's."""
     folder.mkdir(parents=True, exist_ok=True)
     for path, level in zip(sorted(path for path in images.iterdir() if is_image_name(path.name)), levels, strict=True):
-        mask = Image.new(mode, size, 0)
+        if level is None:
+            continue
+        width, height = Image.open(path).size
+        mask = Image.new(mode, (round(width * scale[0]), round(height * scale[1])), 0)
         mask.putpixel((0, 0), level)
         mask.save(folder / f"{path.stem}.png")
 
@@ -55,6 +58,29 @@ def test_mask_of_16_bits_is_read_as_by_the_trainer(found, images, tmp_path, leve
     write_masks(tmp_path / "masks", images, (level,) * 3, mode="I;16")
     reported = found(masked_loss=True, conditioning_data_dir=str(tmp_path / "masks"))
     assert [(level, message[: len("The masks of all images")]) for level, message in reported] == expected
+
+
+@pytest.mark.parametrize(
+    ("levels", "words"),
+    [
+        ((255, None, None), "cat 1.png, cat 2.png have no mask in "),
+        ((None, 255, 255), "cat 0.png has no mask in "),
+        ((None, None, None), "cat 0.png, cat 1.png, cat 2.png have no mask in "),
+    ],
+)
+def test_missing_masks_are_refused_before_start(found, images, tmp_path, levels, words):
+    write_masks(tmp_path / "masks", images, levels)
+    ((level, message),) = found(masked_loss=True, conditioning_data_dir=str(tmp_path / "masks"))
+    assert level == "error"
+    assert message == f"{words}{tmp_path / 'masks'}; each image needs a mask of the same name there."
+
+
+def test_mask_of_other_shape_is_refused_before_start(found, images, tmp_path):
+    write_masks(tmp_path / "masks", images, (255, 255, 255), scale=(0.5, 0.25))
+    ((level, message),) = found(masked_loss=True, conditioning_data_dir=str(tmp_path / "masks"))
+    assert level == "error"
+    assert message.startswith("The mask cat 0.png is ")
+    assert message.endswith("a mask needs its image's aspect ratio.")
 
 
 def test_black_masks_without_masked_loss_are_not_read(found, images, tmp_path):
