@@ -43,7 +43,7 @@ def read_datasets(config: DataConfig, on_warning: OnWarning) -> list[Dataset]:
     if config.dataset_config is None:
         source = "--in_json" if config.in_json else "--train_data_dir"
         reader = _DatasetReader(config, source, on_warning)
-        return [reader.read(config.dataset_defaults, {"subsets": _subsets_from_flags(config)})]
+        return [reader.read(config.dataset_defaults, {"subsets": _subsets_from_flags(config, on_warning)})]
     path = config.dataset_config
     table = _read_table(path)
     _refuse_metadata(table, path)
@@ -81,14 +81,17 @@ def _refuse_metadata(table: Any, path: Path) -> None:
             raise TrainerError(f"{path} is a metadata file with captions of images; give it to --in_json, not to --dataset_config.")
 
 
-def _subsets_from_flags(config: DataConfig) -> list[dict[str, Any]]:
+def _subsets_from_flags(config: DataConfig, on_warning: OnWarning) -> list[dict[str, Any]]:
     if config.in_json:
         return [{"image_dir": config.train_data_dir, "metadata_file": config.in_json}]
-    return _named_folders(config)
+    return _named_folders(config, on_warning)
 
 
-def _named_folders(config: DataConfig) -> list[dict[str, Any]]:
-    """Return the subsets of kohya's folders: images in `10_sks cat` are repeated ten times, with the caption "sks cat" if no file has another."""
+def _named_folders(config: DataConfig, on_warning: OnWarning) -> list[dict[str, Any]]:
+    """Return the subsets of kohya's folders: images in `10_sks cat` are repeated ten times, with the caption "sks cat" if no file has another.
+
+    A folder with 0 repeats is left out, as kohya does.
+    """
     tables = []
     for root, is_reg in ((config.train_data_dir, False), (config.reg_data_dir, True)):
         if not root:
@@ -97,6 +100,9 @@ def _named_folders(config: DataConfig) -> list[dict[str, Any]]:
             raise TrainerError(f"The folder {root} is missing.")
         for folder in sorted(Path(root).iterdir()):
             if folder.is_dir() and (named := kohya_folder(folder.name)):
+                if not named.num_repeats:
+                    on_warning(f"{folder} is not used: its name gives it 0 repeats")
+                    continue
                 about = {"num_repeats": named.num_repeats, "class_tokens": named.class_tokens, "is_reg": is_reg}
                 tables.append({"image_dir": str(folder), **about})
     if not tables:

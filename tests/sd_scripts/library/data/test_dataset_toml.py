@@ -99,6 +99,18 @@ def test_caption_augmentation_forbids_text_cache(write):
         write(text, cache_text_encoder_outputs=True)
 
 
+def test_folder_with_no_repeats_is_left_out_with_a_warning(tmp_path):
+    (tmp_path / "0_cat").mkdir()
+    data = trainer_config(train_data_dir=str(tmp_path), resolution="64").data
+    warnings = []
+    with pytest.raises(TrainerError, match="contains no folder named like"):
+        read_datasets(data, warnings.append)
+    assert warnings == [f"{tmp_path / '0_cat'} is not used: its name gives it 0 repeats"]
+    (tmp_path / "2_cat").mkdir()
+    (dataset,) = read_datasets(data, warnings.append)
+    assert [subset.num_repeats for subset in dataset.subsets] == [2]
+
+
 def test_kohya_named_folders_give_repeats_and_class(tmp_path):
     (tmp_path / "10_sks cat").mkdir()
     (tmp_path / "notes").mkdir()
