@@ -4,6 +4,7 @@ import json
 import time
 
 import pytest
+from PIL import Image
 from playwright.sync_api import Page, expect
 
 from fluxgym.runs.state import update_state
@@ -93,6 +94,31 @@ def test_two_runs_are_compared(app, page, runs):
     expect(card.get_by_role("row", name="Seed 7 42")).to_be_visible()
     bar.get_by_role("button", name="Forget").click()
     expect(card).to_be_hidden()
+
+
+def test_latest_samples_of_compared_runs_are_side_by_side(app, page, runs):
+    for run, step in zip(runs, (9, 9, 6), strict=True):
+        run.samples.mkdir()
+        run.sample_prompts.write_text("a cat\na hat\n")
+        for number in range(2):
+            Image.new("RGB", (64, 64), (90 * number, 60, 20 * step)).save(
+                run.samples / f"{run.slug}_{step:06}_{number:02}_20250101000000_1.png"
+            )
+    open_runs(page, app)
+    page.get_by_label("Select corgi").check()
+    page.get_by_label("Select cat").check()
+    page.get_by_role("button", name="Compare").click()
+    samples = page.locator(".fg-compared-samples")
+    expect(samples.locator(".h")).to_contain_text(["", "corgiStep 9", "catStep 6"])
+    expect(samples.locator("img")).to_have_count(4)
+    samples.get_by_role("button", name="cat: a hat").click()
+    viewer = page.get_by_role("dialog", name="Sample viewer")
+    expect(viewer.get_by_role("status")).to_have_text("corgi and cat: a hat")
+    expect(viewer.get_by_role("img")).to_have_count(2)
+    page.keyboard.press("ArrowUp")
+    expect(viewer.get_by_role("status")).to_have_text("corgi and cat: a cat")
+    page.keyboard.press("Escape")
+    expect(viewer).to_be_hidden()
 
 
 def test_two_runs_of_one_name_are_compared_by_their_folders(app, page, runs):

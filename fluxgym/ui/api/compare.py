@@ -17,6 +17,7 @@ from fluxgym.sessions.settings_view import label_of, settings_of, shown_text
 from fluxgym.ui.api.loss_curve import Curves
 from fluxgym.ui.api.responses import new_router
 from fluxgym.ui.api.run_answers import ComparedRun, ComparedSetting, Comparison
+from fluxgym.ui.api.run_samples import latest_samples
 
 MAX_COMPARED = 2
 
@@ -46,14 +47,13 @@ class CompareRoutes:
             if not is_regular(run.ui_state):
                 raise SessionNotFound(f"There is no run {run.slug}.")
         states = [read_state(run) for run in runs]
+        names = [shown_name(run.slug, state) for run, state in zip(runs, states, strict=True)]
         columns = [self._column(run, state) for run, state in zip(runs, states, strict=True)]
         labels = list(dict.fromkeys(label for column in columns for label in column))
         return Comparison(
-            runs=[
-                ComparedRun(slug=run.slug, name=shown_name(run.slug, state), points=self._points(run))
-                for run, state in zip(runs, states, strict=True)
-            ],
+            runs=[ComparedRun(slug=run.slug, name=name, points=self._points(run)) for run, name in zip(runs, names, strict=True)],
             settings=[_compared(label, [column.get(label, "") for column in columns]) for label in labels],
+            samples=latest_samples((run, name, self._curves.record(run.progress)) for run, name in zip(runs, names, strict=True)),
         )
 
     def _column(self, run: RunPaths, state: State) -> dict[str, str]:

@@ -208,8 +208,17 @@ class ComparedSetting:
 
 
 @dataclass(frozen=True, kw_only=True)
+class ComparedSamples:
+    """The latest sample images of each compared run that has any: a column per run, whose key and label are its folder and its name."""
+
+    prompts: list[str]
+    columns: list[SampleColumn]
+
+
+@dataclass(frozen=True, kw_only=True)
 class Comparison:
     """Runs side by side."""
 
     runs: list[ComparedRun]
     settings: list[ComparedSetting]
+    samples: ComparedSamples

@@ -1,6 +1,7 @@
 """The sample images of a run as a matrix of prompts and steps, and when the next ones are drawn."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -12,25 +13,44 @@ from fluxgym.runs.path_checks import is_served
 from fluxgym.runs.paths import RunPaths
 from fluxgym.runs.state import State
 from fluxgym.sessions.run_metrics import TrainingRecord
-from fluxgym.ui.api.run_answers import NextSamples, SampleColumn, SampleMatrix
+from fluxgym.ui.api.run_answers import ComparedSamples, NextSamples, SampleColumn, SampleMatrix
 
 MAX_PROMPTS_BYTES = 1 << 20
 
 
 def sample_matrix(run: RunPaths, state: State, record: TrainingRecord, *, progress: Mapping[str, Any], is_live: bool) -> SampleMatrix:
     """Return the sample images by prompt and step; of several images for the same prompt and step, the latest one counts."""
-    images_by_position = _images(run)
-    indices = sorted({index for images in images_by_position.values() for index in images})
-    prompts = _lines(run.sample_prompts)
-    columns = [_column(position, images_by_position[position], indices, record) for position in images_by_position]
+    prompts, columns = _prompts_and_columns(run, record)
     upcoming = _next(state, progress) if is_live else None
     return SampleMatrix(
-        prompts=[prompts[index].partition(" --")[0] if index < len(prompts) else f"Prompt {index + 1}" for index in indices],
-        columns=sorted(columns, key=lambda column: (column.step or 0, column.epoch or 0)),
+        prompts=prompts,
+        columns=columns,
         upcoming=upcoming,
         interval=_interval_text(state),
         empty=_empty_text(state, upcoming, is_live=is_live),
     )
+
+
+def latest_samples(runs: Iterable[tuple[RunPaths, str, TrainingRecord]]) -> ComparedSamples:
+    """Return the latest images of several runs, given with their names, by prompt; a run without images has no column."""
+    found = [(run, name, *_prompts_and_columns(run, record)) for run, name, record in runs]
+    all_prompts = list(dict.fromkeys(prompt for _, _, prompts, _ in found for prompt in prompts))
+    columns = []
+    for run, name, prompts, own in found:
+        if own:
+            images = dict(zip(prompts, own[-1].images, strict=True))
+            columns.append(replace(own[-1], key=run.slug, label=name, images=[images.get(prompt) for prompt in all_prompts]))
+    return ComparedSamples(prompts=all_prompts, columns=columns)
+
+
+def _prompts_and_columns(run: RunPaths, record: TrainingRecord) -> tuple[list[str], list[SampleColumn]]:
+    """Return the prompts with an image, and the images by step, the earliest first."""
+    images_by_position = _images(run)
+    indices = sorted({index for images in images_by_position.values() for index in images})
+    lines = _lines(run.sample_prompts)
+    prompts = [lines[index].partition(" --")[0] if index < len(lines) else f"Prompt {index + 1}" for index in indices]
+    columns = [_column(position, images_by_position[position], indices, record) for position in images_by_position]
+    return prompts, sorted(columns, key=lambda column: (column.step or 0, column.epoch or 0))
 
 
 Position = tuple[int | None, int | None]  # epoch and step, one of which is None

@@ -1,7 +1,8 @@
-// Two runs side by side: the smoothed loss of both, and their settings and results.
+// Two runs side by side: the smoothed loss of both, their settings and results, and their latest samples.
 
 import { errorOf, get } from "./api.js";
 import { chart } from "./chart.js";
+import { comparedSamples } from "./compare_samples.js";
 import { lastKnown, rangeOf, smooth, SMOOTHING } from "./curves.js";
 import { fill, h, put } from "./dom.js";
 import { listed, lossText, whole } from "./text.js";
@@ -99,11 +100,12 @@ export function comparison() {
   const only = h("input", { type: "checkbox", role: "switch", checked: true, onchange: () => { draw(); } });
   const close = h("button", { type: "button", class: "btn s quiet", onclick: () => { element.hidden = true; } }, "Close");
   const losses = lossChart();
+  const samples = comparedSamples();
   const settings = h("div", { class: "scroll" });
   const problem = h("p", { class: "help bad body", role: "alert", hidden: true });
   const content = h("div", { class: "cmp" }, losses.element, settings);
   const element = h("section", { class: "card", id: "fg-compare", "aria-labelledby": "fg-compare-title", hidden: true },
-    h("header", {}, title, h("label", { class: "check switch" }, only, "Differences only"), close), problem, losses.missing, content);
+    h("header", {}, title, h("label", { class: "check switch" }, only, "Differences only"), close), problem, losses.missing, content, samples.element);
   function draw() {
     if (found) fill(settings, settingsTable(found, only.checked));
   }
@@ -112,6 +114,7 @@ export function comparison() {
     const answer = /** @type {import("./api.js").Answer<Comparison>} */ (await get(where(compared)));
     found = answer.value ?? null;
     if (found) losses.show(found.runs);
+    samples.show(found?.samples, compared, distinctNames(compared));
     content.hidden = !found;
     content.classList.toggle("fg-without-chart", losses.element.hidden === true);
     draw();

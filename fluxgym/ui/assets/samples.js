@@ -85,7 +85,7 @@ class Samples {
   /** @param {(name: string) => void} onchoose */
   constructor(onchoose) {
     this.onchoose = onchoose;
-    this.viewer = viewer();
+    this.viewer = viewer("step");
     this.title = h("span", {}, "Samples");
     this.note = h("span", { class: "small faint" });
     this.grid = h("div", { class: "matrix" });

@@ -101,6 +101,13 @@
  */
 
 /**
+ * The latest sample images of each compared run that has any: a column per run, whose key and label are its folder and its name.
+ * @typedef {object} ComparedSamples
+ * @property {string[]} prompts
+ * @property {SampleColumn[]} columns
+ */
+
+/**
  * A setting, or a result, of each compared run; a value is "" where it is not known.
  * @typedef {object} ComparedSetting
  * @property {string} label
@@ -113,6 +120,7 @@
  * @typedef {object} Comparison
  * @property {ComparedRun[]} runs
  * @property {ComparedSetting[]} settings
+ * @property {ComparedSamples} samples
  */
 
 /**

@@ -1,4 +1,4 @@
-// The sample viewer: a dialog with one image, or two side by side. Left and Right change the step, Up and Down the prompt.
+// The sample viewer: a dialog with one image, or two side by side. Left and Right change the column (a step, or a run), Up and Down the prompt.
 
 import { address } from "./api.js";
 import { attribute, fill, h, put, redraw } from "./dom.js";
@@ -11,16 +11,20 @@ const KEYS = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDo
 
 /** @typedef {[number, number]} Position column and prompt of an image in the matrix */
 
-/** What the viewer changes in its dialog. */
-function viewerParts() {
+/**
+ * What the viewer changes in its dialog.
+ * @param {string} column what a column is: "step" or "run"
+ */
+function viewerParts(column) {
   return {
     title: h("p", { class: "strong grow cut", role: "status" }),
     frames: h("div", { class: "frames" }),
+    keys: h("span", { class: "small faint grow not-phone" }, `← → ${column} · ↑ ↓ prompt · Esc closes`),
     compare: h("button", { type: "button", class: "btn s", "aria-pressed": "false" }, "Compare two"),
     download: h("a", { class: "btn s", download: "" }, icon("download"), "Download"),
     close: h("button", { type: "button", class: "btn s icon quiet", "aria-label": "Close" }, icon("x")),
-    previous: h("button", { type: "button", class: "btn s icon", "aria-label": "Previous step" }, icon("left")),
-    next: h("button", { type: "button", class: "btn s icon", "aria-label": "Next step" }, icon("chev")),
+    previous: h("button", { type: "button", class: "btn s icon", "aria-label": `Previous ${column}` }, icon("left")),
+    next: h("button", { type: "button", class: "btn s icon", "aria-label": `Next ${column}` }, icon("chev")),
   };
 }
 
@@ -28,10 +32,10 @@ function viewerParts() {
  * The dialog with its parts.
  * @param {ReturnType<typeof viewerParts>} parts
  */
-function viewerDialog({ title, frames, compare, download, close, previous, next }) {
+function viewerDialog({ title, frames, keys, compare, download, close, previous, next }) {
   return h("dialog", { class: "viewer", "aria-label": "Sample viewer" },
     h("div", { class: "line keep viewer-top" }, title, compare, download, close), frames,
-    h("div", { class: "line keep viewer-foot" }, h("span", { class: "small faint grow not-phone" }, "← → step · ↑ ↓ prompt · Esc closes"), previous, next));
+    h("div", { class: "line keep viewer-foot" }, keys, previous, next));
 }
 
 class Viewer {
@@ -42,8 +46,9 @@ class Viewer {
   /** @type {number | null} the column on the left, while two are compared */
   compared = null;
 
-  constructor() {
-    this.parts = viewerParts();
+  /** @param {string} column */
+  constructor(column) {
+    this.parts = viewerParts(column);
     this.box = viewerDialog(this.parts);
     const { box, parts } = this;
     parts.compare.onclick = () => this.toggle();
@@ -122,13 +127,14 @@ class Viewer {
   }
 
   /**
-   * Open the viewer at an image.
+   * Open the viewer at an image, beside the one of another column if that is given.
    * @param {number} column
    * @param {number} prompt
+   * @param {number | null} [compared]
    */
-  open(column, prompt) {
+  open(column, prompt, compared = null) {
     this.at = [column, prompt];
-    this.compared = null;
+    this.compared = compared;
     this.show();
     this.box.showModal();
     this.parts.close.focus();
@@ -154,5 +160,5 @@ class Viewer {
   }
 }
 
-/** Create the viewer; open(column, prompt) and update(matrix) take the positions of an image in the matrix. */
-export const viewer = () => new Viewer();
+/** Create the viewer; open(column, prompt) and update(matrix) take the positions of an image in the matrix, whose columns are steps or runs. */
+export const viewer = (/** @type {"step" | "run"} */ column) => new Viewer(column);

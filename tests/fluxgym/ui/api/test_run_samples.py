@@ -4,7 +4,7 @@ import pytest
 from PIL import Image
 
 from fluxgym.sessions.run_metrics import NO_RECORD, TrainingRecord
-from fluxgym.ui.api.run_samples import sample_matrix
+from fluxgym.ui.api.run_samples import latest_samples, sample_matrix
 from tests.support.runs import make_run
 
 RECORD = TrainingRecord(validation={}, epoch_ends={1: 10, 2: 20, 4: 40}, spans={})
@@ -93,3 +93,20 @@ def test_empty_sample_matrix_shows_when_samples_appear(run, state, is_live, word
 
 def test_empty_sample_matrix_shows_step_of_first_samples(run):
     assert matrix(run, STEPS, progress={"step": 3, "total_steps": 90}, is_live=True).empty == "The first sample images appear at step 40."
+
+
+def test_latest_images_of_two_runs_are_side_by_side_by_prompt(run, tmp_path):
+    other, without = make_run(tmp_path, "dog"), make_run(tmp_path, "owl")
+    other.samples.mkdir()
+    other.sample_prompts.write_text("a dog\na hat\n")
+    draw(run, "cat_000000_00_20250101000000_1.png", "cat_000020_00_20250101000001_1.png", "cat_000020_01_20250101000001.png")
+    draw(other, "dog_e000004_00_20250101000002_1.png", "dog_e000004_01_20250101000002_1.png")
+    found = latest_samples([(run, "Cat", RECORD), (other, "Dog", RECORD), (without, "Owl", RECORD)])
+    assert found.prompts == ["sks cat", "a dog", "a hat"]
+    assert [(column.key, column.label, column.step, column.epoch) for column in found.columns] == [
+        ("cat", "Cat", 20, 2),
+        ("dog", "Dog", 40, 4),
+    ]
+    first, second = (column.images for column in found.columns)
+    assert first == [f"runs/cat/samples/cat_000020_{number}_20250101000001{end}.png" for number, end in (("00", "_1"), ("01", ""))] + [None]
+    assert second == [None] + [f"runs/dog/samples/dog_e000004_{number}_20250101000002_1.png" for number in ("00", "01")]
