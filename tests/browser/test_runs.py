@@ -266,14 +266,19 @@ def test_a_comparison_of_runs_without_a_loss_says_so(app, page, with_loss, sente
     expect(card.locator(".uplot-box")).to_be_visible(visible=with_loss > 0)
 
 
-def test_bar_of_selected_runs_stays_visible_and_copies_have_a_filter(app, page):
+@pytest.mark.parametrize("width", [390, 1440])
+def test_bar_of_selected_runs_stays_visible_and_copies_have_a_filter(app, page, width):
+    page.set_viewport_size({"width": width, "height": 900})
     parent = {"slug": "gone", "run_id": "x"}
     for number in range(25):
         make_run(app.outputs, f"run-{number:02}", status="stopped", timestamp=1000.0 + number, **({"parent": parent} if not number else {}))
     open_runs(page, app)
     page.get_by_label("Select run-24").check()
     page.get_by_label("Select run-00").scroll_into_view_if_needed()
-    expect(page.get_by_role("region", name="Selected runs")).to_be_in_viewport()
+    bar = page.get_by_role("region", name="Selected runs")
+    expect(bar).to_be_in_viewport()
+    navigation = page.get_by_role("navigation", name="Main").bounding_box()
+    assert bar.bounding_box()["y"] >= navigation["y"] + navigation["height"]
     page.get_by_role("group", name="Status").get_by_role("button", name="Not started 1").click()
     expect(names(page)).to_have_text(["run-00"])
 

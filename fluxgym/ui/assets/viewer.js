@@ -108,7 +108,7 @@ class Viewer {
     const { label } = matrix.columns[column];
     const url = this.image([column, prompt]);
     const text = `${label}: ${matrix.prompts[prompt]}`;
-    return h("figure", {}, url ? h("img", { src: address(url), alt: text }) : h("p", { class: "pic wait" }, "No image"), compared === null ? null : h("figcaption", { class: "small" }, label, moves ? h("span", { class: "faint" }, " · the arrows change this one") : null));
+    return h("figure", {}, url ? h("img", { src: address(url), alt: text }) : h("p", { class: "pic wait" }, "No image"), compared === null ? null : h("figcaption", { class: "small" }, label, moves && matrix.columns.length > 2 ? h("span", { class: "faint" }, " · the arrows change this one") : null));
   }
 
   show() {
