@@ -28,8 +28,7 @@ def notes(summary: FolderSummary, *, extension: str, trigger: str = "") -> Itera
     if summary.subfolders and summary.captions:
         yield f"Images in subfolders are left out: {_folders(summary.subfolders)}. Move them into the folder itself to train on them."
     if pairing.unused:
-        subject = counted(len(pairing.unused), "caption file", "is", "are")
-        yield f"{subject} not used: {listed(pairing.unused)}. No image has this name, or another file is the image's caption."
+        yield unused_message(pairing.unused)
     if pairing.other_captions:
         endings = sorted({PurePath(name).suffix for name in pairing.other_captions})
         there = counted(len(pairing.other_captions), f"{' and '.join(endings)} file", "is", "are")
@@ -43,6 +42,12 @@ def notes(summary: FolderSummary, *, extension: str, trigger: str = "") -> Itera
         yield f"These images have the same content: {listed(group)}. Each of them is trained, so it counts more than the others."
     if lacking := without_trigger(summary.captions, trigger):
         yield without_trigger_message(lacking, trigger)
+
+
+def unused_message(names: Sequence[str]) -> str:
+    """Return which caption files belong to no image."""
+    subject = counted(len(names), "caption file", "is", "are")
+    return f"{subject} not used: {listed(names)}. No image has this name, or another file is the image's caption."
 
 
 def without_trigger_message(names: Sequence[str], trigger: str) -> str:

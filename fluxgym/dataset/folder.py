@@ -128,6 +128,10 @@ class ImageFolder:
         """Return the names of the caption files by image, for the images that have one."""
         return pair_entries(scan(self.path)).of
 
+    def unused_captions(self) -> tuple[str, ...]:
+        """Return the names of caption files that belong to no image."""
+        return pair_entries(scan(self.path)).unused
+
     def _text(self, caption: str | None) -> str:
         return "" if caption is None else read_caption(self.path / caption)
 

@@ -15,6 +15,7 @@ from fluxgym.contract.dataset_notes import (
     not_files_message,
     notes,
     undecodable_message,
+    unused_message,
     without_trigger_message,
 )
 from fluxgym.contract.folder_summary import FolderSummary, required_trigger, without_trigger
@@ -81,7 +82,7 @@ class Findings:
             self._append(Problem(level=level, message=message, field=field))
 
     def warn_of_images(self, message: str, images: str, num_images: int) -> None:
-        """Add a warning about some of the images; `images` is the page's filter that shows them."""
+        """Add a warning about some of the images; `images` is the page's filter that shows them, or "unused_caption" for files to be removed."""
         self._append(Problem(level=Level.WARNING, message=message, field=IMAGES, images=images, num_images=num_images))
 
     def refuse(self, error: FluxGymError, field: str | None = None) -> None:
@@ -180,8 +181,12 @@ def _report_summary(config: TrainConfig, summary: FolderSummary, extension: str,
     _report_counts(config, len(summary.captions), sum(map(bool, summary.captions.values())), findings)
     findings.attempt(lambda: check_names(summary.captions), IMAGES)
     _report_unreadable(summary, IMAGES, findings)
+    unused = summary.pairing.unused
     for sentence in notes(summary, extension=extension):
-        findings.add(Level.WARNING, sentence, IMAGES)
+        if unused and sentence == unused_message(unused):
+            findings.warn_of_images(sentence, "unused_caption", len(unused))
+        else:
+            findings.add(Level.WARNING, sentence, IMAGES)
     trigger = trigger_of_captions(config)
     if lacking := without_trigger(summary.captions, trigger):
         findings.warn_of_images(without_trigger_message(lacking, trigger), "no_trigger", len(lacking))

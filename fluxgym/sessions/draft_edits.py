@@ -65,6 +65,17 @@ class DraftEdits:
                 raise storage_error(error, folder) from error
         return folder.name
 
+    def remove_unused_captions(self) -> str:
+        """Remove the caption files that belong to no image; returns the token that `undo` takes."""
+        folder, images = self._new(), self.draft.images
+        with images.changing():
+            try:
+                for name in images.unused_captions():
+                    (images.path / name).replace(folder / name)
+            except OSError as error:
+                raise storage_error(error, folder) from error
+        return folder.name
+
     def set_captions(self, captions: Mapping[str, str]) -> str:
         """Write captions by image name; returns the token that `undo` takes."""
         folder, images = self._new(), self.draft.images

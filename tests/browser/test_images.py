@@ -40,6 +40,17 @@ def test_images_are_searched_filtered_and_edited_in_bulk_with_undo(app, page):
     expect(page.locator(".fg-image")).to_have_count(8)
 
 
+def test_caption_files_of_no_image_are_removed_and_put_back(app, page, cats, tmp_path):
+    (tmp_path / "notes.txt").write_text("for later")
+    open_page(page, app)
+    page.locator("#fg-file").set_input_files([*cats[:1], tmp_path / "notes.txt"])
+    warning = page.locator(".fg-problems").get_by_role("listitem").filter(has_text="1 caption file is not used: notes.txt.")
+    warning.get_by_role("button", name="Remove").click()
+    expect(warning).to_have_count(0)
+    page.locator(".toast", has_text="1 caption file removed.").get_by_role("button", name="Undo").click()
+    expect(warning).to_be_visible()
+
+
 def test_several_images_are_removed_and_put_back_and_steps_agree(app, page):
     open_page(page, app)
     page.locator("#fg-example").click()

@@ -28,6 +28,7 @@ interface DocumentEventMap {
   "fg:counts": CustomEvent<Pick<import("../../fluxgym/ui/assets/types.js").ImagePage, "count" | "captioned" | "no_trigger">>;
   /** The filter of the form's images that is to be shown. */
   "fg:filter": CustomEvent<string>;
+  "fg:remove-unused": CustomEvent<number>;
   /** The example photos are requested. */
   "fg:example": CustomEvent<null>;
   /** An answer with this number is about to change fields of the form. */

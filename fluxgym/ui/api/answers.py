@@ -155,7 +155,8 @@ class RunsSetup:
 class FormLine:
     """The result of a check of the form; field is "" if it is about none.
 
-    images is the filter that shows the images that it is about, and num_images their number; "" and 0 if it is not about some of them.
+    images is the filter that shows the images that it is about, or "unused_caption" for caption files that can be removed, and num_images
+    their number; "" and 0 if it is not about some of them.
     """
 
     level: Level

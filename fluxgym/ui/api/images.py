@@ -103,6 +103,7 @@ class ImageRoutes:
         router.add_api_route(f"{draft}/images/{{name}}", self.remove, methods=["DELETE"], response_model=ImageCounts)
         router.add_api_route(f"{draft}/names", self.names, response_model=ImageNames)
         router.add_api_route(f"{draft}/remove", self.remove_several, methods=["POST"], response_model=ImageCounts)
+        router.add_api_route(f"{draft}/remove-unused", self.remove_unused_captions, methods=["POST"], response_model=ImageCounts)
         router.add_api_route(f"{draft}/add-text", self.add_text, methods=["POST"], response_model=ImageCounts)
         router.add_api_route(f"{draft}/replace", self.replace, methods=["POST"], response_model=ImageCounts)
         router.add_api_route(f"{draft}/undo", self.undo, methods=["POST"], response_model=ImageCounts)
@@ -163,6 +164,11 @@ class ImageRoutes:
             raise DatasetError("None of the selected images is here any more. Reload the page.", field="images")
         own = self._own(draft, source)
         return _counts(self.folder(draft, ""), DraftEdits(own).remove(request.names))
+
+    def remove_unused_captions(self, draft: str, source: str = "") -> ImageCounts:
+        """Remove the caption files that belong to no image."""
+        own = self._own(draft, source)
+        return _counts(self.folder(draft, ""), DraftEdits(own).remove_unused_captions())
 
     def add_text(self, draft: str, request: AddTextRequest, source: str = "") -> ImageCounts:
         """Add a text to captions, with a comma between them."""

@@ -48,7 +48,7 @@ export async function settled() {
 
 /**
  * Post to a route of the draft, as an edit.
- * @param {"add-text" | "replace" | "remove" | "undo"} route
+ * @param {"add-text" | "replace" | "remove" | "remove-unused" | "undo"} route
  * @param {object} [body]
  */
 export const postEdit = (route, body = {}) => edit((query) => post(path("drafts", store.draft(), route), body, query));

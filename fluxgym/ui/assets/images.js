@@ -92,6 +92,7 @@ class Images {
     WIDE.addEventListener("change", () => this.list());
     document.addEventListener("fg:images", () => { this.clearSelection(); this.first(); });
     document.addEventListener("fg:filter", (event) => { this.search.setFilter(event.detail); this.card.scrollIntoView({ block: "start" }); });
+    document.addEventListener("fg:remove-unused", (event) => this.removeUnused(event.detail));
     this.grid.element.addEventListener("focusout", () => setTimeout(() => this.applyFilter()));
     document.addEventListener("fg:example", () => this.example.use());
     document.addEventListener("fg:form", ({ detail }) => {
@@ -217,6 +218,12 @@ class Images {
   async removeOne(name) {
     const request = () => edit((query) => removing(draftPath("images", name), query));
     const sentence = await undoable(request, `${name} removed.`, () => this.changed());
+    if (sentence) this.showError(sentence);
+  }
+
+  /** @param {number} count of caption files that belong to no image */
+  async removeUnused(count) {
+    const sentence = await undoable(() => postEdit("remove-unused"), `${plural(count, "caption file")} removed.`, () => this.changed());
     if (sentence) this.showError(sentence);
   }
 

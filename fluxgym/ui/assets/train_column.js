@@ -48,7 +48,8 @@ function line({ level, text, field, images, num_images: numImages }) {
   const [mark, title] = symbol(level);
   const isLink = level !== "ok" && field && !images;
   const content = isLink ? h("button", { type: "button", class: "link", onclick: () => goToField(field) }, level === "error" ? gist(text) : text) : text;
-  const show = images ? h("button", { type: "button", class: "link", onclick: () => emit("fg:filter", images) }, `Show ${numImages}`) : null;
+  const [what, press] = images === "unused_caption" ? ["Remove", () => emit("fg:remove-unused", numImages)] : [`Show ${numImages}`, () => emit("fg:filter", images)];
+  const show = images ? h("button", { type: "button", class: "link", onclick: press }, what) : null;
   return h("li", { class: `fg-line-${level}` }, mark, h("span", {}, title, content, show && " ", show));
 }
 

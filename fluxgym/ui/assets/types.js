@@ -256,7 +256,8 @@
 /**
  * The result of a check of the form; field is "" if it is about none.
  *
- * images is the filter that shows the images that it is about, and num_images their number; "" and 0 if it is not about some of them.
+ * images is the filter that shows the images that it is about, or "unused_caption" for caption files that can be removed, and num_images
+ * their number; "" and 0 if it is not about some of them.
  * @typedef {object} FormLine
  * @property {Level} level
  * @property {string} text
@@ -792,6 +793,7 @@
  * @typedef {P extends `api/drafts/${string}/add-text` ? ImageCounts :
  *   P extends `api/drafts/${string}/example` ? ExampleAdded :
  *   P extends `api/drafts/${string}/remove` ? ImageCounts :
+ *   P extends `api/drafts/${string}/remove-unused` ? ImageCounts :
  *   P extends `api/drafts/${string}/replace` ? ImageCounts :
  *   P extends `api/drafts/${string}/undo` ? ImageCounts :
  *   P extends `api/sessions/${string}/${string}` ? ActionResult :

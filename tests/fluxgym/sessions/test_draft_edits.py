@@ -40,6 +40,16 @@ def test_undo_after_remove_all_restores_captions_without_image_too(draft):
     assert content(draft) == before
 
 
+def test_captions_of_no_image_are_removed_and_put_back(draft):
+    for name in ("notes.txt", "NOTES 2.TXT"):
+        (draft.images.path / name).write_text("for later")
+    before, edits = content(draft), DraftEdits(draft)
+    token = edits.remove_unused_captions()
+    assert content(draft).keys() == before.keys() - {"notes.txt", "NOTES 2.TXT"}
+    edits.undo(token)
+    assert content(draft) == before
+
+
 def test_undo_of_captions_keeps_one_that_was_changed_since(draft):
     edits = DraftEdits(draft)
     before = draft.images.caption("cat 0.png")
