@@ -104,7 +104,7 @@ def test_empty_kohya_state_file_is_reported(folder):
         ("param_groups", [{"params": [[0]]}]),
     ],
 )
-def test_state_that_is_no_optimizer_state_is_reported(folder, key, value):
+def test_file_without_state_of_an_optimizer_is_reported(folder, key, value):
     made = parts()
     train(*made, 0, 1)
     write(folder, *made)
