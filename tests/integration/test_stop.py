@@ -43,7 +43,8 @@ def test_stop_with_damaged_record_of_processes_stops_trainer(run, is_supervised)
 
 def test_stop_before_trainer_starts_prevents_its_start(tmp_path):
     run = make_run(tmp_path)
-    spec = LaunchSpec(run_id="id-cat", attempt=1, argv=(sys.executable, "-c", "open('started', 'w')"), trainer_dir=str(run.folder))
+    argv = (sys.executable, "-c", "open('started', 'w')", str(run.folder))
+    spec = LaunchSpec(run_id="id-cat", attempt=1, argv=argv, trainer_dir=str(run.folder))
     write_launch_spec(run, spec)
     assert request_stop(run)
     engine_of(run).submit(run, spec)
