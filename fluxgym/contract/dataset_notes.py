@@ -81,7 +81,8 @@ def no_images_message(subfolders: Mapping[str, int]) -> str:
     sentence = (
         f"The folder itself holds no images, but {'there is' if sum(subfolders.values()) == 1 else 'there are'} {_folders(subfolders)}."
     )
-    kohya = next((match for name in sorted(subfolders) if (match := kohya_folder(name))), None)
+    matches = sorted(filter(None, map(kohya_folder, subfolders)), key=lambda match: (not match.num_repeats, match.name))
+    kohya = next(iter(matches), None)
     if kohya is None:
         return f"{sentence} Choose that folder."
     choice = " with ".join(filter(None, (kohya.name, _usable_settings(kohya))))

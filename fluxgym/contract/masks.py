@@ -1,5 +1,6 @@
 """Loss masks that cannot be used: missing ones, those of another shape, and those that let nothing be trained, with the messages of app and trainer."""
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -10,8 +11,8 @@ ASPECT_TOLERANCE = 0.02
 
 def masks_folder(masks: str, image_dir: str) -> str:
     """Return the folder of masks for a folder of images: the one of its name inside --conditioning_data_dir, else that folder itself."""
-    inside = Path(masks, Path(image_dir).name)
-    return str(inside) if image_dir and inside.is_dir() else masks
+    inside = str(Path(masks, Path(image_dir).name))
+    return inside if image_dir and os.path.isdir(inside) else masks  # noqa: PTH112 (unlike Path's it takes every name)
 
 
 def has_other_shape(mask: tuple[int, int], image: tuple[int, int]) -> bool:

@@ -1,9 +1,11 @@
 """The check before Start that each image has a mask that fits it, and that the masks leave something to be trained."""
 
-from collections.abc import Collection, Mapping
+import os
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Self
+from typing import Self, TypeVar
 
 from fluxgym.config.settings import TrainConfig
 from fluxgym.contract.dataset_rules import is_image_name
@@ -17,10 +19,11 @@ from fluxgym.contract.masks import (
     some_empty_message,
 )
 from fluxgym.dataset.images import MaskChannel, MaskLevels, read_size
-from fluxgym.errors import Level
+from fluxgym.errors import BadImage, ConfigError, Level
 from fluxgym.planning.start_checks import Findings, ImageSet
 
 FIELD = "advanced"
+Found = TypeVar("Found")
 
 
 @dataclass(frozen=True)
@@ -55,7 +58,7 @@ def check_masks(masks: MaskFiles, levels: MaskLevels, findings: Findings, *, may
         return False
     if masks.channel is MaskChannel.RED:
         findings.attempt(lambda: _report_shapes(masks, findings), FIELD)
-    brightest = findings.attempt(lambda: {name: levels.brightest(path, masks.channel) for name, path in masks.files.items()}, FIELD) or {}
+    brightest = findings.attempt(lambda: {name: _brightest(masks, path, levels) for name, path in masks.files.items()}, FIELD) or {}
     empty = [name for name, level in brightest.items() if not level]
     is_alpha = masks.channel is MaskChannel.ALPHA
     if empty and len(empty) == len(masks.names):
@@ -65,9 +68,23 @@ def check_masks(masks: MaskFiles, levels: MaskLevels, findings: Findings, *, may
     return True
 
 
+def _brightest(masks: MaskFiles, path: Path, levels: MaskLevels) -> int:
+    if masks.channel is MaskChannel.ALPHA:
+        return levels.brightest(path, masks.channel)
+    return _of_mask(path, partial(levels.brightest, path, masks.channel))
+
+
+def _of_mask(path: Path, read: Callable[[], Found]) -> Found:
+    """Return what is read of a mask; the error of one that cannot be read names its whole path, because its image has the same name."""
+    try:
+        return read()
+    except BadImage as error:
+        raise ConfigError(str(error).replace(path.name, f"The mask {path}", 1), field=FIELD) from None
+
+
 def _report_shapes(masks: MaskFiles, findings: Findings) -> None:
     for name, path in masks.files.items():
-        mask_size, size = read_size(path), read_size(masks.images / name)
+        mask_size, size = _of_mask(path, partial(read_size, path)), read_size(masks.images / name)
         if has_other_shape(mask_size, size):
             findings.add(Level.ERROR, other_shape_message(path.name, mask_size, name, size), FIELD)
             return
@@ -78,8 +95,8 @@ def _folder(config: TrainConfig, trainer_dir: Path) -> Path | None:
     given = config.flag("conditioning_data_dir")
     if not given or not config.flag("masked_loss"):
         return None
-    folder = Path(masks_folder(str(Path(trainer_dir, given)), DATASET_FOLDER))
-    return folder if folder.is_dir() else None
+    folder = masks_folder(str(Path(trainer_dir, given)), DATASET_FOLDER)
+    return Path(folder) if os.path.isdir(folder) else None  # noqa: PTH112 (unlike Path's it takes every name)
 
 
 def _by_stem(folder: Path) -> dict[str, Path]:

@@ -1,7 +1,7 @@
 """The reply of the form to an edit: errors beside their fields, steps, checks, the command and dataset.toml. Starts nothing."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from fluxgym.app_settings import Settings
@@ -11,7 +11,7 @@ from fluxgym.config.vram_tiers import TIERS
 from fluxgym.contract.wording import counted
 from fluxgym.engines.base import Engine
 from fluxgym.engines.registry import engine_for, is_executing
-from fluxgym.errors import Detail, FluxGymError, Level
+from fluxgym.errors import Detail, FluxGymError, Level, Problem
 from fluxgym.models.catalog import get_model
 from fluxgym.planning.plan import Planner, PlanningCaches, TrainingPlan
 from fluxgym.planning.start_checks import trigger_of_captions
@@ -58,6 +58,7 @@ class FormPlanner:
         errors = dict(errors)
         unchecked = self._planner.plan_unchecked(form_values.usable(state, errors), images)
         plan = self._planner.checked(unchecked, may_wait=pressed or ask)
+        plan = replace(plan, problems=_without_warnings_of(plan.problems, errors))
         lines = _lines(plan, errors)
         is_whole = not set(errors) - {LORA_NAME}  # what the plan has a default for is not shown as a number of steps
         note = self._note_on_name(plan, errors)
@@ -165,11 +166,16 @@ def _notes(plan: TrainingPlan, engine: Engine) -> dict[str, str]:
     return notes
 
 
+def _without_warnings_of(problems: Iterable[Problem], errors: Errors) -> tuple[Problem, ...]:
+    """Return problems without warnings about fields whose content is an error, because those are about the default that the plan uses."""
+    return tuple(problem for problem in problems if problem.level is not Level.WARNING or problem.field not in errors)
+
+
 def _factors(plan: TrainingPlan) -> str:
     """Return how the expected steps are computed."""
     config, images = plan.config, plan.images.count
     batch = config.flag("train_batch_size")
     factors = (counted(images, "image"), counted(config.num_repeats, "repeat"), counted(config.max_train_epochs, "epoch"))
-    prior = ", with as many regularization images" if config.flag("reg_data_dir") else ""
+    prior = ", with as many regularization images (Advanced)" if config.flag("reg_data_dir") else ""
     size = f", {batch} images per step" if batch != 1 else ""
     return " × ".join(factors) + prior + size

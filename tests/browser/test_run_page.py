@@ -256,7 +256,7 @@ def test_completed_page_trains_further_only_with_checkpoint(app, page, done):
     expect(dialog).to_contain_text("has trained 6 epochs")
     dialog.get_by_label("Epochs in total").fill("6")
     dialog.get_by_role("button", name="Train further").click()
-    expect(dialog.get_by_role("alert")).to_contain_text("greater than 6")
+    expect(dialog.get_by_role("alert")).to_contain_text("a whole number from 7 to 100000")
     page.keyboard.press("Escape")
     expect(dialog).to_be_hidden()
 

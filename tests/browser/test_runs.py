@@ -115,6 +115,8 @@ def test_latest_samples_of_compared_runs_are_side_by_side(app, page, runs):
     viewer = page.get_by_role("dialog", name="Sample viewer")
     expect(viewer.get_by_role("status")).to_have_text("corgi and cat: a hat")
     expect(viewer.get_by_role("img")).to_have_count(2)
+    expect(viewer.get_by_role("button", name="Next run")).to_be_hidden()  # both are shown
+    expect(viewer.get_by_text("↑ ↓ prompt · Esc closes")).to_have_text("↑ ↓ prompt · Esc closes")
     page.keyboard.press("ArrowUp")
     expect(viewer.get_by_role("status")).to_have_text("corgi and cat: a cat")
     page.keyboard.press("Escape")

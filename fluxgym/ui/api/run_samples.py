@@ -1,6 +1,7 @@
 """The sample images of a run as a matrix of prompts and steps, and when the next ones are drawn."""
 
-from collections.abc import Iterable, Mapping
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -20,10 +21,10 @@ MAX_PROMPTS_BYTES = 1 << 20
 
 def sample_matrix(run: RunPaths, state: State, record: TrainingRecord, *, progress: Mapping[str, Any], is_live: bool) -> SampleMatrix:
     """Return the sample images by prompt and step; of several images for the same prompt and step, the latest one counts."""
-    prompts, columns = _prompts_and_columns(run, record)
+    lines, columns = _lines_and_columns(run, record)
     upcoming = _next(state, progress) if is_live else None
     return SampleMatrix(
-        prompts=prompts,
+        prompts=[_prompt(line) for line in lines],
         columns=columns,
         upcoming=upcoming,
         interval=_interval_text(state),
@@ -32,25 +33,43 @@ def sample_matrix(run: RunPaths, state: State, record: TrainingRecord, *, progre
 
 
 def latest_samples(runs: Iterable[tuple[RunPaths, str, TrainingRecord]]) -> ComparedSamples:
-    """Return the latest images of several runs, given with their names, by prompt; a run without images has no column."""
-    found = [(run, name, *_prompts_and_columns(run, record)) for run, name, record in runs]
-    all_prompts = list(dict.fromkeys(prompt for _, _, prompts, _ in found for prompt in prompts))
-    columns = []
-    for run, name, prompts, own in found:
-        if own:
-            images = dict(zip(prompts, own[-1].images, strict=True))
-            columns.append(replace(own[-1], key=run.slug, label=name, images=[images.get(prompt) for prompt in all_prompts]))
-    return ComparedSamples(prompts=all_prompts, columns=columns)
+    """Return the latest images of several runs, given with their names, by prompt; a run without images has no column.
+
+    Images belong together if their lines of the prompt file are equal, flags such as the seed included; of several equal lines the first
+    of one run belongs to the first of the other.
+    """
+    latest: list[tuple[SampleColumn, dict[tuple[str, int], str | None]]] = []
+    for run, name, record in runs:
+        lines, columns = _lines_and_columns(run, record)
+        if columns:
+            column = next((each for each in reversed(columns) if None not in each.images), columns[-1])  # the last may be being drawn
+            latest.append((replace(column, key=run.slug, label=name), dict(zip(_numbered(lines), column.images, strict=True))))
+    rows = list(dict.fromkeys(row for _, images in latest for row in images))
+    by_row = [replace(column, images=[images.get(row) for row in rows]) for column, images in latest]
+    return ComparedSamples(prompts=[_prompt(line) for line, _ in rows], columns=by_row)
 
 
-def _prompts_and_columns(run: RunPaths, record: TrainingRecord) -> tuple[list[str], list[SampleColumn]]:
-    """Return the prompts with an image, and the images by step, the earliest first."""
+def _numbered(lines: Iterable[str]) -> Iterator[tuple[str, int]]:
+    """Yield each line with the number of equal ones before it."""
+    seen: Counter[str] = Counter()
+    for line in lines:
+        yield line, seen[line]
+        seen[line] += 1
+
+
+def _prompt(line: str) -> str:
+    """Return the text of a line of the prompt file, without its flags."""
+    return line.partition(" --")[0]
+
+
+def _lines_and_columns(run: RunPaths, record: TrainingRecord) -> tuple[list[str], list[SampleColumn]]:
+    """Return the lines of the prompt file that have an image, and the images by step, the earliest first."""
     images_by_position = _images(run)
     indices = sorted({index for images in images_by_position.values() for index in images})
     lines = _lines(run.sample_prompts)
-    prompts = [lines[index].partition(" --")[0] if index < len(lines) else f"Prompt {index + 1}" for index in indices]
+    drawn = [lines[index] if index < len(lines) else f"Prompt {index + 1}" for index in indices]
     columns = [_column(position, images_by_position[position], indices, record) for position in images_by_position]
-    return prompts, sorted(columns, key=lambda column: (column.step or 0, column.epoch or 0))
+    return drawn, sorted(columns, key=lambda column: (column.step or 0, column.epoch or 0))
 
 
 Position = tuple[int | None, int | None]  # epoch and step, one of which is None

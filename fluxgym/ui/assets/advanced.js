@@ -117,7 +117,7 @@ class Advanced {
 
   /** Why no setting is shown. */
   nothing() {
-    return this.only.checked && !this.words.value ? "All settings are at this model’s defaults." : "No setting matches.";
+    return this.only.checked && !this.words.value ? "All settings are at this model’s defaults." : "No setting matches. Other settings of the trainer can be typed into “Other flags”, by their names.";
   }
 
   /** @param {[string, FieldText][]} found the settings that match */

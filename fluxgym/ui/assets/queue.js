@@ -15,6 +15,6 @@ import { plural, word } from "./text.js";
 export function ahead({ counts, running }, numDevices) {
   if (counts.running < numDevices && !counts.queued) return { ahead: 0, sentence: "" };
   const busy = counts.running === 1 && running ? `${running.name} is training.` : `${plural(counts.running, "run")} are training.`;
-  const waiting = counts.queued ? ` ${counts.queued} more ${word(counts.queued, "waits", "wait")} before yours.` : "";
-  return { ahead: counts.queued + (counts.running ? 1 : 0), sentence: (counts.running ? busy : "") + waiting };
+  const waiting = counts.queued ? `${counts.running ? `${counts.queued} more` : plural(counts.queued, "run")} ${word(counts.queued, "waits", "wait")} before yours.` : "";
+  return { ahead: counts.queued + (counts.running ? 1 : 0), sentence: [counts.running ? busy : "", waiting].filter(Boolean).join(" ") };
 }

@@ -20,7 +20,7 @@ export async function trainFurther(session, act) {
     title: `Train ${session.name} further?`, yes: "Train further", field: { label: "Epochs in total", value: String(epochs + Math.max(1, Math.round(epochs * MORE))) },
     text: `The run has trained ${epochs} epochs. It continues where it ended. Its last LoRA file is replaced at the new end; those of earlier epochs stay.`,
     check: async (value) => {
-      if (!/^\d{1,6}$/.test(value.trim()) || Number(value) <= epochs) return `Enter a whole number greater than ${epochs}.`;
+      if (!/^\d{1,6}$/.test(value.trim()) || Number(value) <= epochs) return `Enter a whole number from ${epochs + 1} to 100000, in digits.`;
       return errorOf(await act.request(session, "resume", { epochs: Number(value) }));
     },
   });

@@ -20,7 +20,7 @@ function differences(rows, { model, parent_name: parent }) {
   const fromParent = rows.filter((row) => row.parent !== null).length;
   const of = model ? ` of ${model}` : "";
   const first = fromDefault ? `${fromDefault} ${word(fromDefault, "differs", "differ")} from the defaults${of}.` : `All settings have the defaults${of}.`;
-  return parent ? `${first} ${fromParent || "None"} ${word(fromParent, "differs", "differ")} from ${parent}.` : first;
+  return parent ? `${first} ${fromParent || "None"} ${word(fromParent, "differs", "differ")} from “${parent}”.` : first;
 }
 
 /**

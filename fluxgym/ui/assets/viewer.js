@@ -19,7 +19,7 @@ function viewerParts(column) {
   return {
     title: h("p", { class: "strong grow cut", role: "status" }),
     frames: h("div", { class: "frames" }),
-    keys: h("span", { class: "small faint grow not-phone" }, `← → ${column} · ↑ ↓ prompt · Esc closes`),
+    keys: h("span", { class: "small faint grow not-phone" }),
     compare: h("button", { type: "button", class: "btn s", "aria-pressed": "false" }, "Compare two"),
     download: h("a", { class: "btn s", download: "" }, icon("download"), "Download"),
     close: h("button", { type: "button", class: "btn s icon quiet", "aria-label": "Close" }, icon("x")),
@@ -48,6 +48,7 @@ class Viewer {
 
   /** @param {string} column */
   constructor(column) {
+    this.column = column;
     this.parts = viewerParts(column);
     this.box = viewerDialog(this.parts);
     const { box, parts } = this;
@@ -121,8 +122,11 @@ class Viewer {
     put(parts.title, `${columns.map((column) => matrix.columns[column].label).join(" and ")}: ${prompt}`);
     attribute(parts.download, "href", address(this.image(at) ?? ""));
     attribute(parts.download, "title", `Download the image of ${matrix.columns[at[0]].label}`);
-    parts.previous.disabled = !this.step([-1, 0]);
-    parts.next.disabled = !this.step([1, 0]);
+    const [canGoBack, canGoOn] = [this.step([-1, 0]), this.step([1, 0])].map(Boolean);
+    parts.previous.disabled = !canGoBack;
+    parts.next.disabled = !canGoOn;
+    parts.previous.hidden = parts.next.hidden = compared !== null && columns.length === matrix.columns.length;
+    put(parts.keys, `${parts.next.hidden ? "" : `← → ${this.column} · `}↑ ↓ prompt · Esc closes`);
     parts.compare.hidden = matrix.columns.length < 2;
   }
 

@@ -101,7 +101,7 @@ def unpickle(path: Path) -> dict[str, Any]:
         raise TrainerError(
             f"{path} is not read: it contains {content}, and such a file could run any code.", reason_code=ReasonCode.BAD_MODEL
         ) from None
-    except (OSError, RuntimeError, EOFError, ValueError, KeyError) as error:
+    except Exception as error:  # noqa: BLE001, damaged content can raise anything in the unpickler
         raise TrainerError(
             f"{path} is damaged: {(str(error) or type(error).__name__).splitlines()[0]}.", reason_code=ReasonCode.BAD_MODEL
         ) from None

@@ -64,6 +64,7 @@ def test_cut_captions_are_reported_with_number_of_tokens():
 
 
 def test_repeats_out_of_range_in_a_folder_name_are_named():
+    assert "choose 2_dog with 2 repeats" in no_images_message({"0_cat": 3, "2_dog": 1})
     message = no_images_message({"0_cat": 3})
     assert message.endswith(
         "choose 0_cat with the trigger word “cat”. The 0 repeats in the name 0_cat are out of range: enter a number from 1 to 10,000."

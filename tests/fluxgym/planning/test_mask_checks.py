@@ -83,6 +83,20 @@ def test_mask_of_other_shape_is_refused_before_start(found, images, tmp_path):
     assert message.endswith("a mask needs its image's aspect ratio.")
 
 
+@pytest.mark.parametrize("content", [b"", b"garbage"])
+def test_unreadable_mask_is_named_with_its_folder_not_as_the_image_of_its_name(found, images, tmp_path, content):
+    write_masks(tmp_path / "masks", images, (255, 255, 255))
+    (tmp_path / "masks" / "cat 1.png").write_bytes(content)
+    reported = found(masked_loss=True, conditioning_data_dir=str(tmp_path / "masks"))
+    assert {level for level, _ in reported} == {"error"}
+    assert all(message.startswith(f"The mask {tmp_path / 'masks' / 'cat 1.png'} ") for _, message in reported)
+
+
+@pytest.mark.parametrize("name", ["x" * 300, "/".join(["x" * 100] * 60)])
+def test_masks_folder_with_a_name_that_is_too_long_is_not_an_exception(found, name):
+    found(masked_loss=True, conditioning_data_dir=f"/{name}")
+
+
 def test_black_masks_without_masked_loss_are_not_read(found, images, tmp_path):
     write_masks(tmp_path / "masks", images, (0, 0, 0))
     assert not [message for _, message in found(conditioning_data_dir=str(tmp_path / "masks")) if "black" in message]

@@ -48,11 +48,19 @@ def test_reply_has_steps_checks_command_and_toml(form, images, settings):
     assert answer.errors == {}
     (warning,) = [line.text for line in answer.lines if line.level != "ok"]
     assert warning.startswith('4 captions do not contain the trigger word “a "quoted" cat”')
-    assert answer.explain == "4 images × 4 repeats × 3 epochs, with as many regularization images, 16 images per step"
+    assert answer.explain == "4 images × 4 repeats × 3 epochs, with as many regularization images (Advanced), 16 images per step"
     assert answer.images == 4
     assert answer.steps == 6  # 4 images x 4, the same number of regularization images, 16 per step, 3 epochs
     assert "--output_name my-cat" in answer.command
     assert tomllib.loads(answer.toml)["datasets"][0]["subsets"][0]["class_tokens"] == 'a "quoted" cat'
+
+
+def test_field_with_an_error_gets_no_warning_about_its_default(form, images):
+    values = state(form, sample_every_n_steps=0, sample_prompts="a cat")
+    lines = [line.text for line in form.plan(values, {}, images).checks.lines]
+    assert any(text.startswith("No sample image is drawn") for text in lines)
+    refused = form.plan(values, {"sample_every_n_steps": "Enter a whole number of at least 0, not “-1”."}, images).checks
+    assert not any(line.text.startswith("No sample image is drawn") for line in refused.lines)
 
 
 @pytest.mark.parametrize(("prefix", "required"), [("a zqx dog, ", ""), ("a photo, ", "zqx dog")])

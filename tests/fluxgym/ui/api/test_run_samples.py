@@ -110,3 +110,22 @@ def test_latest_images_of_two_runs_are_side_by_side_by_prompt(run, tmp_path):
     first, second = (column.images for column in found.columns)
     assert first == [f"runs/cat/samples/cat_000020_{number}_20250101000001{end}.png" for number, end in (("00", "_1"), ("01", ""))] + [None]
     assert second == [None] + [f"runs/dog/samples/dog_e000004_{number}_20250101000002_1.png" for number in ("00", "01")]
+
+
+def test_prompts_of_one_text_are_compared_one_by_one_and_only_with_equal_flags(run, tmp_path):
+    run.sample_prompts.write_text("sks cat --d 1\nsks cat --d 2\nsks cat --d 2\n")
+    other = make_run(tmp_path, "dog")
+    other.samples.mkdir()
+    other.sample_prompts.write_text("sks cat --d 2\nsks cat --d 3\n")
+    draw(run, *(f"cat_000020_0{number}_20250101000001_1.png" for number in range(3)))
+    draw(other, *(f"dog_000040_0{number}_20250101000001_1.png" for number in range(2)))
+    found = latest_samples([(run, "Cat", RECORD), (other, "Dog", RECORD)])
+    assert found.prompts == ["sks cat"] * 4
+    drawn = [[image and image[-len("00_20250101000001_1.png") :][:2] for image in column.images] for column in found.columns]
+    assert drawn == [["00", "01", "02", None], [None, "00", None, "01"]]
+
+
+def test_step_whose_images_are_being_drawn_is_not_compared_yet(run):
+    draw(run, *(f"cat_000020_0{number}_20250101000001_1.png" for number in range(2)), "cat_000040_00_20250101000002_1.png")
+    (column,) = latest_samples([(run, "Cat", RECORD)]).columns
+    assert (column.step, None in column.images) == (20, False)

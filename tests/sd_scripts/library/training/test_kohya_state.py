@@ -168,6 +168,13 @@ def test_mismatching_or_truncated_kohya_state_is_reported(folder, tmp_path):
         file.writestr("x", "y")
     with pytest.raises(TrainerError, match=r"odd\.bin"):
         unpickle(tmp_path / "odd.bin")
+    for number, content in enumerate((b"\x80\x02.", b"\x80\x02K", b"\x80\x02(K\x01s.", b"\x80\x02]K\x01K\x02s.")):
+        odd = tmp_path / f"content-{number}.bin"
+        with zipfile.ZipFile(odd, "w") as file:
+            file.writestr("archive/data.pkl", content)
+            file.writestr("archive/version", "3\n")
+        with pytest.raises(TrainerError, match=rf"content-{number}\.bin (is damaged|is not)"):
+            unpickle(odd)
     torch.save([1], tmp_path / "list.bin")
     with pytest.raises(TrainerError, match="no dictionary"):
         unpickle(tmp_path / "list.bin")
