@@ -103,12 +103,13 @@ class Chart {
   }
 
   /**
-   * A line as uPlot takes it.
+   * A line as uPlot takes it. A single value is a point, because it makes no line.
    * @param {Series} series
    */
   line({ token, width = 2, dash, alpha = 1, points = false }) {
     const stroke = () => this.colors.color(token);
-    return { stroke, width, dash, alpha, spanGaps: true, points: { show: points, size: 9, width: 2, stroke, fill: () => this.colors.color("card") } };
+    const show = (/** @type {any} */ plot, /** @type {number} */ index) => points || plot.data[index].filter((/** @type {unknown} */ value) => typeof value === "number").length === 1;
+    return { stroke, width, dash, alpha, spanGaps: true, points: { show, size: 9, width: 2, stroke, fill: () => this.colors.color("card") } };
   }
 
   plotOptions() {
