@@ -14,7 +14,6 @@ from fluxgym.errors import NameTaken
 from fluxgym.runs.paths import OutputsPaths, RunPaths
 from fluxgym.runs.state import create_state, read_state, slug_of
 from fluxgym.runs.storage_errors import storage_error
-from fluxgym.sessions.history import save_version
 from fluxgym.sessions.preconditions import name_lock
 
 NOT_STARTED = "A copy that was not started yet; put its settings into the form, change what you like, and start it."
@@ -76,6 +75,5 @@ def duplicate(run: RunPaths, new_name: str) -> RunPaths:
             staging.private.mkdir(parents=True)
             if run.dataset.is_dir() and any(run.dataset.iterdir()):
                 copy_into(run.dataset, staging.dataset)
-            save_version(run, into=staging)
             create_state(staging, settings | own)
     return copy

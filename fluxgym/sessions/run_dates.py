@@ -76,7 +76,14 @@ def first_start(snapshot: RunSnapshot) -> float | None:
         if record is not None and record.attempt > 1 and (earlier := _first_in_history(run, record.run_id)) is not None:
             return earlier
     line = read_first(run.progress)
-    return None if line is None else _time(line.get("time"))
+    reported = None if line is None else _time(line.get("time"))
+    return _trainer_start(snapshot) if reported is None else reported
+
+
+def _trainer_start(snapshot: RunSnapshot) -> float | None:
+    """Return when the latest trainer was started, None if the latest attempt had none."""
+    record = snapshot.process_record
+    return record.started_at if record is not None and record.trainer is not None else None
 
 
 def _first_in_history(run: RunPaths, run_id: str) -> float | None:

@@ -16,7 +16,7 @@ from fluxgym.sessions.control import stop
 from fluxgym.sessions.create import duplicate
 from fluxgym.sessions.delete import delete
 from fluxgym.sessions.forget import forget
-from fluxgym.sessions.requeue import requeue
+from fluxgym.sessions.requeue import requeue, start_again
 from fluxgym.sessions.resume import ResumeRequest, resume_planned, resumed_message
 from fluxgym.sessions.templates import save
 from fluxgym.ui.api.action_answers import ActionResult
@@ -86,6 +86,7 @@ class ActionRoutes:
             "forget": _without_result(lambda run, request: forget(run, run_id=request.run_id)),
             "delete": _without_result(lambda run, request: delete(run, run_id=request.run_id)),
             "resume": self._resume,
+            "start": _without_result(lambda run, request: start_again(run, self._planner, run_id=request.run_id, agreed=request.agreed)),
             "requeue": _without_result(lambda run, request: requeue(run, self._planner, run_id=request.run_id, agreed=request.agreed)),
             "duplicate": lambda run, request: ActionResult(slug=duplicate(run, request.name[:300]).slug),
             "restore": lambda run, request: ActionResult(changed=history.restore(run, request.version[:200])),

@@ -20,6 +20,7 @@ class StepAction(StrEnum):
     STOP = "stop"
     REPAIR = "repair"
     RESUME = "resume"
+    START = "start"
     LOAD = "load"
     DOWNLOAD = "download"
 

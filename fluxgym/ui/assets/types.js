@@ -711,7 +711,7 @@
 
 /**
  * The action of the button for a run's next step. LOAD fills the form, DOWNLOAD follows a link, all others are requests to the app.
- * @typedef {"kill" | "cancel" | "stop" | "repair" | "resume" | "load" | "download"} StepAction
+ * @typedef {"kill" | "cancel" | "stop" | "repair" | "resume" | "start" | "load" | "download"} StepAction
  */
 
 /**

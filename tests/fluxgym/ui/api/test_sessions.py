@@ -11,9 +11,11 @@ from fluxgym.contract.codes import Status
 from fluxgym.errors import ModelError, NamesCode
 from fluxgym.models.catalog import find_files
 from fluxgym.planning.plan import Planner
+from fluxgym.runs.paths import OutputsPaths
 from fluxgym.runs.process_identity import identify
 from fluxgym.runs.snapshot import RunSnapshot
 from fluxgym.runs.state import read_state, update_state
+from fluxgym.sessions.control import wait_until_ended
 from fluxgym.sessions.history import save_version
 from fluxgym.sessions.index import SessionIndex
 from fluxgym.sessions.listing import list_sessions
@@ -351,3 +353,14 @@ def test_nothing_is_offered_while_trainer_is_live_though_its_pid_file_was_remove
     assert (row["status"], row["is_live"], row["next_step"]["action"]) == ("stopped", False, "stop")
     assert row["stop_text"].startswith("Nothing has been trained yet")
     assert "forget" not in row["menu"]
+
+
+def test_copy_is_started_by_its_button(client, settings):
+    run = make_run(settings.outputs, "cat", status="stopped", base_model="pocket", max_train_epochs=1, num_repeats=1)
+    write_cats(run.dataset, count=2, size=64)
+    slug = value(client.post("sessions/cat/duplicate", json={"name": "Second"}))["slug"]
+    copy = OutputsPaths(settings.outputs).run(slug)
+    assert [(row["slug"], row["next_step"]["text"]) for row in rows(client)] == [("second", "Start"), ("cat", "Start again")]
+    value(client.post(f"sessions/{slug}/start", json={"run_id": read_state(copy)["run_id"]}))
+    assert wait_until_ended(copy).status == "completed"
+    assert error(client.post(f"sessions/{slug}/start", json={}), 409).startswith("Second has a checkpoint or a LoRA file")
