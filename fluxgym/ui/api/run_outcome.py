@@ -10,11 +10,10 @@ from fluxgym.runs.paths import RunPaths
 from fluxgym.runs.state import read_state_or_empty
 from fluxgym.sessions.advice import EDIT_LABEL, START_LABEL, advice_for
 from fluxgym.sessions.listing import Session
-from fluxgym.sessions.origin import IMPORTED, Origin, is_unstarted
+from fluxgym.sessions.origin import IMPORTED, NOT_TRAINED_HERE, Origin, is_unstarted
 from fluxgym.sessions.requeue import can_start_again
 from fluxgym.ui.api.run_answers import RunOutcome
 
-NOT_TRAINED_HERE = "It was not trained here."  # below the title “Imported”
 LOG_LINES = 60
 EVIDENCE_LINES = 6
 MAX_LINE = 400

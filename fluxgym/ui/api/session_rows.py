@@ -13,7 +13,7 @@ from fluxgym.runs.snapshot import RunSnapshot
 from fluxgym.runs.state import has_usual_folder, name_of
 from fluxgym.sessions.advice import EDIT_LABEL
 from fluxgym.sessions.listing import Session, read_session
-from fluxgym.sessions.origin import Origin, is_unstarted, origin_of, parent_of
+from fluxgym.sessions.origin import IMPORTED, NOT_TRAINED_HERE, Origin, is_unstarted, origin_of, parent_of
 from fluxgym.sessions.requeue import can_start_again
 from fluxgym.sessions.resume import needs_check, resume_preview
 from fluxgym.sessions.run_dates import date_of, ended_at
@@ -58,7 +58,7 @@ class SessionRows:
         spans, record = self._spans.of(snapshot), snapshot.process_record
         figures, attempt = metrics_of(snapshot, spans), record.attempt if record is not None else 1
         return SessionRow(
-            **vars(session) | {"started": began.at},
+            **vars(session) | {"started": began.at, "reason": NOT_TRAINED_HERE if session.reason == IMPORTED else session.reason},
             began=began.word,
             shown=shown_status(session, origin, stopping=situation.is_stopping),
             activity=activity_of(session),

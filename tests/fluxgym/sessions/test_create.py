@@ -10,7 +10,7 @@ from fluxgym.errors import BadName, NameTaken
 from fluxgym.runs.paths import OutputsPaths
 from fluxgym.runs.state import read_state
 from fluxgym.sessions.control import wait_until_ended
-from fluxgym.sessions.create import duplicate
+from fluxgym.sessions.create import duplicate, free_copy_name
 from fluxgym.sessions.history import diff, versions
 from fluxgym.sessions.listing import list_sessions
 from fluxgym.sessions.start import StartRequest, start
@@ -75,3 +75,13 @@ def test_second_copy_of_same_name_returns_first(tmp_path):
     assert len(failed) == 7
     assert all(isinstance(error, NameTaken) for error in failed)
     assert not list((tmp_path / ".fluxgym" / "new").iterdir())
+
+
+def test_proposed_name_of_a_copy_is_free(tmp_path):
+    run = make_run(tmp_path, "my-cat-lora", lora_name="My Cat LoRA!")
+    assert free_copy_name(run) == "My Cat LoRA! 2"
+    make_run(tmp_path, "my-cat-lora-2")
+    assert free_copy_name(run) == "My Cat LoRA! 3"
+    assert duplicate(run, free_copy_name(run)).slug == "my-cat-lora-3"
+    long = make_run(tmp_path, "x" * 64, lora_name="x" * 64)
+    assert duplicate(long, free_copy_name(long)).slug == "x" * 62 + "-2"

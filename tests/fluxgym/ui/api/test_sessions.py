@@ -20,6 +20,7 @@ from fluxgym.sessions.history import save_version
 from fluxgym.sessions.index import SessionIndex
 from fluxgym.sessions.listing import list_sessions
 from fluxgym.sessions.resume import resume_preview
+from fluxgym.sessions.transfer import Export, export_archive, import_file
 from fluxgym.ui.api.session_actions import ActionRoutes
 from fluxgym.ui.api.sessions import PAGE_SIZE, SessionRoutes
 from tests.support.api import error, router_client, value
@@ -60,7 +61,9 @@ def write_checkpoint(run, step, total=10):
 def test_empty_outputs_give_empty_list(client):
     answer = value(client.get("sessions"))
     assert answer["rows"] == []
-    assert answer["counts"] == dict.fromkeys(("total", "running", "queued", "stopped", "failed", "completed", "unstarted", "shown"), 0)
+    assert answer["counts"] == dict.fromkeys(
+        ("total", "running", "queued", "stopped", "failed", "completed", "unstarted", "imported", "shown"), 0
+    )
 
 
 def test_list_that_did_not_change_is_not_sent_again(client, settings):
@@ -81,7 +84,7 @@ def test_list_is_paginated_and_filtered(client, settings):
     found = value(client.get("sessions", params={"filter": "good d"}))
     assert [row["slug"] for row in found["rows"]] == ["dog"]
     assert found["counts"]["shown"] == 1
-    assert (found["counts"]["total"], found["counts"]["stopped"]) == (PAGE_SIZE + 3, PAGE_SIZE + 3)
+    assert (found["counts"]["total"], found["counts"]["stopped"]) == (1, 1)  # of the runs of this name
 
 
 def slugs(client, **query):
@@ -97,6 +100,14 @@ def test_status_and_model_reduce_list_and_counts_stay(client, settings):
     answer = value(client.get("sessions", params={"status": "failed", "model": "pocket"}))
     assert ([row["slug"] for row in answer["rows"]], answer["counts"]["shown"], answer["counts"]["completed"]) == (["run-1"], 1, 2)
     assert [model["id"] for model in answer["models"]] == ["flux-dev", "pocket"]
+
+
+def test_import_is_not_counted_as_not_started(client, settings, tmp_path):
+    export_archive([stopped(settings, "cat")], tmp_path / "x.zip", Export())
+    (run,) = import_file(tmp_path / "x.zip", OutputsPaths(settings.outputs))
+    counts = value(client.get("sessions"))["counts"]
+    assert (counts["unstarted"], counts["imported"]) == (0, 1)
+    assert slugs(client, status="imported") == [run.slug]
 
 
 def test_copy_is_neither_stopped_nor_started(client, settings):
