@@ -30,6 +30,7 @@ class Advice:
 
 EDIT_LABEL = "Edit as new training"  # the button that fills the form with a run's settings
 REPAIR_LABEL = "Repair"
+START_LABEL, START_AGAIN_LABEL = "Start", "Start again"  # the button that starts a run in its own folder, from the beginning
 EDIT = f"Choose “{EDIT_LABEL}”"
 VRAM, BATCH, WORKERS = "less GPU memory (VRAM)", "a smaller batch", "fewer workers"
 CLOSE_GPU_PROGRAMS = "Close other programs that use the GPU."

@@ -1,6 +1,8 @@
 """New run folders: made in a temporary folder and renamed to their name, so that a run is created atomically."""
 
 import errno
+import itertools
+import os
 import secrets
 import shutil
 import time
@@ -12,9 +14,8 @@ from fluxgym.contract.codes import Status
 from fluxgym.dataset.folder import copy_into
 from fluxgym.errors import NameTaken
 from fluxgym.runs.paths import OutputsPaths, RunPaths
-from fluxgym.runs.state import create_state, read_state, slug_of
+from fluxgym.runs.state import create_state, name_of, next_version, read_state, slug_of
 from fluxgym.runs.storage_errors import storage_error
-from fluxgym.sessions.history import save_version
 from fluxgym.sessions.preconditions import name_lock
 
 NOT_STARTED = "A copy that was not started yet; put its settings into the form, change what you like, and start it."
@@ -54,6 +55,16 @@ def _rename(staging: RunPaths, run: RunPaths) -> None:
         raise NameTaken(f"A training named {run.slug} was started in the meantime. Start again.", field="lora_name") from None
 
 
+def free_copy_name(run: RunPaths) -> str:
+    """Return the first of “My Cat 2”, “My Cat 3”, ... whose folder does not exist, as the name of a copy of “My Cat”."""
+    outputs, name = OutputsPaths(run.folder.parent), name_of(run)
+    for number in itertools.count(2):
+        wanted = next_version(slug_of(name), number)
+        if not os.path.lexists(outputs.run(wanted).folder):
+            return f"{name} {number}" if slug_of(f"{name} {number}") == wanted else wanted
+    raise AssertionError("count does not end")
+
+
 def duplicate(run: RunPaths, new_name: str) -> RunPaths:
     """Make a run of another name with the same settings and images, which is not started; its `parent` is the run it came from.
 
@@ -76,6 +87,5 @@ def duplicate(run: RunPaths, new_name: str) -> RunPaths:
             staging.private.mkdir(parents=True)
             if run.dataset.is_dir() and any(run.dataset.iterdir()):
                 copy_into(run.dataset, staging.dataset)
-            save_version(run, into=staging)
             create_state(staging, settings | own)
     return copy

@@ -28,7 +28,7 @@ from fluxgym.runs.state import State, create_state, name_of, read_state, update_
 from fluxgym.runs.storage_errors import storage_error
 from fluxgym.sessions.known_settings import known_settings
 from fluxgym.sessions.preconditions import ensure_ended, name_lock
-from fluxgym.sessions.settings_view import changes
+from fluxgym.sessions.settings_view import SettingChange, changes
 
 log = logging.getLogger(__name__)
 
@@ -124,6 +124,11 @@ def diff(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str]:
     return [f"{change.name}: {_shown(change.before)} → {_shown(change.after)}" for change in changes(before, after)]
 
 
+def restorable_changes(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[SettingChange]:
+    """Return the differences between two states' settings that `restore` would undo: all but the name, which is the run's own."""
+    return [change for change in changes(before, after) if change.name != "lora_name"]
+
+
 def later_states(versions: Sequence[Version], current: State) -> list[State]:
     """Return the state that replaced each version: that of the next newer one, of the newest the current state."""
     return [current, *(version.state for version in versions)][: len(versions)]
@@ -145,7 +150,7 @@ def can_restore(run: RunPaths, status: Status) -> bool:
 def restore(run: RunPaths, version_id: str) -> list[str]:
     """Restore an earlier state's settings, after the current ones were saved as a version; return the differences.
 
-    Status and identity stay.
+    Status, identity and name stay.
 
     Raises:
         SessionError: If the run is completed.
@@ -162,8 +167,9 @@ def restore(run: RunPaths, version_id: str) -> list[str]:
                 f"{name_of(run)} is completed, and its settings record how; duplicate it, and restore earlier ones in the copy."
             )
         save_version(run)
-        update_state(run, {name: version.state.get(name) for name in STATE_KEYS})
-    return diff(current, version.state)
+        restored = {name: version.state.get(name) for name in STATE_KEYS if name != "lora_name"}
+        update_state(run, restored)
+    return diff(current, current | restored)
 
 
 def repair(run: RunPaths) -> State:

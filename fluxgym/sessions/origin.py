@@ -13,6 +13,9 @@ from fluxgym.runs.state import State, read_state_or_empty
 IMPORTED = "Imported; it was not trained here."
 
 
+NOT_TRAINED_HERE = "It was not trained here."  # beside the word “Imported”
+
+
 class Origin(StrEnum):
     """What a run is on this machine."""
 
@@ -49,6 +52,12 @@ def imported_at(state: State) -> float | None:
     """Return when a run was imported, in seconds since the epoch; None if its state does not record it."""
     parent = parent_record(state)
     return None if parent is None else _time(parent.get("imported_at"))
+
+
+def trained_elsewhere_at(state: State) -> float | None:
+    """Return when the training of an imported run was completed, in seconds since the epoch; None if its state does not record it."""
+    parent = parent_record(state)
+    return None if parent is None else _time(parent.get("trained_at"))
 
 
 def adopted_at(state: State) -> float | None:

@@ -1,6 +1,8 @@
 """Resume a run from its newest complete checkpoint, and preview what a resume would do."""
 
 import os
+import secrets
+import time
 from collections.abc import Collection
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -8,6 +10,7 @@ from pathlib import Path
 from fluxgym.app_settings import Settings
 from fluxgym.contract.codes import Status
 from fluxgym.contract.files import parse_state_name
+from fluxgym.contract.volumes import try_chmod
 from fluxgym.engines.base import Mode
 from fluxgym.engines.registry import engine_of
 from fluxgym.errors import DatasetError, NamesCode, NothingToResume, SessionNotFound
@@ -25,6 +28,7 @@ from fluxgym.runs.status import is_unchecked
 from fluxgym.sessions.history import save_version
 from fluxgym.sessions.launch import launch, launch_spec
 from fluxgym.sessions.preconditions import ensure_ended, ensure_not_elsewhere, ensure_state_is_file, name_lock
+from fluxgym.sessions.settings_view import changes
 from fluxgym.trainers.base import backend_for, backend_named, backend_of_launch, choose_checkpoint
 from fluxgym.trainers.named_code import named_code
 from fluxgym.trainers.options import train_sh
@@ -87,16 +91,43 @@ def launch_next_attempt(planned: TrainingPlan, state: State, agreed: Collection[
     """Launch the next attempt of a run, whose state is given, by a plan without errors; the caller holds the name's lock."""
     run = planned.run
     record, latest = read_record(run), read_launch_spec(run)
-    run_id = str(state.get("run_id") or (record.run_id if record else run.slug))
+    before = str(state.get("run_id") or (record.run_id if record else run.slug))
+    is_first = has_no_trace_of_trainer(run)
+    run_id = secrets.token_hex(8) if is_first and (record or latest) else before  # records of a start without a trainer are not this one's
     gpus = None if latest is None else engine_of(run).devices.chosen_gpus(latest)
-    spec = launch_spec(planned, run_id, (record.attempt if record else 1) + 1, gpus)
-    _check_code(run, spec, agreed)
+    spec = launch_spec(planned, run_id, 1 if is_first else (record.attempt if record else 1) + 1, gpus)
+    _check_code(run, spec, agreed, started_as=before)
     write_text(run.dataset_toml, planned.dataset_toml)  # again, so that settings that were edited by hand count
     write_text(run.train_sh, train_sh(spec.argv))
-    save_version(run)
+    try_chmod(run.train_sh, 0o755)
+    if changes(read_state(run), state) or not (is_first or _ended_before_trainer(run, latest)):
+        save_version(run)
     write_launch_spec(run, spec)
-    update_state(run, {"status": Status.STARTING, "max_train_epochs": planned.config.max_train_epochs, "run_id": run_id} | _CLEARED)
-    return launch(run, spec, "resumed")
+    requested = {"timestamp": time.time()} if is_first else {}
+    epochs = planned.config.max_train_epochs
+    update_state(run, {"status": Status.STARTING, "max_train_epochs": epochs, "run_id": run_id} | requested | _CLEARED)
+    return launch(run, spec, "started" if spec.resume_from is None else "resumed")
+
+
+def has_no_trace_of_trainer(run: RunPaths) -> bool:
+    """Return True if no trainer has ever been started in a run's folder, so that its next attempt is its first."""
+    record = read_record(run)
+    if (record is not None and record.trainer is not None) or run.progress.exists() or run.training_log.exists():
+        return False
+    return has_no_result(run)
+
+
+def has_no_result(run: RunPaths) -> bool:
+    """Return True if a run has neither a checkpoint, complete or not, nor a LoRA file."""
+    return not (run.lora_files() or run.checkpoint_folders())
+
+
+def _ended_before_trainer(run: RunPaths, latest: LaunchSpec | None) -> bool:
+    """Return True if the latest attempt has ended without a trainer, as one that was canceled in the queue."""
+    end = read_exit(run)
+    if end is None or latest is None or (end.run_id, end.attempt) != (latest.run_id, latest.attempt):
+        return False
+    return end.started_at is None and end.last_step is None
 
 
 def _check_resumable(planned: TrainingPlan, checkpoint: Checkpoint) -> None:
@@ -112,15 +143,15 @@ def _check_resumable(planned: TrainingPlan, checkpoint: Checkpoint) -> None:
         )
 
 
-def _check_code(run: RunPaths, spec: LaunchSpec, agreed: Collection[str]) -> None:
+def _check_code(run: RunPaths, spec: LaunchSpec, agreed: Collection[str], *, started_as: str) -> None:
     """Raise NamesCode if a run names code that this installation has not started it with, and the user has not agreed to that."""
     own = read_own_launch_spec(run)
-    started_with = named_code(own) if own is not None and own.run_id == spec.run_id else ()
+    started_with = named_code(own) if own is not None and own.run_id == started_as else ()
     pickles = [] if own is None else [phrase for phrase in named_code(spec) if phrase not in named_code(replace(spec, resume_from=None))]
     new = [phrase for phrase in named_code(spec) if phrase not in (*started_with, *pickles)]
     if new and not NamesCode.is_given(agreed):
         raise NamesCode(
-            f"{name_of(run)} {' and '.join(new)}, and this installation did not start it so. Resume it only if you know that it is safe."
+            f"{name_of(run)} {' and '.join(new)}, and this installation did not start it so. Continue only if you know that it is safe."
         )
 
 

@@ -14,7 +14,7 @@ from fluxgym.runs.paths import RunPaths
 from fluxgym.runs.progress import read_first
 from fluxgym.runs.snapshot import RunSnapshot
 from fluxgym.runs.state import timestamp_of
-from fluxgym.sessions.origin import Origin, adopted_at, imported_at
+from fluxgym.sessions.origin import Origin, adopted_at, imported_at, trained_elsewhere_at
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,8 +40,8 @@ def date_of(snapshot: RunSnapshot, status: Status, origin: Origin, requested: fl
         return LabeledTime(word="Copied", at=requested)
     if origin is Origin.IMPORT:
         arrived = imported_at(state) or run.ui_state.stat().st_mtime  # earlier versions only wrote the run's state at that time
-        is_trained = is_regular(run.lora) and requested < arrived - 1  # a state without a time gets the time of its import
-        return LabeledTime(word="Trained", at=requested) if is_trained else LabeledTime(word="Imported", at=arrived)
+        trained = trained_elsewhere_at(state) if is_regular(run.lora) else None
+        return LabeledTime(word="Imported", at=arrived) if trained is None else LabeledTime(word="Trained", at=trained)
     return _date_of_start(snapshot, status, requested)
 
 
@@ -76,7 +76,14 @@ def first_start(snapshot: RunSnapshot) -> float | None:
         if record is not None and record.attempt > 1 and (earlier := _first_in_history(run, record.run_id)) is not None:
             return earlier
     line = read_first(run.progress)
-    return None if line is None else _time(line.get("time"))
+    reported = None if line is None else _time(line.get("time"))
+    return _trainer_start(snapshot) if reported is None else reported
+
+
+def _trainer_start(snapshot: RunSnapshot) -> float | None:
+    """Return when the latest trainer was started, None if the latest attempt had none."""
+    record = snapshot.process_record
+    return record.started_at if record is not None and record.trainer is not None else None
 
 
 def _first_in_history(run: RunPaths, run_id: str) -> float | None:

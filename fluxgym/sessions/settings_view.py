@@ -73,7 +73,7 @@ def changes(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[Setting
     old, new = settings_of(before), settings_of(after)
     names: Iterable[str] = dict.fromkeys((*new, *old))
     settings = (SettingChange(name=name, before=old.get(name), after=new.get(name)) for name in names)
-    return [change for change in settings if change.before != change.after]
+    return [change for change in settings if change.before != change.after and not _are_empty(change.before, change.after)]
 
 
 def label_of(name: str) -> str:
@@ -124,4 +124,9 @@ def _model_defaults(state: State, models: Path) -> dict[str, Any]:
 
 
 def _is_same(value: Any, other: Any) -> bool:
-    return value == other or str(value) == str(other) or (value in (None, "") and other in (None, ""))
+    return value == other or str(value) == str(other) or _are_empty(value, other)
+
+
+def _are_empty(value: Any, other: Any) -> bool:
+    """Return True if neither of two values is set."""
+    return value in (None, "") and other in (None, "")

@@ -178,7 +178,8 @@ def _prepare(folder: Path) -> RunPaths:
     before = state.get("run_id")
     own = {"timestamp": timestamp_of(state) or time.time(), "status": Status.STOPPED, "reason": IMPORTED, "run_id": secrets.token_hex(8)}
     parent = {"slug": folder.name, "run_id": before if isinstance(before, str) else None, "imported_at": time.time()}
-    create_state(run, {key: value for key, value in state.items() if key not in OF_ITS_TRAINING} | own | {"parent": parent})
+    trained = {"trained_at": state["completed_at"]} if state.get("completed_at") is not None else {}
+    create_state(run, {key: value for key, value in state.items() if key not in OF_ITS_TRAINING} | own | {"parent": parent | trained})
     return run
 
 
@@ -219,6 +220,10 @@ def _settings(state: State, name: str) -> State:
     odd = next((key for key in STATE_KEYS if key != "advanced" and isinstance(state.get(key), (list, dict))), None)
     if odd:
         raise ImportRefused(f"{name} cannot be used: {odd} must be a single value.")
+    if not any(key in state for key in STATE_KEYS):
+        raise ImportRefused(f"{name} is not a FluxGym export: it holds no settings of a training.")
+    if state.get("lora_name") in (None, ""):
+        raise ImportRefused(f"{name} cannot be used: it has no lora_name, which is the name of the LoRA.")
     try:
         config = TrainConfig.from_state(state)
         slug_of(config.lora_name)

@@ -80,7 +80,7 @@ def test_two_runs_are_compared(app, page, runs):
     open_runs(page, app)
     page.get_by_label("Select corgi").check()
     bar = page.get_by_role("region", name="Selected runs")
-    expect(bar.get_by_role("button", name="Compare")).to_be_hidden()
+    expect(bar.get_by_role("button", name="Compare")).to_be_disabled()
     page.get_by_label("Select cat").check()
     bar.get_by_role("button", name="Compare").click()
     card = page.get_by_role("region", name="Compare corgi and cat")
@@ -131,6 +131,20 @@ def test_two_runs_of_one_name_are_compared_by_their_folders(app, page, runs):
     page.get_by_role("button", name="Compare").click()
     card = page.get_by_role("region", name="Compare corgi and cat")
     expect(card.get_by_role("columnheader", name="cat")).to_be_visible()
+
+
+def test_filter_by_name_counts_its_runs_and_compare_tells_why_it_is_not_possible(app, page, runs):
+    open_runs(page, app)
+    compare = page.get_by_role("button", name="Compare")
+    page.get_by_label("Select all runs of this page").check()
+    expect(compare).to_have_attribute("title", "Select two runs to compare them.")
+    expect(compare).to_have_accessible_description("Select two runs to compare them.")
+    expect(compare).to_be_disabled()
+    page.get_by_label("Select dog").uncheck()
+    expect(compare).to_be_enabled()
+    page.get_by_label("Filter by name").fill("no such run")
+    expect(page.get_by_text("No run matches.")).to_be_visible()
+    expect(page.get_by_role("button", name="All 0", exact=True)).to_be_visible()
 
 
 def test_several_runs_are_deleted_after_one_question(app, page, runs):

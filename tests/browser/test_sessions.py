@@ -93,7 +93,7 @@ def test_session_menu_items_perform_their_actions(app, page, run, width):
     train.click()
     expect(row(page, "Second Cat")).to_contain_text("Not started")
     expect(row(page, "Second Cat")).to_contain_text("Copied: 20")
-    expect(row(page, "Second Cat").get_by_role("button", name="Edit as new training: Second Cat")).to_be_visible()
+    expect(row(page, "Second Cat").get_by_role("button", name="Start: Second Cat")).to_be_visible()
     file = page.locator("#fg-banner").get_by_label("An exported run or archive")
     file.set_input_files({"name": "x.zip", "mimeType": "application/zip", "buffer": archive.read_bytes()})
     expect(page.locator("html[data-fg-tab=run]")).to_be_attached()  # the page of the imported run
@@ -324,6 +324,9 @@ def test_stop_reports_what_is_saved_before_and_after_first_step(app, page):
     expect(row(page, "My Cat")).to_contain_text("3 / 4")
     row(page, "My Cat").get_by_role("button", name="Stop…").click()
     expect(dialog).to_contain_text("It is at step 3.")
+    page.route("**/sessions/*/stop", lambda route: route.abort())
+    dialog.get_by_role("button", name="Stop", exact=True).click()
+    expect(page.get_by_text("It is not known whether My Cat was told to stop.")).to_be_visible()
 
 
 def test_run_page_shows_curve_samples_and_log(app, page, run):

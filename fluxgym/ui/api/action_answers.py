@@ -16,6 +16,13 @@ class ActionResult:
 
 
 @dataclass(frozen=True, kw_only=True)
+class CopyName:
+    """A name for a copy of a run that no run has."""
+
+    name: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class Contents:
     """What the folders of runs hold, for the question before they are deleted."""
 

@@ -4,9 +4,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from fluxgym.contract.codes import LIVE, Phase, Status
+from fluxgym.contract.codes import LIVE, Phase, ReasonCode, Status
 from fluxgym.runs.checkpoints import Checkpoint, num_steps_lost
-from fluxgym.sessions.advice import EDIT_LABEL, REPAIR_LABEL
+from fluxgym.sessions.advice import EDIT_LABEL, REPAIR_LABEL, START_AGAIN_LABEL, START_LABEL
 from fluxgym.sessions.origin import Origin, is_unstarted
 from fluxgym.ui.api.session_answers import MenuItem, NextStep, PageState, StepAction
 
@@ -20,8 +20,14 @@ REPAIR = NextStep(
     help="Restores the settings from the run’s history, or from its command and LoRA. The damaged file is kept",
 )
 EDIT = NextStep(action=StepAction.LOAD, text=EDIT_LABEL, help="Fills the form with its settings and images, to be started from there")
+START = NextStep(action=StepAction.START, text=START_LABEL, help="Trains it with its own settings and images")
+START_AGAIN = replace(START, text=START_AGAIN_LABEL, help="Trains it from the beginning with the same settings and images")
 EDIT_FAILED = replace(EDIT, help="Fills the form with its settings and images; change what failed, then start it")
 EDIT_STOPPED = replace(EDIT, help="Fills the form with its settings and images; it has no checkpoint to resume from")
+NOT_BY_SETTINGS = frozenset({  # causes of a failure that the same settings may not meet again
+    ReasonCode.DISK_FULL, ReasonCode.DRIVER, ReasonCode.INTERRUPTED, ReasonCode.LAUNCH, ReasonCode.STALLED, ReasonCode.STORAGE,
+    ReasonCode.SUPERVISOR,
+})  # fmt: skip
 STOP_WHILE_VERIFYING = (
     "The training is done and the LoRA is being checked. Without the check it is not known whether the file is complete; it can be checked "
     "later."
@@ -43,7 +49,7 @@ class RunSituation:
     """The values that determine which actions a run has.
 
     is_executing is true while a process of a run is alive that is not live by its status. is_next is true for the first run of the queue.
-    lora is the address of the trained LoRA.
+    lora is the address of the trained LoRA. can_start is true if it can be started from the beginning and loses nothing by that.
     """
 
     status: Status
@@ -53,6 +59,8 @@ class RunSituation:
     lora: str | None
     resume: ResumeButton | None
     is_next: bool = False
+    can_start: bool = False
+    reason_code: str = ""
 
     @property
     def is_live(self) -> bool:
@@ -72,6 +80,8 @@ def next_step(run: RunSituation) -> NextStep:
         return REPAIR
     if run.resume is not None:
         return NextStep(action=StepAction.RESUME, text=run.resume.label, help=run.resume.help)
+    if run.can_start and (run.status is not Status.FAILED or run.reason_code in NOT_BY_SETTINGS):
+        return START if is_unstarted(run.status, run.origin) else START_AGAIN
     if run.origin is not Origin.TRAINED and run.lora is None:
         return EDIT
     if run.lora is not None and run.status is not Status.FAILED:

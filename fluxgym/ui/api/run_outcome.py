@@ -8,12 +8,12 @@ from fluxgym.runs.exit_record import ExitRecord, read_exit
 from fluxgym.runs.log_tail import tail
 from fluxgym.runs.paths import RunPaths
 from fluxgym.runs.state import read_state_or_empty
-from fluxgym.sessions.advice import EDIT_LABEL, advice_for
+from fluxgym.sessions.advice import EDIT_LABEL, START_LABEL, advice_for
 from fluxgym.sessions.listing import Session
-from fluxgym.sessions.origin import IMPORTED, Origin, is_unstarted
+from fluxgym.sessions.origin import IMPORTED, NOT_TRAINED_HERE, Origin, is_unstarted
+from fluxgym.sessions.requeue import can_start_again
 from fluxgym.ui.api.run_answers import RunOutcome
 
-NOT_TRAINED_HERE = "It was not trained here."  # below the title “Imported”
 LOG_LINES = 60
 EVIDENCE_LINES = 6
 MAX_LINE = 400
@@ -28,7 +28,7 @@ def run_outcome(run: RunPaths, session: Session, origin: Origin) -> RunOutcome |
         return RunOutcome(
             title="Not started yet" if origin is Origin.COPY else "Imported", exit="", evidence=[],
             reason=NOT_TRAINED_HERE if session.reason == IMPORTED else session.reason,
-            advice=[f"“{EDIT_LABEL}” fills the form with these settings{_images_text(run)}. Change what you like, and start it."],
+            advice=_unstarted_advice(run),
         )  # fmt: skip
     record = read_exit(run)
     is_failed = session.status is Status.FAILED
@@ -42,6 +42,12 @@ def run_outcome(run: RunPaths, session: Session, origin: Origin) -> RunOutcome |
         evidence=evidence(tail(run.training_log, LOG_LINES)) if is_failed else [],
         advice=list(advice.lines_for(read_state_or_empty(run))) if advice else [],
     )
+
+
+def _unstarted_advice(run: RunPaths) -> list[str]:
+    """Return what the buttons of a copy or an import do that was not started here."""
+    starts = [f"“{START_LABEL}” trains it as it is."] if can_start_again(run) else []
+    return [*starts, f"“{EDIT_LABEL}” fills the form with these settings{_images_text(run)}. Change what you like, and start it."]
 
 
 def _images_text(run: RunPaths) -> str:

@@ -1,5 +1,6 @@
 """The parts of a run's page that are read from its folder, as the page shows them: summary, LoRA files, settings, monitor and history."""
 
+from collections.abc import Iterable
 from pathlib import Path
 from urllib.parse import quote
 
@@ -21,7 +22,7 @@ from fluxgym.sessions.origin import parent_of
 from fluxgym.sessions.run_dates import first_start
 from fluxgym.sessions.run_metrics import TrainingRecord, total_s
 from fluxgym.sessions.saved_loras import SavedLora, best_lora, saved_loras
-from fluxgym.sessions.settings_view import changes, label_of, model_title, shown_text, view_settings
+from fluxgym.sessions.settings_view import SettingChange, label_of, model_title, shown_text, view_settings
 from fluxgym.trainers.base import backend_of
 from fluxgym.ui.api.run_answers import ChangedValue, HistoryVersion, LoraFile, LoraFiles, MonitorState, RunSummary, SettingRow
 
@@ -126,15 +127,15 @@ def history_versions(run: RunPaths, state: State, models: Path, *, status: Statu
         HistoryVersion(
             id=version.id,
             kept_at=version.kept_at,
-            changes=changed_values(version.state, after, models),
+            changes=changed_values(history.restorable_changes(version.state, after), models),
             resumed_after=history.resumed_after(version, after),
-            can_restore=can_restore and bool(changes(version.state, state)),
+            can_restore=can_restore and bool(history.restorable_changes(version.state, state)),
         )
         for version, after in zip(versions, history.later_states(versions, state), strict=True)
     ]
 
 
-def changed_values(before: State, after: State, models: Path) -> list[ChangedValue]:
+def changed_values(changes: Iterable[SettingChange], models: Path) -> list[ChangedValue]:
     """Return the settings in which two states differ, with the labels of the form."""
     return [
         ChangedValue(
@@ -142,5 +143,5 @@ def changed_values(before: State, after: State, models: Path) -> list[ChangedVal
             before=shown_text(change.name, change.before, models),
             after=shown_text(change.name, change.after, models),
         )
-        for change in changes(before, after)
+        for change in changes
     ]

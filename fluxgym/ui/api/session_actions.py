@@ -13,13 +13,13 @@ from fluxgym.runs.paths import OutputsPaths, RunPaths
 from fluxgym.runs.state import name_of, read_state
 from fluxgym.sessions import history
 from fluxgym.sessions.control import stop
-from fluxgym.sessions.create import duplicate
+from fluxgym.sessions.create import duplicate, free_copy_name
 from fluxgym.sessions.delete import delete
 from fluxgym.sessions.forget import forget
-from fluxgym.sessions.requeue import requeue
+from fluxgym.sessions.requeue import requeue, start_again
 from fluxgym.sessions.resume import ResumeRequest, resume_planned, resumed_message
 from fluxgym.sessions.templates import save
-from fluxgym.ui.api.action_answers import ActionResult
+from fluxgym.ui.api.action_answers import ActionResult, CopyName
 from fluxgym.ui.api.responses import UNKNOWN_REQUEST, new_router
 from fluxgym.ui.api.run_answers import HistoryPage
 from fluxgym.ui.api.run_parts import history_versions
@@ -54,6 +54,7 @@ class ActionRoutes:
         """The routes, to be included in the application."""
         router = new_router()
         router.add_api_route("/sessions/{slug}/history", self.history, response_model=HistoryPage)
+        router.add_api_route("/sessions/{slug}/copy-name", self.copy_name, response_model=CopyName)
         router.add_api_route("/sessions/{slug}/{action}", self.act, methods=["POST"], response_model=ActionResult)
         return router
 
@@ -86,6 +87,7 @@ class ActionRoutes:
             "forget": _without_result(lambda run, request: forget(run, run_id=request.run_id)),
             "delete": _without_result(lambda run, request: delete(run, run_id=request.run_id)),
             "resume": self._resume,
+            "start": _without_result(lambda run, request: start_again(run, self._planner, run_id=request.run_id, agreed=request.agreed)),
             "requeue": _without_result(lambda run, request: requeue(run, self._planner, run_id=request.run_id, agreed=request.agreed)),
             "duplicate": lambda run, request: ActionResult(slug=duplicate(run, request.name[:300]).slug),
             "restore": lambda run, request: ActionResult(changed=history.restore(run, request.version[:200])),
@@ -101,6 +103,10 @@ class ActionRoutes:
         state = read_state(run)
         versions = history_versions(run, state, self._settings.models, status=status_of(run, state).status)
         return HistoryPage(versions=versions, unreadable=history.unreadable_versions(run))
+
+    def copy_name(self, slug: str) -> CopyName:
+        """Return a free name for a copy of a run."""
+        return CopyName(name=free_copy_name(self._existing(slug)))
 
     def _existing(self, slug: str) -> RunPaths:
         """Return a run whose folder exists; its ui_state.json may be missing, as after Forget."""

@@ -20,6 +20,7 @@ class StepAction(StrEnum):
     STOP = "stop"
     REPAIR = "repair"
     RESUME = "resume"
+    START = "start"
     LOAD = "load"
     DOWNLOAD = "download"
 
@@ -142,7 +143,10 @@ class SessionRow:
 
 @dataclass(frozen=True, kw_only=True)
 class SessionCounts:
-    """The number of runs by status; unstarted is that of copies and imports that were not started, shown that of runs that match the filters."""
+    """The number of runs by status, of those that match the filters by name and model; shown is that of runs that match all filters.
+
+    unstarted is the number of copies, imported that of imports, that were not started.
+    """
 
     total: int
     running: int
@@ -151,6 +155,7 @@ class SessionCounts:
     failed: int
     completed: int
     unstarted: int
+    imported: int
     shown: int
 
 

@@ -13,7 +13,8 @@ from fluxgym.runs.snapshot import RunSnapshot
 from fluxgym.runs.state import has_usual_folder, name_of
 from fluxgym.sessions.advice import EDIT_LABEL
 from fluxgym.sessions.listing import Session, read_session
-from fluxgym.sessions.origin import Origin, is_unstarted, origin_of, parent_of
+from fluxgym.sessions.origin import IMPORTED, NOT_TRAINED_HERE, Origin, is_unstarted, origin_of, parent_of
+from fluxgym.sessions.requeue import can_start_again
 from fluxgym.sessions.resume import needs_check, resume_preview
 from fluxgym.sessions.run_dates import date_of, ended_at
 from fluxgym.sessions.run_metrics import AttemptSpans, earlier_s, metrics_of
@@ -57,7 +58,7 @@ class SessionRows:
         spans, record = self._spans.of(snapshot), snapshot.process_record
         figures, attempt = metrics_of(snapshot, spans), record.attempt if record is not None else 1
         return SessionRow(
-            **vars(session) | {"started": began.at},
+            **vars(session) | {"started": began.at, "reason": NOT_TRAINED_HERE if session.reason == IMPORTED else session.reason},
             began=began.word,
             shown=shown_status(session, origin, stopping=situation.is_stopping),
             activity=activity_of(session),
@@ -94,6 +95,7 @@ def _situation(snapshot: RunSnapshot, session: Session) -> RunSituation:
     """Return the values that determine which actions a run has."""
     run, is_live = snapshot.run, session.status in LIVE
     executing = not is_live and has_process(snapshot)
+    resume = resume_button(snapshot) if session.status in ENDED and not executing else None
     return RunSituation(
         status=session.status,
         origin=origin_of(run, snapshot.state),
@@ -101,7 +103,9 @@ def _situation(snapshot: RunSnapshot, session: Session) -> RunSituation:
         is_executing=executing,
         lora=f"runs/{quote(run.slug)}/loras/{quote(run.lora.name)}" if is_regular(run.lora) else None,
         is_next=session.status is Status.QUEUED and engine_of(run).queue.slugs()[:1] == (run.slug,),
-        resume=resume_button(snapshot) if session.status in ENDED and not executing else None,
+        resume=resume,
+        can_start=session.status in ENDED and not executing and resume is None and can_start_again(run),
+        reason_code=session.reason_code,
     )
 
 

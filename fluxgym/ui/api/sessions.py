@@ -13,7 +13,7 @@ from fluxgym.app_settings import Settings
 from fluxgym.contract.codes import Status
 from fluxgym.runs.paths import OutputsPaths
 from fluxgym.sessions.index import EntriesCache, Entry, SessionIndex
-from fluxgym.sessions.origin import is_unstarted
+from fluxgym.sessions.origin import Origin, is_unstarted
 from fluxgym.sessions.run_metrics import MetricsCache
 from fluxgym.ui.api.responses import UNCHANGED, if_changed, new_router
 from fluxgym.ui.api.session_answers import ModelChoice, SessionCounts, SessionPage
@@ -33,6 +33,7 @@ class Filter(StrEnum):
     FAILED = "failed"
     COMPLETED = "completed"
     UNSTARTED = "unstarted"
+    IMPORTED = "imported"
 
 
 class Sort(StrEnum):
@@ -87,12 +88,13 @@ class SessionRoutes:
     def sessions(self, query: Annotated[ListQuery, Depends()]) -> SessionPage | Response:
         """Return one page of the list; 204 if the page has this version already."""
         entries = self._index.entries(everything=not query.version)
-        matching = self._sorted(_filtered(entries, query), query)
+        named = _named(entries, query)
+        matching = self._sorted(_of_status(named, query.status), query)
         page = min(query.page, max(0, (len(matching) - 1) // query.page_size))
         shown = matching[page * query.page_size : (page + 1) * query.page_size]
         answer = SessionPage(
             version="",
-            counts=replace(self._counts(entries), shown=len(matching)),
+            counts=replace(self._counts(named), shown=len(matching)),
             rows=[row for entry in shown if (row := self._rows.row_of(self._outputs.run(entry.slug)))],
             page=page,
             page_size=query.page_size,
@@ -122,11 +124,10 @@ class SessionRoutes:
         }[sort]
 
 
-def _filtered(entries: list[Entry], query: ListQuery) -> list[Entry]:
+def _named(entries: list[Entry], query: ListQuery) -> list[Entry]:
+    """Return the entries of a query's name and model, whatever their status: the same list if it asks for neither."""
     text = query.filter[:200].casefold().strip()
-    matching = [entry for entry in entries if _status_filter(entry) is query.status] if query.status is not Filter.ALL else entries
-    if query.model:
-        matching = [entry for entry in matching if entry.base_model == query.model]
+    matching = [entry for entry in entries if entry.base_model == query.model] if query.model else entries
     return (
         [entry for entry in matching if any(text in name.casefold() for name in (entry.name, entry.lora_name, entry.slug))]
         if text
@@ -134,21 +135,26 @@ def _filtered(entries: list[Entry], query: ListQuery) -> list[Entry]:
     )
 
 
+def _of_status(entries: list[Entry], status: Filter) -> list[Entry]:
+    return entries if status is Filter.ALL else [entry for entry in entries if _status_filter(entry) is status]
+
+
 def _status_filter(entry: Entry) -> Filter:
     """Return the filter that shows an entry; an unreadable one has no separate filter."""
     if entry.status is Status.STARTING:
         return Filter.RUNNING
     if is_unstarted(entry.status, entry.origin):
-        return Filter.UNSTARTED
+        return Filter.IMPORTED if entry.origin is Origin.IMPORT else Filter.UNSTARTED
     return Filter.ALL if entry.status is Status.UNREADABLE else Filter(entry.status.value)
 
 
 def count_entries(entries: Sequence[Entry]) -> SessionCounts:
-    """Count the runs that each filter shows; shown is their number without a filter."""
+    """Count the runs that each filter by status shows; shown is their number without one."""
     counts = Counter(_status_filter(entry) for entry in entries)
     return SessionCounts(
         total=len(entries), running=counts[Filter.RUNNING], queued=counts[Filter.QUEUED], stopped=counts[Filter.STOPPED],
-        failed=counts[Filter.FAILED], completed=counts[Filter.COMPLETED], unstarted=counts[Filter.UNSTARTED], shown=len(entries),
+        failed=counts[Filter.FAILED], completed=counts[Filter.COMPLETED], unstarted=counts[Filter.UNSTARTED],
+        imported=counts[Filter.IMPORTED], shown=len(entries),
     )  # fmt: skip
 
 

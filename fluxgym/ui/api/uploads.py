@@ -16,6 +16,7 @@ from fluxgym.dataset.folder import ImageFolder
 from fluxgym.errors import DatasetError, StorageError, TooLarge
 from fluxgym.runs.disk_space import MIN_FREE_BYTES
 from fluxgym.runs.storage_errors import storage_error
+from fluxgym.sessions.transfer import IMPORT_EXTENSIONS
 from fluxgym.ui.api.image_threads import run_in_image_thread
 
 MAX_ARCHIVE_BYTES = 8 << 30
@@ -66,7 +67,7 @@ async def receive_archive(request: Request, name: str, folder: Path) -> Path:
     declared = request.headers.get("content-length", "")
     if declared.isdigit() and int(declared) > MAX_ARCHIVE_BYTES:
         raise _too_large(name, MAX_ARCHIVE_BYTES)
-    path = await run_in_threadpool(_prepare, folder, int(declared) if declared.isdigit() else 0)
+    path = await run_in_threadpool(_prepare, folder, int(declared) if declared.isdigit() else 0, _ending_of(name))
     try:
         await _write(request.stream(), path, name, MAX_ARCHIVE_BYTES)
         return path
@@ -77,6 +78,12 @@ async def receive_archive(request: Request, name: str, folder: Path) -> Path:
         if isinstance(error, OSError):
             raise storage_error(error, path) from error
         raise
+
+
+def _ending_of(name: str) -> str:
+    """Return the ending of an uploaded file's name if an import knows it, else "": the import depends on it."""
+    ending = Path(name).suffix.lower()
+    return ending if ending in IMPORT_EXTENSIONS else ""
 
 
 async def _write(stream: AsyncIterator[bytes], path: Path, name: str, limit: int) -> None:
@@ -114,8 +121,8 @@ def _check_disk_space(folder: Path, expected: int) -> None:
         raise StorageError(f"Only {free >> 20} MB are free on the disk of {folder}; free disk space and upload the file again.")
 
 
-def _prepare(folder: Path, expected: int) -> Path:
-    """Create the folder and a temporary file in it.
+def _prepare(folder: Path, expected: int, ending: str = "") -> Path:
+    """Create the folder and a temporary file in it, whose name has the ending.
 
     Raises:
         StorageError: If expected bytes do not fit on the disk.
@@ -123,7 +130,7 @@ def _prepare(folder: Path, expected: int) -> Path:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         _check_disk_space(folder, expected)
-        handle = tempfile.NamedTemporaryFile(dir=folder, prefix=".upload-", delete=False)  # noqa: SIM115 (used after this function)
+        handle = tempfile.NamedTemporaryFile(dir=folder, prefix=".upload-", suffix=ending, delete=False)  # noqa: SIM115 (used after this function)
         handle.close()
     except OSError as error:
         raise storage_error(error, folder) from error

@@ -33,9 +33,14 @@ async function next(session, act) {
 async function duplicate(session, act) {
   /** @type {string | null} */
   let slug = null;
+  const free = await get(path("sessions", session.slug, "copy-name"));
+  if (!free.value) {
+    notice(errorOf(free));
+    return;
+  }
   const done = await question({
     title: `Duplicate ${session.name}`, text: "Copies settings, images and captions. The copy is not started.",
-    field: { label: "Name of the copy", value: `${session.name} 2` }, yes: "Duplicate",
+    field: { label: "Name of the copy", value: free.value.name }, yes: "Duplicate",
     check: async (name) => {
       const answer = await act.request(session, "duplicate", { name });
       slug = answer.value?.slug ?? null;

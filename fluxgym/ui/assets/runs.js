@@ -153,7 +153,8 @@ class RunsPage {
   showEmpty({ counts }) {
     this.empty.hidden = counts.shown > 0;
     this.table.element.hidden = counts.shown === 0;
-    const [title, text] = counts.total ? ["No run matches.", "Change the filter to see others."] : ["No runs on the list", "Each training that you start is listed here, with its settings and results. “Removed runs…” in the menu of Active Training Sessions puts forgotten ones back."];
+    const { filter, status, model } = this.query;
+    const [title, text] = filter || status || model ? ["No run matches.", "Change the filter to see others."] : ["No runs on the list", "Each training that you start is listed here, with its settings and results. “Removed runs…” in the menu of Active Training Sessions puts forgotten ones back."];
     if (!this.empty.hidden && this.empty.textContent !== title + text) fill(this.empty, h("b", {}, title), h("span", {}, text));
   }
 }

@@ -1,6 +1,6 @@
 // The selected runs of the table, and the bar with what can be done with them.
 
-import { h, put } from "./dom.js";
+import { attribute, h, put } from "./dom.js";
 import { icon } from "./icons.js";
 import { whole } from "./text.js";
 
@@ -58,7 +58,7 @@ export class Selection {
 export function selectionBar(on) {
   const text = h("span", { class: "strong", role: "status" });
   const button = (/** @type {string} */ label, /** @type {() => void} */ onclick) => h("button", { type: "button", class: "btn s quiet", onclick }, label);
-  const compare = button("Compare", on.compare);
+  const compare = button("Compare", () => { if (!compare.hasAttribute("aria-disabled")) on.compare(); });
   const forgetting = button("Forget", on.forget);
   const deleting = button("Delete…", on.remove);
   const clear = h("button", { type: "button", class: "btn s icon quiet", "data-clear": "", "aria-label": "Clear selection", onclick: on.clear }, icon("x"));
@@ -73,7 +73,11 @@ export function selectionBar(on) {
       const notShown = selected.filter((session) => !rows.some((row) => row.slug === session.slug)).length;
       element.hidden = selected.length === 0;
       put(text, `${whole(selected.length)} selected${notShown ? `, ${whole(notShown)} not shown` : ""}`);
-      compare.hidden = selected.length !== 2;
+      // not the attribute disabled, so that the reason can be read
+      const reason = selected.length === 2 ? null : "Select two runs to compare them.";
+      attribute(compare, "aria-disabled", reason && "true");
+      attribute(compare, "aria-description", reason);
+      attribute(compare, "title", reason);
       forgetting.hidden = deleting.hidden = selected.every((session) => session.is_live);
     },
   };

@@ -14,6 +14,7 @@ import { whole } from "./text.js";
 const STATUSES = [
   ["", "All", "total"], ["running", "Running", "running"], ["queued", "Queued", "queued"], ["failed", "Failed", "failed"],
   ["stopped", "Stopped", "stopped"], ["completed", "Completed", "completed"], ["unstarted", "Not started", "unstarted"],
+  ["imported", "Imported", "imported"],
 ];
 
 /**
@@ -36,7 +37,7 @@ export function runsToolbar(query, change, importTypes) {
     element,
     /** @param {SessionPage} shown */
     show({ counts, models }) {
-      const offered = STATUSES.filter(([value]) => value !== "unstarted" || counts.unstarted || query.status === value);
+      const offered = STATUSES.filter(([value]) => (value !== "unstarted" && value !== "imported") || counts[value] || query.status === value);
       status.show(offered.map(([value, text, count]) => [value, `${text} ${whole(counts[count])}`]), query.status);
       const choices = [{ id: "", title: "All models" }, ...models];
       keyed(model, choices, (choice) => choice.id, (choice) => h("option", { value: choice.id }), (option, choice) => put(option, choice.title));

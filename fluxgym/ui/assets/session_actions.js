@@ -160,7 +160,13 @@ async function confirmed(action, session) {
 }
 
 /** @type {Partial<Record<StepAction, string>>} what a button says while its action is requested */
-const BUSY = { resume: "Resuming…", repair: "Repairing…", cancel: "Canceling…", stop: "Stopping…", kill: "Stopping…" };
+const BUSY = { resume: "Resuming…", start: "Starting…", repair: "Repairing…", cancel: "Canceling…", stop: "Stopping…", kill: "Stopping…" };
+
+/** @type {Partial<Record<StepAction, string>>} what is not known of a run if its action got no answer */
+const UNKNOWN = {
+  resume: "was resumed", start: "was started", repair: "was repaired", cancel: "was taken out of the queue",
+  stop: "was told to stop", kill: "was told to stop",
+};
 
 /**
  * Show a sentence in the row or head that a button belongs to, else as a notice.
@@ -256,10 +262,10 @@ async function press(action, session, button) {
   button.disabled = false;
   put(button, label);
   if (wasFocused && document.activeElement === document.body) button.focus();
-  if (answer.offline) notice(`Connection lost. It is not known whether ${session.name} was changed.`);
+  if (answer.offline) notice(`Connection lost. It is not known whether ${session.name} ${UNKNOWN[action] ?? "was changed"}.`);
   if (answer.error && !answer.isDeclined) showError(button, answer.error.message);
   if (answer.value && action === "cancel") noticeCanceled(session);
-  if (answer.value && action === "resume") go("run", session.slug);
+  if (answer.value && (action === "resume" || action === "start")) go("run", session.slug);
   emit("fg:changed");
 }
 

@@ -135,6 +135,12 @@
  */
 
 /**
+ * A name for a copy of a run that no run has.
+ * @typedef {object} CopyName
+ * @property {string} name
+ */
+
+/**
  * Points of the loss curve that changed, as [step, loss] pairs; last is the latest one if the thinned curve omits it.
  *
  * rates are the learning rates of these points, null where the trainer reports none; validation are [step, validation loss] pairs.
@@ -190,7 +196,7 @@
 
 /**
  * The runs that the list can be reduced to.
- * @typedef {"" | "running" | "queued" | "stopped" | "failed" | "completed" | "unstarted"} Filter
+ * @typedef {"" | "running" | "queued" | "stopped" | "failed" | "completed" | "unstarted" | "imported"} Filter
  */
 
 /**
@@ -601,7 +607,9 @@
  */
 
 /**
- * The number of runs by status; unstarted is that of copies and imports that were not started, shown that of runs that match the filters.
+ * The number of runs by status, of those that match the filters by name and model; shown is that of runs that match all filters.
+ *
+ * unstarted is the number of copies, imported that of imports, that were not started.
  * @typedef {object} SessionCounts
  * @property {number} total
  * @property {number} running
@@ -610,6 +618,7 @@
  * @property {number} failed
  * @property {number} completed
  * @property {number} unstarted
+ * @property {number} imported
  * @property {number} shown
  */
 
@@ -711,7 +720,7 @@
 
 /**
  * The action of the button for a run's next step. LOAD fills the form, DOWNLOAD follows a link, all others are requests to the app.
- * @typedef {"kill" | "cancel" | "stop" | "repair" | "resume" | "load" | "download"} StepAction
+ * @typedef {"kill" | "cancel" | "stop" | "repair" | "resume" | "start" | "load" | "download"} StepAction
  */
 
 /**
@@ -776,6 +785,7 @@
  * @typedef {P extends `api/drafts/${string}/images` ? ImagePage :
  *   P extends `api/drafts/${string}/names` ? ImageNames :
  *   P extends `api/drafts/${string}/unsaved` ? Unsaved :
+ *   P extends `api/sessions/${string}/copy-name` ? CopyName :
  *   P extends `api/sessions/${string}/history` ? HistoryPage :
  *   P extends `api/runs/${string}` ? RunChanges :
  *   P extends `api/banner` ? Banner :

@@ -10,7 +10,7 @@ from fluxgym.errors import BadName, NameTaken
 from fluxgym.runs.paths import OutputsPaths
 from fluxgym.runs.state import read_state
 from fluxgym.sessions.control import wait_until_ended
-from fluxgym.sessions.create import duplicate
+from fluxgym.sessions.create import duplicate, free_copy_name
 from fluxgym.sessions.history import diff, versions
 from fluxgym.sessions.listing import list_sessions
 from fluxgym.sessions.start import StartRequest, start
@@ -35,8 +35,9 @@ def fixture_run(world, tmp_path):
 def test_copy_contains_all_but_training_output(run, world):
     copy = duplicate(run, "My cat, again")
     assert copy.slug == "my-cat-again"
-    assert diff(read_state(run), read_state(copy))[0] == 'lora_name: "My Cat" → "My cat, again"'
-    assert len(diff(read_state(run), read_state(copy))) == 2  # and a checkpoint to begin from, which is the parent's own
+    assert diff(read_state(run), read_state(copy)) == ['lora_name: "My Cat" → "My cat, again"']
+    assert "resume_from_checkpoint" not in read_state(copy)  # a checkpoint to begin from is the parent's own
+    assert versions(copy) == []
     assert read_state(copy)["parent"] == {"slug": "my-cat", "run_id": read_state(run)["run_id"]}
     assert ImageFolder(copy.dataset).items() == ImageFolder(run.dataset).items()
     ImageFolder(copy.dataset).set_caption("cat 1.png", "changed")
@@ -56,7 +57,7 @@ def test_copy_starts_in_its_own_folder_and_still_knows_its_parent(run, world):
     assert begun.folder == copy.folder
     wait_until_ended(begun)
     assert read_state(begun)["parent"]["slug"] == "my-cat"
-    assert [version.state["network_dim"] for version in versions(begun)] == [read_state(run)["network_dim"]] * 2  # the copy's, the parent's
+    assert [version.state["network_dim"] for version in versions(begun)] == [read_state(run)["network_dim"]]  # the copy's
     assert len(list(OutputsPaths(world.outputs).archive.iterdir())) == 1
 
 
@@ -74,3 +75,13 @@ def test_second_copy_of_same_name_returns_first(tmp_path):
     assert len(failed) == 7
     assert all(isinstance(error, NameTaken) for error in failed)
     assert not list((tmp_path / ".fluxgym" / "new").iterdir())
+
+
+def test_proposed_name_of_a_copy_is_free(tmp_path):
+    run = make_run(tmp_path, "my-cat-lora", lora_name="My Cat LoRA!")
+    assert free_copy_name(run) == "My Cat LoRA! 2"
+    make_run(tmp_path, "my-cat-lora-2")
+    assert free_copy_name(run) == "My Cat LoRA! 3"
+    assert duplicate(run, free_copy_name(run)).slug == "my-cat-lora-3"
+    long = make_run(tmp_path, "x" * 64, lora_name="x" * 64)
+    assert duplicate(long, free_copy_name(long)).slug == "x" * 62 + "-2"

@@ -74,6 +74,19 @@ def test_restore_brings_settings_back_and_keeps_present_ones(run):
     assert versions(run)[0].state["max_train_epochs"] == 99
 
 
+def test_values_that_neither_state_sets_are_the_same():
+    assert diff({"resume_from_checkpoint": ""}, {}) == diff({}, {"advanced": {"network_args": ""}}) == []
+
+
+def test_restore_never_renames_the_run(run):
+    update_state(run, {"lora_name": "Draft name"})
+    save_version(run)
+    (first,) = versions(run)
+    update_state(run, {"lora_name": "My Cat", "max_train_epochs": 9})
+    assert restore(run, first.id) == ["max_train_epochs: 9 → 4"]
+    assert read_state(run)["lora_name"] == "My Cat"
+
+
 def test_restore_refuses_live_run_and_unknown_version(run):
     save_version(run)
     with pytest.raises(SessionNotFound, match="there are: id-cat-1"):

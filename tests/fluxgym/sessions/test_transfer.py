@@ -229,6 +229,20 @@ def test_archive_that_is_not_export_is_explained(tmp_path, name, content, proble
     assert not any(word in message for word in ("codec", "BadZipFile", "File is", "directory"))
 
 
+@pytest.mark.parametrize(
+    ("content", "problem"),
+    [
+        ({"hello": 1}, "x.json is not a FluxGym export: it holds no settings of a training."),
+        ({"max_train_epochs": 3}, "x.json cannot be used: it has no lora_name, which is the name of the LoRA."),
+    ],
+)
+def test_file_without_settings_or_name_is_not_answered_as_the_form_is(tmp_path, content, problem):
+    (tmp_path / "x.json").write_text(json.dumps(content))
+    with pytest.raises(ImportRefused) as caught:
+        import_file(tmp_path / "x.json", OutputsPaths(tmp_path / "outputs"))
+    assert str(caught.value) == problem
+
+
 def test_backup_is_refused_with_command_that_restores_it(tmp_path):
     (tmp_path / "backup.tar.gz").write_bytes(gzip.compress(b"x"))
     with pytest.raises(ImportRefused, match=r"tar -xzf backup\.tar\.gz"):

@@ -36,3 +36,8 @@ def test_too_many_runs_and_unknown_archives_are_refused(client):
     slugs = [f"run-{number}" for number in range(MAX_EXPORTED + 1)]
     assert f"At most {MAX_EXPORTED} runs" in error(client.get("export/settings.zip", params={"slug": slugs}), 409)
     assert client.get("export/nosuch.zip", params={"slug": ["cat"]}).status_code == 404
+
+
+def test_broken_archive_is_refused_as_an_archive(client):
+    answer = client.put(f"{client.base_url.copy_with(path='/')}fluxgym/import/bad.zip", content=b"\xff\xd8 no archive")
+    assert "bad.zip is not a FluxGym export, or it is damaged: it cannot be opened as a .zip" in answer.text

@@ -35,6 +35,13 @@ RESUME = ResumeButton(label="Resume from step 4", help="Continues in epoch 1, at
         ({"status": "failed"}, "load", "Edit as new training"),
         ({}, "load", "Edit as new training"),
         ({"status": "completed"}, "load", "Edit as new training"),
+        ({"can_start": True}, "start", "Start again"),
+        ({"can_start": True, "origin": "copy"}, "start", "Start"),
+        ({"can_start": True, "origin": "import"}, "start", "Start"),
+        ({"can_start": True, "status": "failed", "origin": "copy", "reason_code": "launch"}, "start", "Start again"),
+        ({"can_start": True, "status": "failed", "reason_code": "disk_full"}, "start", "Start again"),
+        ({"can_start": True, "status": "failed", "reason_code": "cuda_oom"}, "load", "Edit as new training"),
+        ({"can_start": True, "is_executing": True}, "stop", "Stop…"),
     ],
 )
 def test_next_step_depends_on_status_of_run(changes, action, text):
@@ -60,6 +67,7 @@ SETTINGS = ["duplicate", "history", "template", "export"]
         ({"is_executing": True}, ["edit", *SETTINGS]),
         ({"resume": RESUME}, ["edit", *SETTINGS, "forget", "delete"]),
         ({}, [*SETTINGS, "forget", "delete"]),  # the button loads the settings
+        ({"can_start": True}, ["edit", *SETTINGS, "forget", "delete"]),
         ({"status": "unreadable"}, ["forget", "delete"]),
     ],
 )

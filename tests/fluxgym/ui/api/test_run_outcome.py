@@ -72,7 +72,8 @@ def test_import_shows_origin_once_and_existing_images_only(tmp_path):
     assert (found.title, found.reason) == ("Imported", "It was not trained here.")
     assert "with these settings. " in found.advice[0]
     write_cats(run.dataset, count=1)
-    assert "with these settings and images. " in explain(run, Origin.IMPORT).advice[0]
+    assert [line.split("”")[0] for line in explain(run, Origin.IMPORT).advice] == ["“Start", "“Edit as new training"]
+    assert "with these settings and images. " in explain(run, Origin.IMPORT).advice[1]
 
 
 def test_unreadable_run_is_explained(tmp_path):

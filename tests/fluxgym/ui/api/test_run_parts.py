@@ -136,6 +136,13 @@ def test_history_contains_reason_for_each_version(run, settings):
     assert [version.can_restore for version in found] == [False, True, True]
 
 
+def test_history_does_not_offer_to_restore_another_name(run, settings):
+    save_version(run)
+    update_state(run, {"lora_name": "dup2"})
+    (version,) = run_parts.history_versions(run, read_state(run), settings.models, status=Status.STOPPED)
+    assert (version.changes, version.can_restore) == ([], False)
+
+
 def test_history_reports_after_which_step_run_was_resumed(run, settings):
     record_end(run, "stopped", reason_code="user", last_step=78)
     save_version(run)

@@ -66,15 +66,24 @@ def test_unreadable_state_has_no_start_time(settings):
 
 
 def test_import_with_its_lora_was_trained_elsewhere(settings, tmp_path):
-    source = make_run(tmp_path / "other", status="completed", timestamp=1000.0)
+    source = make_run(tmp_path / "other", status="completed", timestamp=1000.0, completed_at=1600.0)
     source.lora.write_bytes(b"x")
     now = pytest.approx(time.time(), abs=60)
-    for what, word, started in ((Export(lora=True), "Trained", 1000.0), (Export(), "Imported", now)):
+    for what, word, started in ((Export(lora=True), "Trained", 1600.0), (Export(), "Imported", now)):
         export_archive([source], tmp_path / "x.zip", what)
         (run,) = import_file(tmp_path / "x.zip", OutputsPaths(settings.outputs))
         row = row_of(settings, run)
         assert (row.began, row.shown.word, row.origin) == (word, "Imported", "import")
         assert row.started == started
+        assert row.reason == "It was not trained here."  # beside the word “Imported”
+
+
+def test_import_whose_end_is_not_known_does_not_tell_when_it_was_trained(settings, tmp_path):
+    source = make_run(tmp_path / "other", status="stopped", timestamp=1000.0)
+    source.lora.write_bytes(b"x")
+    export_archive([source], tmp_path / "x.zip", Export(lora=True))
+    (run,) = import_file(tmp_path / "x.zip", OutputsPaths(settings.outputs))
+    assert row_of(settings, run).began == "Imported"
 
 
 def test_lora_of_run_can_be_downloaded(settings):

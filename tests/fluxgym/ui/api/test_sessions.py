@@ -11,13 +11,16 @@ from fluxgym.contract.codes import Status
 from fluxgym.errors import ModelError, NamesCode
 from fluxgym.models.catalog import find_files
 from fluxgym.planning.plan import Planner
+from fluxgym.runs.paths import OutputsPaths
 from fluxgym.runs.process_identity import identify
 from fluxgym.runs.snapshot import RunSnapshot
 from fluxgym.runs.state import read_state, update_state
+from fluxgym.sessions.control import wait_until_ended
 from fluxgym.sessions.history import save_version
 from fluxgym.sessions.index import SessionIndex
 from fluxgym.sessions.listing import list_sessions
 from fluxgym.sessions.resume import resume_preview
+from fluxgym.sessions.transfer import Export, export_archive, import_file
 from fluxgym.ui.api.session_actions import ActionRoutes
 from fluxgym.ui.api.sessions import PAGE_SIZE, SessionRoutes
 from tests.support.api import error, router_client, value
@@ -58,7 +61,9 @@ def write_checkpoint(run, step, total=10):
 def test_empty_outputs_give_empty_list(client):
     answer = value(client.get("sessions"))
     assert answer["rows"] == []
-    assert answer["counts"] == dict.fromkeys(("total", "running", "queued", "stopped", "failed", "completed", "unstarted", "shown"), 0)
+    assert answer["counts"] == dict.fromkeys(
+        ("total", "running", "queued", "stopped", "failed", "completed", "unstarted", "imported", "shown"), 0
+    )
 
 
 def test_list_that_did_not_change_is_not_sent_again(client, settings):
@@ -79,7 +84,7 @@ def test_list_is_paginated_and_filtered(client, settings):
     found = value(client.get("sessions", params={"filter": "good d"}))
     assert [row["slug"] for row in found["rows"]] == ["dog"]
     assert found["counts"]["shown"] == 1
-    assert (found["counts"]["total"], found["counts"]["stopped"]) == (PAGE_SIZE + 3, PAGE_SIZE + 3)
+    assert (found["counts"]["total"], found["counts"]["stopped"]) == (1, 1)  # of the runs of this name
 
 
 def slugs(client, **query):
@@ -95,6 +100,14 @@ def test_status_and_model_reduce_list_and_counts_stay(client, settings):
     answer = value(client.get("sessions", params={"status": "failed", "model": "pocket"}))
     assert ([row["slug"] for row in answer["rows"]], answer["counts"]["shown"], answer["counts"]["completed"]) == (["run-1"], 1, 2)
     assert [model["id"] for model in answer["models"]] == ["flux-dev", "pocket"]
+
+
+def test_import_is_not_counted_as_not_started(client, settings, tmp_path):
+    export_archive([stopped(settings, "cat")], tmp_path / "x.zip", Export())
+    (run,) = import_file(tmp_path / "x.zip", OutputsPaths(settings.outputs))
+    counts = value(client.get("sessions"))["counts"]
+    assert (counts["unstarted"], counts["imported"]) == (0, 1)
+    assert slugs(client, status="imported") == [run.slug]
 
 
 def test_copy_is_neither_stopped_nor_started(client, settings):
@@ -351,3 +364,14 @@ def test_nothing_is_offered_while_trainer_is_live_though_its_pid_file_was_remove
     assert (row["status"], row["is_live"], row["next_step"]["action"]) == ("stopped", False, "stop")
     assert row["stop_text"].startswith("Nothing has been trained yet")
     assert "forget" not in row["menu"]
+
+
+def test_copy_is_started_by_its_button(client, settings):
+    run = make_run(settings.outputs, "cat", status="stopped", base_model="pocket", max_train_epochs=1, num_repeats=1)
+    write_cats(run.dataset, count=2, size=64)
+    slug = value(client.post("sessions/cat/duplicate", json={"name": "Second"}))["slug"]
+    copy = OutputsPaths(settings.outputs).run(slug)
+    assert [(row["slug"], row["next_step"]["text"]) for row in rows(client)] == [("second", "Start"), ("cat", "Start again")]
+    value(client.post(f"sessions/{slug}/start", json={"run_id": read_state(copy)["run_id"]}))
+    assert wait_until_ended(copy).status == "completed"
+    assert error(client.post(f"sessions/{slug}/start", json={}), 409).startswith("Second has a checkpoint or a LoRA file")
