@@ -2,11 +2,11 @@
 
 import os
 import unicodedata
-from collections.abc import Iterable, Set
+from collections.abc import Callable, Iterable, Set
 from itertools import count
 from pathlib import Path
 
-from fluxgym.contract.caption_files import CAPTION
+from fluxgym.contract.caption_files import CAPTION, caption_name
 from fluxgym.contract.dataset_rules import is_image_name, is_name_character, is_reserved_name
 from fluxgym.contract.limits import MAX_GIVEN_NAME_BYTES
 from fluxgym.errors import DatasetError
@@ -17,9 +17,14 @@ def stems_of(names: Iterable[str]) -> set[str]:
     return {Path(name).stem for name in names}
 
 
-def free_stem(stem: str, taken: Set[str]) -> str:
-    """Return a stem that is not taken, with a number if necessary."""
-    return next(free for number in count(1) if (free := stem if number == 1 else f"{stem}-{number}") not in taken)
+def free_stem(stem: str, taken: Set[str], *, key: Callable[[str], str] = str) -> str:
+    """Return a stem that is not taken, with a number if necessary. Stems are compared by key."""
+    return next(free for number in count(1) if key(free := stem if number == 1 else f"{stem}-{number}") not in taken)
+
+
+def taken_stems(names: Iterable[str]) -> set[str]:
+    """Return the stems, in lower case, that a new image must not get: those of images, and those whose caption is here already."""
+    return {stem.casefold() for name in names for stem in {Path(name).stem, Path(caption_name(name)).stem}}
 
 
 def short_stem(stem: str, suffix: str) -> str:

@@ -71,15 +71,15 @@ def test_images_of_equal_stems_get_different_names(folder, tmp_path):
 
 
 def test_images_of_equal_stems_added_concurrently_get_different_names(folder, tmp_path, monkeypatch):
-    images_of, both = ImageFolder.images, threading.Barrier(2)
+    names_of, both = ImageFolder.file_names, threading.Barrier(2)
 
     def slow(self):
-        found = images_of(self)
+        found = names_of(self)
         with contextlib.suppress(threading.BrokenBarrierError):
             both.wait(timeout=0.5)  # until the other has read the names too, unless the lock keeps it from that
         return found
 
-    monkeypatch.setattr(ImageFolder, "images", slow)
+    monkeypatch.setattr(ImageFolder, "file_names", slow)
     uploads = (("cat.png", "red"), ("cat.jpg", "blue"))
     files = [(upload(tmp_path, *each)[0].rename(tmp_path / f"arriving {each[0]}"), each[0]) for each in uploads]
     with ThreadPoolExecutor(2) as pool:
