@@ -9,7 +9,7 @@ from typing import NamedTuple
 from fluxgym.contract.caption_files import CAPTION, caption_name
 from fluxgym.contract.dataset_rules import is_image_name
 from fluxgym.contract.folder_summary import content_digest
-from fluxgym.dataset.file_names import shown_name, taken_stems
+from fluxgym.dataset.file_names import has_unusable_characters, shown_name, taken_stems
 from fluxgym.errors import DatasetError
 
 
@@ -62,7 +62,7 @@ def arrival_of_caption(source: Path, name: str, folder: Path, given: str) -> Arr
     """Return where a caption goes: its plain name, such as a.txt for a.png.txt, or its own name if there is a caption of the plain one.
 
     Raises:
-        DatasetError: If another caption has that name, which is not the given one.
+        DatasetError: If a caption has that name, and the given one was changed to it by leaving out characters.
         OSError: If that caption cannot be read.
     """
     plain, own = caption_name(name), Path(name).stem + CAPTION
@@ -71,7 +71,7 @@ def arrival_of_caption(source: Path, name: str, folder: Path, given: str) -> Arr
         return Arrival(free, Outcome.ADDED)
     if is_same_file(source, folder / free):
         return Arrival(free, Outcome.PRESENT)
-    if free != given:
+    if has_unusable_characters(given):
         raise DatasetError(
             f"“{shown_name(given)}” would be stored as {free}, which is another caption here; rename it and its image, and add both again.",
             field="images",

@@ -169,7 +169,7 @@ class ImageFolder:
         """Move an image or caption file into the folder, unless its content is there already.
 
         An image never replaces another one. A caption replaces the one of its name, unless the names became equal only because FluxGym
-        changed this one. prepare is called once the file is known to be valid, keep with a caption before it is replaced.
+        left out characters of this one. prepare is called once the file is known to be valid, keep with a caption before it is replaced.
 
         Raises:
             DatasetError: If the file is neither an image nor a caption, is damaged, is not UTF-8 or would replace another caption; the

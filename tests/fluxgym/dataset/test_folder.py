@@ -252,11 +252,25 @@ def test_a_caption_of_the_same_name_replaces_the_earlier_one(folder, tmp_path):
     assert (folder.path / "a.txt").read_text() == "two"
 
 
-def test_long_caption_names_that_become_equal_by_cutting_replace_nothing(folder, tmp_path):
+def test_long_caption_names_that_differ_only_at_their_end_replace_nothing(folder, tmp_path):
     names = [f"{'x' * 300}{number}.txt" for number in (1, 2)]
     (tmp_path / "one").write_text("one")
     (tmp_path / "two").write_text("two")
     stored = folder.add(tmp_path / "one", names[0]).name
-    with pytest.raises(DatasetError, match="which is another caption"):
-        folder.add(tmp_path / "two", names[1])
+    assert folder.add(tmp_path / "two", names[1]).outcome is Outcome.ADDED
     assert (folder.path / stored).read_text() == "one"
+
+
+@pytest.mark.parametrize("name", ["IMG.TXT", "Cafe\u0301.txt", "x" * 300 + ".txt", "folder/a.Txt"])
+def test_a_caption_whose_name_is_stored_in_another_form_replaces_its_earlier_upload(name, folder, tmp_path):
+    for words, outcome in (("one", Outcome.ADDED), ("two", Outcome.REPLACED)):
+        stored, done = folder.add(text(tmp_path, words), name)
+        assert done is outcome
+        assert (folder.path / stored).read_text() == words
+
+
+def test_an_image_and_its_caption_with_long_names_stay_together(folder, tmp_path):
+    folder.add(text(tmp_path, "words"), "é" * 300 + ".txt")
+    path, _ = upload(tmp_path, "a.png")
+    image = folder.add(path, "é" * 300 + ".jpeg").name
+    assert folder.caption(image) == "words"
