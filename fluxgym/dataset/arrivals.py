@@ -62,7 +62,7 @@ def arrival_of_caption(source: Path, name: str, folder: Path, given: str) -> Arr
     """Return where a caption goes: its plain name, such as a.txt for a.png.txt, or its own name if there is a caption of the plain one.
 
     Raises:
-        DatasetError: If a caption has that name, and the given one was changed to it by leaving out characters.
+        DatasetError: If a caption has that name, and the given one became equal only because characters were left out.
         OSError: If that caption cannot be read.
     """
     plain, own = caption_name(name), Path(name).stem + CAPTION

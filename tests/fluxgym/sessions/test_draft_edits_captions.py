@@ -75,7 +75,7 @@ def test_undo_beside_another_image_of_the_name_gives_each_its_own_caption(draft,
     assert (draft.images.caption(image), draft.images.caption(other)) == ("new", "old")
 
 
-def test_cleared_caption_gives_place_to_no_other_file(draft, add):
+def test_cleared_caption_is_followed_by_no_other_file(draft, add):
     add("a.png", **{"a.txt": "used", "a.png.txt": "the next one"})
     draft.images.set_caption("a.png", "")
     assert draft.images.caption("a.png") == ""
