@@ -75,6 +75,18 @@ def _first(files: _Names, image: str, extensions: Sequence[str]) -> str | None:
     return next((found for name in candidates if (found := files.find(name)) is not None), None)
 
 
+def captions_beside(images: Iterable[str], names: Iterable[str], extension: str = CAPTION) -> dict[str, list[str]]:
+    """Return the files that would be the caption of each image, one after the other: the used one first, then those named after this image."""
+    names = list(names)
+    files = _Names(name for name in names if not is_image_name(name))
+    beside = {}
+    for image in images:
+        stem = image.rpartition(".")[0].casefold()
+        found = dict.fromkeys(filter(None, map(files.find, _candidates(image, extension))))
+        beside[image] = [name for position, name in enumerate(found) if position == 0 or name.casefold().startswith(f"{stem}.")]
+    return beside
+
+
 def _candidates(image: str, extension: str) -> Iterator[str]:
     stem = image.rpartition(".")[0]
     yield stem + extension

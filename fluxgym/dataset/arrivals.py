@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 from fluxgym.contract.caption_files import CAPTION, caption_name
+from fluxgym.contract.dataset_rules import is_image_name
 from fluxgym.contract.folder_summary import content_digest
-from fluxgym.dataset.file_names import shown_name
+from fluxgym.dataset.file_names import has_unusable_characters, shown_name, taken_stems
 from fluxgym.errors import DatasetError
 
 
@@ -33,22 +34,26 @@ class Arrival(NamedTuple):
     outcome: Outcome
 
 
-def arrival_of_image(source: Path, name: str, folder: Path, images: Iterable[str]) -> Arrival:
+def arrival_of_image(source: Path, name: str, folder: Path, files: Iterable[str]) -> Arrival:
     """Return where an image goes. Captions are found by stem, so its stem is one that no other image has, in whatever case of letters.
+
+    A stem with a number is also one that no caption has: that caption waits for another image.
 
     Raises:
         OSError: If an image of this name cannot be read.
     """
     by_stem: dict[str, list[str]] = {}
-    for other in images:
+    files = list(files)
+    for other in filter(is_image_name, files):
         by_stem.setdefault(Path(other).stem.casefold(), []).append(other)
+    waiting = taken_stems(other for other in files if not is_image_name(other))
     stem, suffix = Path(name).stem, Path(name).suffix
     for number in count(1):
         free = stem if number == 1 else f"{stem}-{number}"
         others = by_stem.get(free.casefold())
-        if others is None:
+        if others is None and (number == 1 or free.casefold() not in waiting):
             return Arrival(free + suffix, Outcome.ADDED if number == 1 else Outcome.RENAMED)
-        if same := next((other for other in others if is_same_file(source, folder / other)), ""):
+        if same := next((other for other in others or () if is_same_file(source, folder / other)), ""):
             return Arrival(same, Outcome.PRESENT)
     raise AssertionError("count() does not end")
 
@@ -57,7 +62,7 @@ def arrival_of_caption(source: Path, name: str, folder: Path, given: str) -> Arr
     """Return where a caption goes: its plain name, such as a.txt for a.png.txt, or its own name if there is a caption of the plain one.
 
     Raises:
-        DatasetError: If another caption has that name, which is not the given one.
+        DatasetError: If a caption has that name, and the given one became equal only because characters were left out.
         OSError: If that caption cannot be read.
     """
     plain, own = caption_name(name), Path(name).stem + CAPTION
@@ -66,7 +71,7 @@ def arrival_of_caption(source: Path, name: str, folder: Path, given: str) -> Arr
         return Arrival(free, Outcome.ADDED)
     if is_same_file(source, folder / free):
         return Arrival(free, Outcome.PRESENT)
-    if free != given:
+    if has_unusable_characters(given):
         raise DatasetError(
             f"“{shown_name(given)}” would be stored as {free}, which is another caption here; rename it and its image, and add both again.",
             field="images",

@@ -8,19 +8,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-from fluxgym.contract.caption_files import CAPTION, control_character, decode_caption, trained_text
+from fluxgym.contract.caption_files import CAPTION, captions_beside, control_character, decode_caption, pair_captions, trained_text
 from fluxgym.contract.dataset_notes import undecodable_message
 from fluxgym.contract.dataset_rules import is_image_name, is_portable_name
 from fluxgym.contract.images.formats import EXTENSIONS_TEXT
 from fluxgym.contract.limits import MAX_CAPTION_BYTES, MAX_NAME_BYTES
 from fluxgym.contract.regular_files import UnsafeFile, copy_regular, read_regular
 from fluxgym.dataset.arrivals import Arrival, Outcome, arrival_of_caption, arrival_of_image
-from fluxgym.dataset.file_names import safe_name, stems_of, without_folders
+from fluxgym.dataset.file_names import safe_name, without_folders
 from fluxgym.dataset.folder_index import (
     MAX_CAPTION,
     Captions,
     FolderIndex,
     check_not_linked,
+    files_among,
     images_among,
     pair_entries,
     read_caption,
@@ -128,6 +129,10 @@ class ImageFolder:
         """Return the names of the caption files by image, for the images that have one."""
         return pair_entries(scan(self.path)).of
 
+    def file_names(self) -> set[str]:
+        """Return the names of all files: images, captions and others."""
+        return files_among(scan(self.path))
+
     def unused_captions(self) -> tuple[str, ...]:
         """Return the names of caption files that belong to no image."""
         return pair_entries(scan(self.path)).unused
@@ -137,12 +142,26 @@ class ImageFolder:
 
     def set_caption(self, name: str, text: str) -> None:
         """Write an image's caption; an empty one removes the file."""
-        path = self.image_path(name).with_suffix(CAPTION)
-        check_caption(name, text)
-        if text.strip():
-            write_text(path, text.strip() + "\n")
-        else:
-            _remove(path)
+        self.set_captions({name: text})
+
+    def set_captions(self, captions: Mapping[str, str]) -> None:
+        """Write captions by image name, each to the file that is paired with the image; an empty one removes the file.
+
+        The file stays, empty, where another file would become the image's caption. An image that shares a file with images of other stems
+        gets one of its own.
+        """
+        for name, text in captions.items():
+            self.image_path(name)
+            check_caption(name, text)
+        names = files_among(scan(self.path))
+        files = _caption_targets(captions, names)
+        emptied = {files[name] for name, text in captions.items() if not text.strip()}
+        still_paired = pair_captions(names.union(files.values()).difference(emptied), CAPTION).of
+        for name, text in captions.items():
+            if text.strip() or name in still_paired:
+                write_text(self.path / files[name], f"{text.strip()}\n" if text.strip() else "")
+            else:
+                _remove(self.path / files[name])
 
     def add(
         self, source: Path, name: str, *, prepare: Callable[[], object] = lambda: None, keep: Callable[[Path], object] = lambda _: None
@@ -150,7 +169,7 @@ class ImageFolder:
         """Move an image or caption file into the folder, unless its content is there already.
 
         An image never replaces another one. A caption replaces the one of its name, unless the names became equal only because FluxGym
-        changed this one. prepare is called once the file is known to be valid, keep with a caption before it is replaced.
+        left out characters of this one. prepare is called once the file is known to be valid, keep with a caption before it is replaced.
 
         Raises:
             DatasetError: If the file is neither an image nor a caption, is damaged, is not UTF-8 or would replace another caption; the
@@ -170,7 +189,7 @@ class ImageFolder:
                 arrival = (
                     arrival_of_caption(source, name, self.path, given)
                     if is_caption
-                    else arrival_of_image(source, name, self.path, self.images())
+                    else arrival_of_image(source, name, self.path, self.file_names())
                 )
                 if arrival.outcome is Outcome.REPLACED:
                     keep(self.path / arrival.name)
@@ -181,12 +200,15 @@ class ImageFolder:
                 raise storage_error(error, self.path / name) from error
         return arrival
 
-    def remove(self, name: str) -> None:
-        """Remove an image and its caption, unless another image has the same caption."""
-        path = self.image_path(name)
+    def remove(self, name: str, *, may_remove: Callable[[Path], bool] = lambda _: True) -> None:
+        """Remove an image and its captions, unless another image has the same one or may_remove refuses it."""
+        path, names = self.image_path(name), self.file_names()
+        used = {caption for image, caption in pair_captions(names, CAPTION).of.items() if image != name}
+        captions = [self.path / file for file in captions_beside([name], names)[name] if file not in used]
+        captions = list(filter(may_remove, captions))
         _remove(path)
-        if path.stem not in stems_of(self.images()):
-            _remove(path.with_suffix(CAPTION))
+        for caption in captions:
+            _remove(caption)
 
     def _check_caption(self, source: Path, name: str) -> None:
         try:
@@ -201,6 +223,15 @@ class ImageFolder:
             self._decoded.check(source)
         except DatasetError as error:
             raise DatasetError(str(error).replace(source.name, name), field="images") from None
+
+
+def _caption_targets(images: Iterable[str], names: Iterable[str]) -> dict[str, str]:
+    """Return the file that each image's caption is written to."""
+    of = pair_captions(names, CAPTION).of
+    stems: dict[str, set[str]] = {}
+    for image, file in of.items():
+        stems.setdefault(file, set()).add(Path(image).stem)
+    return {image: of[image] if len(stems.get(of.get(image, ""), ())) == 1 else Path(image).stem + CAPTION for image in images}
 
 
 def check_caption(name: str, text: str) -> None:
@@ -308,6 +339,7 @@ def _copy(source: Path, target: Path, extension: str, read: Callable[[Path], byt
     if not names:
         raise DatasetError(f"There are no images to train on; add at least one {EXTENSIONS_TEXT} file.", field="images")
     captions = pair_entries(entries, extension).of
+    emptied: list[str] = []
     try:
         target.mkdir(parents=True, exist_ok=True)
         for name in names:
@@ -315,6 +347,12 @@ def _copy(source: Path, target: Path, extension: str, read: Callable[[Path], byt
             content = (read(source / captions[name]) if name in captions else b"") or default
             if content:
                 (target / name).with_suffix(CAPTION).write_bytes(content)
+            elif name in captions:
+                emptied.append(name)
+        paired = pair_entries(scan(target)).of if emptied else {}
+        for name in emptied:
+            if name in paired and Path(paired[name]).stem != Path(name).stem:
+                (target / name).with_suffix(CAPTION).touch()  # it would get the caption of another image
     except OSError as error:
         raise storage_error(error, target) from error
     return len(names)

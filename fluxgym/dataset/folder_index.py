@@ -258,7 +258,7 @@ class FolderIndex:
 
     def _paired(self, entries: dict[str, os.DirEntry[str]]) -> tuple[list[str], Pairing]:
         """Return the images in order, and the pairing, which stays the same while no file is added or removed."""
-        files = frozenset(name for name, entry in entries.items() if not is_folder(entry))
+        files = frozenset(files_among(entries))
         if self._listing is None or self._listing.files != files:
             images = tuple(sorted(filter(is_image_name, files), key=natural_key))
             self._listing = _Listing(files, images, _pair(files, self._extension))
@@ -289,7 +289,12 @@ def _subfolders(path: Path) -> dict[str, int]:
 
 def pair_entries(entries: dict[str, os.DirEntry[str]], extension: str = CAPTION) -> Pairing:
     """Return which of a folder's files is the caption of which image."""
-    return _pair((name for name, entry in entries.items() if not is_folder(entry)), extension)
+    return _pair(files_among(entries), extension)
+
+
+def files_among(entries: dict[str, os.DirEntry[str]]) -> set[str]:
+    """Return the names of the entries that are not folders."""
+    return {name for name, entry in entries.items() if not is_folder(entry)}
 
 
 def _pair(files: Iterable[str], extension: str) -> Pairing:

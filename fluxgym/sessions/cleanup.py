@@ -14,16 +14,37 @@ from fluxgym.runs.paths import OutputsPaths
 DAY_S = 86_400.0
 logger = logging.getLogger(__name__)
 DRAFT_DAYS = 90
+UPLOAD_S, UPLOAD_PREFIX = 3600.0, ".upload-"
 NEW_DAYS = 2  # longer than any start or import takes
 
 
 def remove_leftovers(outputs: Path) -> None:
-    """Remove abandoned drafts and folders of interrupted starts and imports; what cannot be removed is tried again at the next start."""
+    """Remove abandoned drafts and what interrupted starts, imports and uploads left; what cannot be removed is tried again at the next start."""
     paths = OutputsPaths(outputs)
     for folder, days in ((paths.drafts, DRAFT_DAYS), (paths.new, NEW_DAYS)):
         for path in _older_than(folder, days):
             logger.info("removing %s, untouched for %d days", path, days)
             _remove(path)
+    for draft in _entries(paths.drafts):
+        remove_interrupted_uploads(draft)
+
+
+def remove_interrupted_uploads(folder: Path) -> None:
+    """Remove the temporary files of uploads in a folder to which nothing was written for an hour; an upload ends after a minute without data."""
+    limit = time.time() - UPLOAD_S
+    for path in _entries(folder):
+        try:
+            if path.name.startswith(UPLOAD_PREFIX) and path.lstat().st_mtime < limit:
+                _remove(path)
+        except OSError:
+            continue  # it has ended just now
+
+
+def _entries(folder: Path) -> list[Path]:
+    try:
+        return list(folder.iterdir())
+    except OSError:
+        return []
 
 
 def _older_than(folder: Path, days: int) -> list[Path]:

@@ -5,12 +5,16 @@ import errno
 import logging
 import resource
 import socket
+from http import HTTPStatus
 from typing import Any
 
 import gradio as gr
 import uvicorn
 from starlette.datastructures import MutableHeaders
 from starlette.middleware.gzip import GZipMiddleware
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from fluxgym.app_settings import Settings
@@ -25,12 +29,14 @@ from fluxgym.ui.form_events import FormEvents
 from fluxgym.ui.page import build_page
 from fluxgym.ui.page_scripts import PageScripts
 from fluxgym.ui.security.connections import ConnectionLimits, ConnectionTable, LimitedConfig
-from fluxgym.ui.security.guard import Guard
+from fluxgym.ui.security.guard import NOTHING_HERE, Guard
 from fluxgym.ui.security.log_limit import limit_log
+from fluxgym.ui.security.refusals import refuse
 from fluxgym.ui.security.token_auth import TokenAuth
 
 logger = logging.getLogger(__name__)
 VERSION_HEADER = "FluxGym-Page"
+METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 COMPRESSED = "/assets/"  # Gradio's; a download of model files would only take longer
 
 
@@ -80,6 +86,7 @@ def make_server(settings: Settings) -> Guard:
     scripts = PageScripts(assets)
     app = api_app(settings, index, images, Planner(settings, caches))
     app.routes.append(assets.route)
+    app.routes.append(Route("/fluxgym/{path:path}", _nothing_here, methods=METHODS))  # Gradio would answer with an error of its own form
     gr.mount_gradio_app(
         app, build_page(settings, FormEvents(settings, images, index, caches), scripts), path="", root_path=settings.root_path or None,
         theme=theme.theme(), head=scripts.head(),
@@ -94,6 +101,11 @@ def make_server(settings: Settings) -> Guard:
         beyond_loopback=not settings.is_loopback,
         root_path=settings.root_path,
     )
+
+
+def _nothing_here(request: Request) -> Response:
+    """Answer a request to an address of FluxGym that no route has, such as one with a slash in a file's name."""
+    return refuse(request.scope, NOTHING_HERE, HTTPStatus.NOT_FOUND)
 
 
 def listen(settings: Settings) -> socket.socket:

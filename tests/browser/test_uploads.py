@@ -69,3 +69,15 @@ def test_folders_with_the_same_image_and_with_others_of_its_name_are_told_apart(
     expect(page.get_by_label("Caption of cat-2.png")).to_have_value("caption of b")
     expect(page.get_by_label("Caption of cat.png")).to_have_value("")
     expect(toast(page, "cat.png is already there. cat.png was added as cat-2.png")).to_be_visible()
+
+
+def test_captions_that_differ_from_their_image_in_case_normal_form_or_face_follow_it_to_its_new_name(app, page, cats):
+    open_page(page, app)
+    stems = {"IMG_1": "img_1", "Caf\u00e9": "Cafe\u0301", "me_1_2_3_4": "me"}
+    for cat, text in ((cats[0], b"the first"), (cats[1], b"the second")):
+        files = {f"{stem}.png": cat.read_bytes() + stem.encode() for stem in stems}
+        drop_files(page, files | {f"{caption}.txt": text for caption in stems.values()})
+        expect(page.get_by_label("Caption of me_1_2_3_4" + ("-2" if cat == cats[1] else "") + ".png")).to_have_value(text.decode())
+    for stem in stems:
+        expect(page.get_by_label(f"Caption of {stem}.png")).to_have_value("the first")
+        expect(page.get_by_label(f"Caption of {stem}-2.png")).to_have_value("the second")

@@ -206,8 +206,7 @@ class FileRoutes:
         folder = self._caches.folder(own.images.path)
         token, changes = DraftEdits(own).upload(edit)
         arrival = await receive(request, name, folder, prepare=prepare, keep=changes.keep)
-        if arrival.outcome.can_be_undone:
-            await run_in_threadpool(changes.record, folder.path / arrival.name)
+        await run_in_threadpool(changes.record, folder.path / arrival.name, arrival.outcome)
         undo = token if arrival.outcome.can_be_undone else ""
         return Uploaded(source="", name=arrival.name, outcome=arrival.outcome, undo=undo)
 

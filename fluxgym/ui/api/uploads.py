@@ -16,6 +16,7 @@ from fluxgym.dataset.folder import ImageFolder
 from fluxgym.errors import DatasetError, StorageError, TooLarge
 from fluxgym.runs.disk_space import MIN_FREE_BYTES
 from fluxgym.runs.storage_errors import storage_error
+from fluxgym.sessions.cleanup import UPLOAD_PREFIX, remove_interrupted_uploads
 from fluxgym.sessions.transfer import IMPORT_EXTENSIONS
 from fluxgym.ui.api.image_threads import run_in_image_thread
 
@@ -129,8 +130,9 @@ def _prepare(folder: Path, expected: int, ending: str = "") -> Path:
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
+        remove_interrupted_uploads(folder)
         _check_disk_space(folder, expected)
-        handle = tempfile.NamedTemporaryFile(dir=folder, prefix=".upload-", suffix=ending, delete=False)  # noqa: SIM115 (used after this function)
+        handle = tempfile.NamedTemporaryFile(dir=folder, prefix=UPLOAD_PREFIX, suffix=ending, delete=False)  # noqa: SIM115 (used after this function)
         handle.close()
     except OSError as error:
         raise storage_error(error, folder) from error

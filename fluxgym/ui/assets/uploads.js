@@ -6,13 +6,18 @@ import { source } from "./form.js";
 import { edit } from "./image_edits.js";
 
 const AT_ONCE = 2;
+const FACE_NUMBERS = 4; // an image's name may end in the position of a face, which its caption's name may lack: me_1_2_3_4.png and me.txt
 
 /** @import { Uploaded } from "./types.js" */
 
 /** @typedef {{ file: File, folder: string }} Found */
+/** @typedef {{ stem: string, stored: string }} Sent an image's stem in the drop, and the one under which it is stored, "" if it was refused */
 
 const isCaption = (/** @type {string} */ name) => /\.txt$/i.test(name);
 const stemOf = (/** @type {string} */ name) => name.replace(/\.[^.]*$/, "");
+const normal = (/** @type {string} */ text) => text.normalize("NFC");
+const folded = (/** @type {string} */ text) => normal(text).toLowerCase();
+const withoutFace = (/** @type {string} */ stem) => stem.split("_").slice(0, -FACE_NUMBERS).join("_");
 
 /**
  * The files of an input.
@@ -70,7 +75,7 @@ function inRounds(files, stem) {
   /** @type {Map<string, number>} */
   const seen = new Map();
   for (const found of files) {
-    const key = stem(found).toLowerCase();
+    const key = folded(stem(found));
     const round = seen.get(key) ?? 0;
     seen.set(key, round + 1);
     (rounds[round] ??= []).push(found);
@@ -80,8 +85,12 @@ function inRounds(files, stem) {
 
 /** One drop: sends its files, and knows under which names its images are stored, which their captions get too. */
 class Drop {
-  /** @type {Map<string, string>} */
-  stored = new Map(); // stems by folder and stem in the drop; "" for an image that was refused
+  /** @type {Map<string, Sent>} */
+  exact = new Map(); // images by folder and stem
+  /** @type {Map<string, Sent>} */
+  similar = new Map(); // the same, in whatever case
+  /** @type {Map<string, Sent[]>} */
+  faces = new Map(); // images with a face's position, by folder and stem without it
   done = 0;
   saved = 0;
   /** @type {Set<string>} */
@@ -91,38 +100,71 @@ class Drop {
   token = store.randomHex(8);
 
   /**
+   * @param {Found[]} captions
    * @param {number} all
    * @param {UploadReport} on
    */
-  constructor(all, on) {
+  constructor(captions, all, on) {
+    this.captions = new Set(captions.map(({ file, folder }) => `${folder}\n${normal(stemOf(file.name))}`));
     this.all = all;
     this.on = on;
   }
 
   /** @param {Found} image */
   async sendImage({ file, folder }) {
-    const own = `${folder}\n${stemOf(file.name)}`;
     const uploaded = await this.send(file, file.name);
-    if (!this.stored.get(own)) this.stored.set(own, uploaded ? stemOf(uploaded.name) : "");
+    this.remember(folder, { stem: normal(stemOf(file.name)), stored: uploaded ? stemOf(uploaded.name) : "" });
     if (uploaded) this.folders.add(folder.split("/").at(-2) ?? "");
   }
 
   /**
-   * The stem of a caption's image in the drop, and the one that the caption gets: "" if its image was refused.
+   * @param {string} folder
+   * @param {Sent} image
+   */
+  remember(folder, image) {
+    const before = this.exact.get(`${folder}\n${image.stem}`);
+    if (before) {
+      before.stored ||= image.stored;
+      return;
+    }
+    this.exact.set(`${folder}\n${image.stem}`, image);
+    const similar = `${folder}\n${folded(image.stem)}`;
+    if (!this.similar.get(similar)?.stored) this.similar.set(similar, image);
+    const face = withoutFace(image.stem);
+    if (face) this.faces.set(`${folder}\n${folded(face)}`, [...this.faces.get(`${folder}\n${folded(face)}`) ?? [], image]);
+  }
+
+  /**
+   * The image that a stem of a caption names, if any. In another case, it is one without a caption of its own in the drop.
+   * @param {string} folder
+   * @param {string} stem
+   */
+  imageOf(folder, stem) {
+    const similar = this.similar.get(`${folder}\n${folded(stem)}`);
+    return this.exact.get(`${folder}\n${normal(stem)}`) ?? (similar && !this.captions.has(`${folder}\n${similar.stem}`) ? similar : undefined);
+  }
+
+  /**
+   * The names under which a caption is sent: one, several if images with a face's position got other names, none if its image was refused.
    * @param {Found} caption
    */
-  stemsOf({ file, folder }) {
-    const stems = [stemOf(file.name), stemOf(stemOf(file.name))]; // of cat.txt and cat.png.txt
-    const given = stems.find((each) => this.stored.has(`${folder}\n${each}`)) ?? stems[0];
-    return { given, stored: this.stored.get(`${folder}\n${given}`) ?? given };
+  namesOf({ file, folder }) {
+    const stem = stemOf(file.name);
+    const given = [stem, stemOf(stem)].find((each) => this.imageOf(folder, each)) ?? stem; // of cat.txt and cat.png.txt
+    const image = this.imageOf(folder, given);
+    const faces = (this.faces.get(`${folder}\n${folded(stem)}`) ?? []).filter((face) => !this.captions.has(`${folder}\n${face.stem}`));
+    const renamed = faces.filter((face) => face.stored !== face.stem).map((face) => face.stored);
+    const own = image ? image.stored : faces.length && renamed.length === faces.length ? "" : given;
+    return [own && own + file.name.slice(given.length), ...renamed.map((each) => each && each + file.name.slice(stem.length))].filter(Boolean);
   }
 
   /** @param {Found} caption */
   async sendCaption(caption) {
     const { file } = caption;
-    const { given, stored } = this.stemsOf(caption);
-    if (stored) await this.send(file, stored + file.name.slice(given.length));
-    else this.count(`${file.name} was left out, because its image was refused.`);
+    const names = this.namesOf(caption);
+    this.all += Math.max(names.length - 1, 0);
+    for (const name of names) await this.send(file, name);
+    if (!names.length) this.count(`${file.name} was left out, because its image was refused.`);
   }
 
   /**
@@ -174,9 +216,9 @@ async function forEach(items, action) {
  */
 export async function sendFiles(files, on) {
   const [captions, images] = [true, false].map((kind) => inOrder(files).filter(({ file }) => isCaption(file.name) === kind));
-  const drop = new Drop(files.length, on);
+  const drop = new Drop(captions, files.length, on);
   on.report(0, files.length);
   for (const round of inRounds(images, ({ file }) => stemOf(file.name))) await forEach(round, (image) => drop.sendImage(image));
-  for (const round of inRounds(captions, (caption) => drop.stemsOf(caption).stored)) await forEach(round, (caption) => drop.sendCaption(caption));
+  for (const round of inRounds(captions, (caption) => stemOf(stemOf(drop.namesOf(caption)[0] ?? "")))) await forEach(round, (caption) => drop.sendCaption(caption));
   return { saved: drop.saved, folders: [...drop.folders], unexpected: drop.unexpected };
 }

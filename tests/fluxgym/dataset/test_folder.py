@@ -71,15 +71,15 @@ def test_images_of_equal_stems_get_different_names(folder, tmp_path):
 
 
 def test_images_of_equal_stems_added_concurrently_get_different_names(folder, tmp_path, monkeypatch):
-    images_of, both = ImageFolder.images, threading.Barrier(2)
+    names_of, both = ImageFolder.file_names, threading.Barrier(2)
 
     def slow(self):
-        found = images_of(self)
+        found = names_of(self)
         with contextlib.suppress(threading.BrokenBarrierError):
             both.wait(timeout=0.5)  # until the other has read the names too, unless the lock keeps it from that
         return found
 
-    monkeypatch.setattr(ImageFolder, "images", slow)
+    monkeypatch.setattr(ImageFolder, "file_names", slow)
     uploads = (("cat.png", "red"), ("cat.jpg", "blue"))
     files = [(upload(tmp_path, *each)[0].rename(tmp_path / f"arriving {each[0]}"), each[0]) for each in uploads]
     with ThreadPoolExecutor(2) as pool:
@@ -252,11 +252,25 @@ def test_a_caption_of_the_same_name_replaces_the_earlier_one(folder, tmp_path):
     assert (folder.path / "a.txt").read_text() == "two"
 
 
-def test_long_caption_names_that_become_equal_by_cutting_replace_nothing(folder, tmp_path):
+def test_long_caption_names_that_differ_only_at_their_end_replace_nothing(folder, tmp_path):
     names = [f"{'x' * 300}{number}.txt" for number in (1, 2)]
     (tmp_path / "one").write_text("one")
     (tmp_path / "two").write_text("two")
     stored = folder.add(tmp_path / "one", names[0]).name
-    with pytest.raises(DatasetError, match="which is another caption"):
-        folder.add(tmp_path / "two", names[1])
+    assert folder.add(tmp_path / "two", names[1]).outcome is Outcome.ADDED
     assert (folder.path / stored).read_text() == "one"
+
+
+@pytest.mark.parametrize("name", ["IMG.TXT", "Cafe\u0301.txt", "x" * 300 + ".txt", "folder/a.Txt"])
+def test_a_caption_whose_name_is_stored_in_another_form_replaces_its_earlier_upload(name, folder, tmp_path):
+    for words, outcome in (("one", Outcome.ADDED), ("two", Outcome.REPLACED)):
+        stored, done = folder.add(text(tmp_path, words), name)
+        assert done is outcome
+        assert (folder.path / stored).read_text() == words
+
+
+def test_an_image_and_its_caption_with_long_names_stay_together(folder, tmp_path):
+    folder.add(text(tmp_path, "words"), "é" * 300 + ".txt")
+    path, _ = upload(tmp_path, "a.png")
+    image = folder.add(path, "é" * 300 + ".jpeg").name
+    assert folder.caption(image) == "words"

@@ -57,3 +57,14 @@ def test_links_and_undeletable_entries_are_skipped(tmp_path):
     remove_leftovers(tmp_path / "outputs")
     assert elsewhere.is_dir()
     remove_leftovers(tmp_path / "none")
+
+
+def test_interrupted_uploads_are_removed_after_an_hour(tmp_path):
+    draft = make(tmp_path, 0)
+    for name in (".upload-old", ".upload-new"):
+        (draft.folder / name).write_bytes(b"half")
+    moment = time.time() - 3700
+    os.utime(draft.folder / ".upload-old", (moment, moment))
+    remove_leftovers(tmp_path)
+    assert [path.name for path in draft.folder.glob(".upload-*")] == [".upload-new"]
+    assert draft.images.count() == 1

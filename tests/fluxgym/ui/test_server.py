@@ -211,8 +211,14 @@ def test_upload_to_runs_images_never_mixes_with_those_of_another_tab(client, set
 def test_upload_cannot_leave_its_draft(client, tmp_path):
     draft, before = new_draft_id(), sorted(tmp_path.rglob("*"))
     for name in ("..%2f..%2fescaped.png", "..%2f..%2f.png"):
-        assert client.put(f"/fluxgym/drafts/{draft}/images/{name}", content=png()).status_code == 404
+        assert error(client.put(f"/fluxgym/drafts/{draft}/images/{name}", content=png()), 404) == "There is nothing at this address."
     assert sorted(tmp_path.rglob("*")) == before
+
+
+@pytest.mark.parametrize("method", ["GET", "POST", "PUT", "PATCH", "DELETE"])
+def test_unknown_address_of_the_api_is_an_error_of_the_api(client, method):
+    for path in ("nothing", f"drafts/{new_draft_id()}/images/..%2fa.png", "runs/"):
+        assert error(client.request(method, f"/fluxgym/api/{path}", json={}), 404) == "There is nothing at this address."
 
 
 def test_too_large_file_is_refused_before_and_during_its_upload(client, monkeypatch):

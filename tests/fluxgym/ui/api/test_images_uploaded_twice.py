@@ -120,3 +120,46 @@ def test_edit_that_no_page_makes_is_refused(client, draft, token, tmp_path):
     address = f"{BASE_URL}/fluxgym/drafts/{draft.id}/images/cat.png"
     assert "reload the page" in error(client.put(address, content=image(tmp_path, "red"), params={"edit": token}), 400)
     assert not draft.images.path.exists()
+
+
+def test_undo_leaves_captions_that_the_drop_did_not_bring(client, put, draft, tmp_path):
+    put("cat.png", image(tmp_path, "red"))
+    put("cat.png", image(tmp_path, "blue"), edit=EDIT)
+    put("cat.png", image(tmp_path, "green"), edit=EDIT)
+    put("cat-3.txt", b"of the drop", edit=EDIT)
+    draft.images.set_caption("cat-2.png", "typed since")
+    draft.images.set_caption("cat-3.png", "changed since")
+    value(client.post(f"drafts/{draft.id}/undo", json={"token": EDIT}))
+    assert files(draft) == {"cat.png": image(tmp_path, "red"), "cat-2.txt": b"typed since\n", "cat-3.txt": b"changed since\n"}
+
+
+def test_undo_removes_a_new_caption_that_the_drop_itself_replaced(client, put, draft, tmp_path):
+    put("cat.png", image(tmp_path, "red"))
+    before = files(draft)
+    put("cat.png", image(tmp_path, "blue"), edit=EDIT)
+    put("cat-2.txt", b"first", edit=EDIT)
+    put("cat-2.txt", b"second", edit=EDIT)
+    value(client.post(f"drafts/{draft.id}/undo", json={"token": EDIT}))
+    assert files(draft) == before
+
+
+def test_renamed_image_takes_no_caption_of_another_image(put, draft, tmp_path):
+    put("a-2.txt", b"of another image")
+    put("a-3.png.txt", b"of another one")
+    put("a.png", image(tmp_path, "red"))
+    name = put("a.png", image(tmp_path, "blue"))["name"]
+    assert (name, draft.images.caption(name)) == ("a-4.png", "")
+    assert put("a-2.png", image(tmp_path, "green"))["name"] == "a-2.png"  # the one that the caption waits for
+
+
+@pytest.mark.parametrize("follower", [False, True])
+def test_undo_of_a_replaced_caption_whose_image_was_removed_keeps_the_earlier_text(client, put, draft, tmp_path, follower):
+    put("cat.png", image(tmp_path, "red"))
+    put("cat.txt", b"first")
+    put("cat.txt", b"second", edit=EDIT)
+    value(client.delete(f"drafts/{draft.id}/images/cat.png"))
+    if follower:
+        put("cat.png", image(tmp_path, "blue"))
+    value(client.post(f"drafts/{draft.id}/undo", json={"token": EDIT}))
+    assert files(draft)["cat-2.txt" if follower else "cat.txt"] == b"first"
+    assert not follower or draft.images.caption("cat.png") == ""
