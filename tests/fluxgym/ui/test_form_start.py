@@ -38,6 +38,22 @@ def test_start_makes_run_of_draft(page, draft, settings):
     assert (answer["source"][1], page.fields["lora_name"], page.fields["num_repeats"]) == ("my-cat", "My Cat", "2")
 
 
+def test_form_stays_with_the_run_that_was_started_from_it(page, draft, settings):
+    write_cats(draft.images.path, count=4)
+    other = make_run(settings.outputs, "other", timestamp=1, max_train_epochs=9)
+    write_cats(other.dataset, count=2)
+    page.open()
+    page.source = ""  # the form shows the draft's images
+    page.typed(**TRAINABLE | {"base_model": "pocket"})
+    page.send("start")
+    answer = page.open(viewed="other")
+    assert (page.fields["lora_name"], page.source, answer["draft"], answer["images"]) == ("cat", "cat", False, 4)
+    page.send("open", slug="other", replace=True)
+    page.open(viewed="cat")
+    assert (page.fields["lora_name"], page.source) == ("other", "other")
+    stop_and_wait(OutputsPaths(settings.outputs).run("cat"))
+
+
 def test_form_shows_captions_as_they_were_after_start(page, draft, settings):
     write_cats(draft.images.path, count=4)
     for name, text in {"cat 0.png": "", "cat 1.png": "zork\nsitting\non a wall"}.items():
