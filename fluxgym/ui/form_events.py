@@ -81,7 +81,9 @@ class FormEvents:
             typed = saved.typed
             if saved.model is not None and saved.model != typed.get("base_model", saved.model):
                 typed = self._with_model_defaults({**form_values.from_state({}), **typed}, saved.model)
-            return replace(self._filled(request, saved.state, self._restored_source(request, self._existing(saved.source)), typed), draft=True)
+            return replace(
+                self._filled(request, saved.state, self._restored_source(request, self._existing(saved.source)), typed), draft=True
+            )
         run = self._shown_run(request)
         try:
             state = read_state(run) if run is not None else None
@@ -193,9 +195,10 @@ class FormEvents:
         return self._saved(request, request.typed | self._planner.defaults_of(model, request.details.names))
 
     def put_back(self, request: FormRequest) -> FormAnswer:
-        """Undo a reset: set fields to the values that they had."""
+        """Undo a reset or a template: set fields to the values that they had."""
         earlier = form_values.field_values(request.details.values)
-        answer = self._saved(request, request.typed | earlier)
+        shown = request.typed | earlier
+        answer = replace(self._saved(request, shown), model=_model(shown))
         others = [SETTINGS[name].label for name in request.details.values if name in NAMES and name not in earlier]
         return replace(answer, message=_not_shown(others) or answer.message)
 
