@@ -82,7 +82,7 @@ export function describeFields(table) {
   turn();
 }
 
-const LEAVING_KEYS = ["Tab", "Shift", "Control", "Alt", "Meta"];
+const FOCUS_KEYS = ["Tab", "Shift", "Control", "Alt", "Meta"];
 
 /**
  * Keep Tab, alone or with others, from Gradio's dropdowns. They act on a key only after the focus has moved, and open their list for any key but Escape, so that it
@@ -90,7 +90,7 @@ const LEAVING_KEYS = ["Tab", "Shift", "Control", "Alt", "Meta"];
  */
 function closeListsOnTab() {
   document.addEventListener("keydown", (event) => {
-    if (LEAVING_KEYS.includes(event.key) && event.target instanceof Element && event.target.matches(".fg-field [role=combobox]")) event.stopPropagation();
+    if (FOCUS_KEYS.includes(event.key) && event.target instanceof Element && event.target.matches(".fg-field [role=combobox]")) event.stopPropagation();
   }, { capture: true });
 }
 
