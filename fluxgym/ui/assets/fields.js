@@ -85,8 +85,8 @@ export function describeFields(table) {
 const FOCUS_KEYS = ["Tab", "Shift", "Control", "Alt", "Meta"];
 
 /**
- * Keep Tab, alone or with others, from Gradio's dropdowns. They act on a key only after the focus has moved, and open their list for any key but Escape, so that it
- * would stay open over what is below it.
+ * Keep Tab, alone or with others, from Gradio's dropdowns. They act on a key only after the focus has moved, and open their list for any key
+ * but Escape, so that it would stay open over what is below it.
  */
 function closeListsOnTab() {
   document.addEventListener("keydown", (event) => {
