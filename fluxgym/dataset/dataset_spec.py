@@ -24,8 +24,8 @@ def buckets_on(config: TrainConfig) -> bool:
     return bool(config.flag("enable_bucket"))
 
 
-def caption_rules(config: TrainConfig) -> CaptionRules:
-    """Return how a training's captions are read.
+def caption_rules(config: TrainConfig, *, joins_lines: bool = False) -> CaptionRules:
+    """Return how a training's captions are copied; joins_lines is True for a trainer that trains the first line of a caption only.
 
     Raises:
         ConfigError: For an extension that no caption can have.
@@ -35,7 +35,7 @@ def caption_rules(config: TrainConfig) -> CaptionRules:
         raise ConfigError(
             f"Captions cannot end in “{extension[:40]}”; caption_extension is a dot and letters, such as .txt.", field="advanced"
         )
-    return CaptionRules(extension=extension, default=config.concept_sentence, wildcards=bool(config.flag("enable_wildcard")))
+    return CaptionRules(extension=extension, wildcards=bool(config.flag("enable_wildcard")), joins_lines=joins_lines)
 
 
 def dataset_toml(config: TrainConfig, image_dir: Path, reg_dir: Path | None = None) -> str:

@@ -265,18 +265,21 @@ def _remove(path: Path) -> None:
 
 @dataclass(frozen=True, kw_only=True)
 class CaptionRules:
-    """How captions are copied into a run: their file extension, the text for images without one, and if their lines are alternatives."""
+    """How captions are copied into a run: their file extension, and if their lines are alternatives.
+
+    joins_lines is True for a trainer that trains the first line only; several lines are joined for it, unless they are alternatives.
+    """
 
     extension: str = CAPTION
-    default: str = ""
     wildcards: bool = False
+    joins_lines: bool = False
 
 
 def copy_into(source: Path, target: Path) -> int:
     """Copy a folder's images and captions, and return the number of images.
 
-    Images are hard-linked where possible. Captions keep their content and get the extension .txt; they are never linked, so that a later
-    edit changes one run only.
+    Images are hard-linked where possible. Captions keep their content and get the extension .txt, also empty ones, so that no image gets
+    that of another; they are never linked, so that a later edit changes one run only.
 
     Raises:
         DatasetError: If there are no images.
@@ -286,20 +289,23 @@ def copy_into(source: Path, target: Path) -> int:
 
 
 def copy_for_training(source: Path, target: Path, rules: CaptionRules) -> int:
-    """Copy as `copy_into` does, with captions as they are trained: UTF-8, in one line; an image without a caption gets the default text.
+    """Copy as `copy_into` does, with captions in UTF-8. An image without a caption stays without one: dataset.toml has the text for it.
 
     Raises:
         DatasetError: If a caption has an unknown encoding or control characters, because replaced characters would be trained.
     """
 
-    def read(path: Path) -> bytes:
+    def read(path: Path) -> bytes | None:
         try:
-            text = trained_text(decode_caption(_content(path)), wildcards=rules.wildcards)
+            text = decode_caption(_content(path))
         except UnicodeDecodeError:
             raise DatasetError(undecodable_message(path.name), field="images") from None
-        return f"{text}\n".encode() if text else b""
+        text = trained_text(text, wildcards=rules.wildcards) if rules.joins_lines else text
+        if not text:
+            return None if rules.joins_lines else b""  # kohya's trainer breaks off at an empty file
+        return f"{text}\n".encode()
 
-    return _copy(source, target, rules.extension, read, f"{rules.default}\n".encode() if rules.default else b"")
+    return _copy(source, target, rules.extension, read)
 
 
 def _content(caption: Path) -> bytes:
@@ -332,27 +338,21 @@ def check_portable(names: Iterable[str]) -> None:
         )
 
 
-def _copy(source: Path, target: Path, extension: str, read: Callable[[Path], bytes], default: bytes = b"") -> int:
+def _copy(source: Path, target: Path, extension: str, read: Callable[[Path], bytes | None]) -> int:
     entries = scan(source)
     names = sorted(images_among(entries))
     check_names(names)
     if not names:
         raise DatasetError(f"There are no images to train on; add at least one {EXTENSIONS_TEXT} file.", field="images")
     captions = pair_entries(entries, extension).of
-    emptied: list[str] = []
     try:
         target.mkdir(parents=True, exist_ok=True)
         for name in names:
             _link(source / name, target / name)
-            content = (read(source / captions[name]) if name in captions else b"") or default
-            if content:
-                (target / name).with_suffix(CAPTION).write_bytes(content)
-            elif name in captions:
-                emptied.append(name)
-        paired = pair_entries(scan(target)).of if emptied else {}
-        for name in emptied:
-            if name in paired and Path(paired[name]).stem != Path(name).stem:
-                (target / name).with_suffix(CAPTION).touch()  # it would get the caption of another image
+            content = read(source / captions[name]) if name in captions else None
+            caption = (target / name).with_suffix(CAPTION)
+            if content or (content is not None and not caption.exists()):
+                caption.write_bytes(content)
     except OSError as error:
         raise storage_error(error, target) from error
     return len(names)

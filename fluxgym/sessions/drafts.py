@@ -72,7 +72,13 @@ class Draft:
     def read_form(self) -> dict[str, Any] | None:
         """Return the saved form values, or None if there are none."""
         form = read_json(self._form)
-        return form if isinstance(form, dict) and form.keys() != {"order"} else None
+        return form if isinstance(form, dict) and not form.keys() <= {"order", "run"} else None
+
+    def shown_run(self) -> str:
+        """Return the slug of the run that the form became or was filled with, and shows until it is edited; "" if there is none."""
+        form = read_json(self._form)
+        slug = form.get("run") if isinstance(form, dict) else None
+        return slug if isinstance(slug, str) else ""
 
     def write_form(self, form: dict[str, Any], order: FormOrder | None = None) -> bool:
         """Save the form values. Do nothing and return False if newer values have been saved or deleted.
@@ -88,15 +94,20 @@ class Draft:
             write_json(self._form, form if order is None else form | {"order": asdict(order)})
             return True
 
-    def forget_form(self, order: FormOrder | None = None) -> bool:
-        """Delete the saved form values, once they have become a run or the user discards them; False if newer ones are saved already."""
+    def forget_form(self, order: FormOrder | None = None, *, run: str = "") -> bool:
+        """Delete the saved form values, once they have become a run or the user discards them; False if newer ones are saved already.
+
+        run is the slug of the run that the form shows from now on.
+        """
         with self._changing_form():
             if self._has_newer(order):
                 return False
-            if order is None:
-                self._form.unlink(missing_ok=True)
+            kept: dict[str, Any] = {} if order is None else {"order": asdict(order)}  # so that no older request brings them back
+            kept |= {"run": run} if run else {}
+            if kept:
+                write_json(self._form, kept)
             else:
-                write_json(self._form, {"order": asdict(order)})  # so that no older request brings them back
+                self._form.unlink(missing_ok=True)
             return True
 
     def _has_newer(self, order: FormOrder | None) -> bool:
@@ -151,6 +162,12 @@ class Draft:
             return not any(self.images.path.iterdir())
         except OSError:
             return True
+
+    def copied_run(self) -> str:
+        """Return the slug of the run that the images were copied from, "" if they were not copied."""
+        origin = read_json(self._origin)
+        slug = origin.get("slug") if isinstance(origin, dict) else None
+        return slug if isinstance(slug, str) else ""
 
     def is_copy_of(self, run: RunPaths) -> bool:
         """Return True if the images were copied from this run, and not from another one of its name."""

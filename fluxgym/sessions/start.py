@@ -34,6 +34,7 @@ from fluxgym.sessions.preconditions import ensure_ended, first_free_run, name_lo
 from fluxgym.sessions.removed_runs import ARCHIVED_STATE
 from fluxgym.sessions.resume import ResumeRequest, resume_locked
 from fluxgym.sessions.waiting import restart_waiting
+from fluxgym.trainers.base import backend_for
 from fluxgym.trainers.options import train_sh
 
 log = logging.getLogger(__name__)
@@ -184,7 +185,8 @@ def _create(planned: TrainingPlan, outputs: OutputsPaths, if_exists: IfExists | 
 
 
 def _copy_images(planned: TrainingPlan, staging: RunPaths) -> None:
-    count = copy_for_training(planned.images.folder, staging.dataset, caption_rules(planned.config))
+    rules = caption_rules(planned.config, joins_lines=not backend_for(planned.trainer_dir).trains_all_lines)
+    count = copy_for_training(planned.images.folder, staging.dataset, rules)
     if count != planned.images.count:
         raise DatasetError("The images changed while the training was being started. Start again.", field="images")
 

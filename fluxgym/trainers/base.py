@@ -30,13 +30,15 @@ class TrainerBackend(Protocol):
 
     resumes_exactly: a training that resumes from a checkpoint ends bit for bit like one that was never interrupted. pickle_flags are the
     options whose files are unpickled unless they are .safetensors, which can execute code; has_pickled_checkpoints is True if checkpoints are unpickled too.
-    checks_lease: the trainer itself ends when another start has taken its folder.
+    checks_lease: the trainer itself ends when another start has taken its folder. trains_all_lines is True if it trains all lines of a
+    caption, not only the first one.
     """
 
     name: str
     title: str
     resumes_exactly: bool
     checks_lease: bool
+    trains_all_lines: bool
     pickle_flags: tuple[str, ...]
     has_pickled_checkpoints: bool
 

@@ -23,6 +23,7 @@ class BuiltinBackend:
     title = "FluxGym's own trainer, used without --sd-scripts"
     resumes_exactly = True
     checks_lease = True
+    trains_all_lines = True
     pickle_flags: tuple[str, ...] = ()
     has_pickled_checkpoints = False
 

@@ -75,11 +75,14 @@ class FormDrafts:
             return DraftWritten(message=str(error))
         return DraftWritten(kept=request.number)
 
-    def clear(self, request: FormRequest, *, images: bool = True) -> str | None:
-        """Clear the draft, its images too or not, unless it is newer; return a message for the page if that cannot be done now."""
+    def clear(self, request: FormRequest, *, images: bool = True, run: str = "") -> str | None:
+        """Clear the draft, its images too or not, unless it is newer; return a message for the page if that cannot be done now.
+
+        run is the slug of the run that the form shows from now on.
+        """
         draft = self.of(request)
         try:
-            if draft.forget_form(request.order(is_new=True)) and images:
+            if draft.forget_form(request.order(is_new=True), run=run) and images:
                 draft.forget_images()
         except (FluxGymError, OSError) as error:
             logger.warning("the draft %s was not cleared: %s", draft.id, error)

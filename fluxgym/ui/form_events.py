@@ -19,7 +19,7 @@ from fluxgym.dataset.flat_folder import REPEATS, TRIGGER, repeats_message, setti
 from fluxgym.errors import FluxGymError, Level
 from fluxgym.models.catalog import default_model
 from fluxgym.planning.plan import PlanningCaches
-from fluxgym.runs.paths import OutputsPaths
+from fluxgym.runs.paths import OutputsPaths, RunPaths
 from fluxgym.runs.state import State, read_state
 from fluxgym.sessions import templates
 from fluxgym.sessions.index import SessionIndex
@@ -72,21 +72,52 @@ class FormEvents:
         return replace(unchanged(request), message=UNKNOWN_REQUEST)
 
     def restore(self, request: FormRequest) -> FormAnswer:
-        """Fill the form of a page that opens: this browser's draft, else its last viewed run, else the newest, else the defaults."""
+        """Fill the form of a page that opens: this browser's draft, else the run that the form was started as or filled with.
+
+        A browser whose form never held anything gets its last viewed run, else the newest, else the defaults.
+        """
         saved = self._drafts.read(request)
         if saved is not None:
             typed = saved.typed
             if saved.model is not None and saved.model != typed.get("base_model", saved.model):
                 typed = self._with_model_defaults({**form_values.from_state({}), **typed}, saved.model)
-            return replace(self._filled(request, saved.state, self._existing(saved.source), typed), draft=True)
-        run = last_session(self._outputs, self._index, request.details.viewed or None)
+            return replace(
+                self._filled(request, saved.state, self._restored_source(request, self._existing(saved.source)), typed), draft=True
+            )
+        run = self._shown_run(request)
         try:
             state = read_state(run) if run is not None else None
         except FluxGymError:
             state = None
         if run is None or state is None:
             return self._filled(request, self._planner.defaults(self._default_model()), "")
-        return self._filled(request, state, run.slug)
+        return self._filled(request, state, self._restored_source(request, run.slug))
+
+    def _shown_run(self, request: FormRequest) -> RunPaths | None:
+        """Return the run that a form without a draft shows, None for an empty form."""
+        draft = self._drafts.of(request)
+        for slug in (draft.shown_run(), "" if draft.is_empty() else draft.copied_run()):
+            if self._is_there(slug):
+                return self._outputs.run(slug)
+        if draft.images.count():
+            return None  # the images were added to an empty form
+        return last_session(self._outputs, self._index, request.details.viewed or None)
+
+    def _restored_source(self, request: FormRequest, source: str) -> str:
+        """Return the source of the images that a restored form shows.
+
+        "" if the draft holds a copy of the run's images, which is newer than the form if the page was closed during an upload.
+        """
+        draft = self._drafts.of(request)
+        if source and draft.images.path.is_dir() and draft.is_copy_of(self._outputs.run(source)):
+            return ""
+        return source
+
+    def _is_there(self, slug: str) -> bool:
+        try:
+            return bool(slug) and self._outputs.run(slug).ui_state.exists()
+        except FluxGymError:
+            return False
 
     def _default_model(self) -> str:
         """Return the model of an empty form, "" while models.yaml is damaged; the checks report that."""
@@ -164,9 +195,10 @@ class FormEvents:
         return self._saved(request, request.typed | self._planner.defaults_of(model, request.details.names))
 
     def put_back(self, request: FormRequest) -> FormAnswer:
-        """Undo a reset: set fields to the values that they had."""
+        """Undo a reset or a template: set fields to the values that they had."""
         earlier = form_values.field_values(request.details.values)
-        answer = self._saved(request, request.typed | earlier)
+        shown = request.typed | earlier
+        answer = replace(self._saved(request, shown), model=_model(shown))
         others = [SETTINGS[name].label for name in request.details.values if name in NAMES and name not in earlier]
         return replace(answer, message=_not_shown(others) or answer.message)
 
@@ -217,7 +249,7 @@ class FormEvents:
             state = read_state(run)
         except FluxGymError:  # the run's page reports what is wrong
             return unchanged(request)
-        message = self._drafts.clear(request, images=may_discard)
+        message = self._drafts.clear(request, images=may_discard, run=run.slug)
         answer = self._filled(request, state, run.slug)
         return replace(answer, message=message or answer.message)
 

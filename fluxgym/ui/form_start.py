@@ -46,7 +46,7 @@ class FormStart:
         except FluxGymError as error:
             return _refused(answer, error)
         if if_exists != IfExists.RESUME:  # a resumed run has its own settings and images; what was typed is not in it
-            self._drafts.clear(request, images=not request.source)
+            self._drafts.clear(request, images=not request.source, run=run.slug)
         return started(run.slug, answer)
 
     def _recent_duplicate(self, plan: TrainingPlan) -> str:

@@ -260,6 +260,19 @@ def test_page_of_an_earlier_version_is_reloaded_once(app: App, page):
     assert page.evaluate("window.isSecond")
 
 
+def test_page_of_an_earlier_version_is_reloaded_after_the_upload(app: App, page, cats):
+    def as_other_version(route):
+        answer = route.fetch()
+        route.fulfill(response=answer, headers=answer.headers | {"fluxgym-page": "0123456789ab"})
+
+    open_page(page, app)
+    page.evaluate("window.isFirst = true")
+    page.route("**/fluxgym/drafts/**", as_other_version)  # the answers to the uploaded files
+    page.locator("#fg-file").set_input_files(cats)
+    page.wait_for_function("!window.isFirst")
+    expect(page.locator(".fg-image")).to_have_count(len(cats))
+
+
 def is_start(request):
     """Return True for the request that the button Start sends."""
     return '"kind":"start"' in (request.post_data or "")

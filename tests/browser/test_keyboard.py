@@ -96,6 +96,26 @@ def test_first_training_is_made_stopped_resumed_and_deleted_by_keyboard(app: App
     assert not (app.outputs / "my-cat").exists()
 
 
+def test_list_of_a_dropdown_closes_when_its_field_loses_the_focus_and_on_escape(app: App, page: Page):
+    open_page(page, app)
+    page.get_by_label("Trigger word/sentence").focus()
+    model, vram, lists = page.get_by_label("Base model"), page.get_by_label("GPU memory (VRAM)"), page.get_by_role("listbox")
+    page.keyboard.press("Tab")
+    expect(model).to_be_focused()
+    expect(lists).to_have_count(1)
+    page.keyboard.press("Tab")
+    expect(vram).to_be_focused()
+    expect(lists).to_have_count(1)
+    page.keyboard.press("Escape")
+    expect(lists).to_have_count(0)
+    expect(vram).to_be_focused()
+    page.keyboard.press("Shift+Tab")
+    expect(model).to_be_focused()
+    expect(lists).to_have_count(1)
+    page.keyboard.press("Shift+Tab")
+    expect(lists).to_have_count(0)
+
+
 def test_back_returns_to_where_page_was_left(app: App, page: Page):
     open_page(page, app)
     page.evaluate("scrollTo({ top: 250, behavior: 'instant' })")

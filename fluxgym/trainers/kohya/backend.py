@@ -29,6 +29,7 @@ class KohyaBackend:
     title = "a kohya checkout, set by --sd-scripts"
     resumes_exactly = False
     checks_lease = False
+    trains_all_lines = False
     pickle_flags: tuple[str, ...] = ("--network_weights", "--base_weights")
     has_pickled_checkpoints = True
 

@@ -3,7 +3,7 @@
 
 import { attribute, fill, h, keyed, put } from "./dom.js";
 import { fieldElement, settingsTable } from "./fields.js";
-import { send } from "./form.js";
+import { putBack, send } from "./form.js";
 import { icon } from "./icons.js";
 import { notice } from "./notices.js";
 import { plural } from "./text.js";
@@ -177,10 +177,9 @@ class Advanced {
    * @param {FormAnswer["patch"]} patch of the reset
    */
   offerUndo(patch) {
-    const before = Object.fromEntries(Object.entries(patch).map(([name, [sent]]) => [name, sent ?? ""]));
-    const number = Object.keys(before).length;
+    const number = Object.keys(patch).length;
     if (!number) return;
-    notice(`${plural(number, "setting is", "settings are")} back to this model’s defaults.`, { undo: () => send("put_back", { values: before }) });
+    notice(`${plural(number, "setting is", "settings are")} back to this model’s defaults.`, { undo: () => putBack(patch) });
   }
 }
 

@@ -89,16 +89,42 @@ export async function request(method, where, { query = {}, body = undefined } = 
 const VERSION_HEADER = "FluxGym-Page";
 const OWN_VERSION = new URL(import.meta.url).pathname.split("/").at(-2); // of the folder of the page's scripts
 
+/** What has to end before the page is loaded again by itself. @type {Set<Promise<unknown>>} */
+const unfinished = new Set();
+let isReloadDue = false;
+
 /**
- * Return true if an app of another version has answered. The page is loaded again then, once per version, and counts as not connected until that.
+ * Do not load the page again by itself until a promise has ended, such as that of an upload.
+ * @template T
+ * @param {Promise<T>} work
+ */
+export function beforeReload(work) {
+  const ended = () => {
+    unfinished.delete(work);
+    setTimeout(() => { if (isReloadDue) reload(); }); // what follows from it may have begun by then
+  };
+  unfinished.add(work);
+  work.then(ended, ended);
+  return work;
+}
+
+function reload() {
+  if (unfinished.size) return false;
+  setConnected(false);
+  location.reload();
+  return true;
+}
+
+/**
+ * Return true if an app of another version has answered and the page is loaded again. It is, once per version, when no upload or edit is
+ * under way; it counts as not connected then.
  * @param {Response} response
  */
 function isOtherVersion(response) {
   const version = response.headers.get(VERSION_HEADER);
   if (!version || version === OWN_VERSION || !claimReload(version)) return false;
-  setConnected(false);
-  location.reload();
-  return true;
+  isReloadDue = true;
+  return reload();
 }
 
 /**

@@ -63,10 +63,11 @@ function describe(field, row) {
 }
 
 /**
- * Describe all fields as soon as Gradio has made them.
+ * Describe all fields as soon as Gradio has made them, and correct their keys.
  * @param {Table} table
  */
 export function describeFields(table) {
+  closeListsOnTab();
   const open = new Set(Object.keys(table));
   function turn() {
     for (const name of open) {
@@ -79,6 +80,18 @@ export function describeFields(table) {
     else resolveTable(table);
   }
   turn();
+}
+
+const FOCUS_KEYS = ["Tab", "Shift", "Control", "Alt", "Meta"];
+
+/**
+ * Keep Tab, alone or with others, from Gradio's dropdowns. They act on a key only after the focus has moved, and open their list for any key
+ * but Escape, so that it would stay open over what is below it.
+ */
+function closeListsOnTab() {
+  document.addEventListener("keydown", (event) => {
+    if (FOCUS_KEYS.includes(event.key) && event.target instanceof Element && event.target.matches(".fg-field [role=combobox]")) event.stopPropagation();
+  }, { capture: true });
 }
 
 /**

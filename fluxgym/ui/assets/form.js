@@ -1,7 +1,7 @@
 // The form's events and their answers. The fields are Gradio components; their values change only by typing and by APPLY_PATCH (form.py).
 // An answer about the form is passed on as the event fg:form, to which the parts beside the fields listen.
 
-import { isReachable } from "./api.js";
+import { beforeReload, isReachable } from "./api.js";
 import * as store from "./browser_store.js";
 import { now } from "./clock.js";
 import { emit } from "./dom.js";
@@ -78,6 +78,16 @@ export function send(kind, details = {}) {
   const order = { page: PAGE, edited_at: state.editedAt, sent_at: now() }; // the app drops content that is older than what it has
   const form = { request: state.request, kind, draft: store.draft(), source: state.source, model: state.model, ...order, ...details };
   state.trigger?.("select", { form });
+  beforeReload(new Promise((resolve) => { unanswered.set(state.request, resolve); setTimeout(resolve, ANSWER_MS); }));
+}
+
+/** @type {Map<number, (value: null) => void>} what to call when a request is answered, or will not be */
+const unanswered = new Map();
+
+/** @param {number} request */
+function endRequest(request) {
+  unanswered.get(request)?.(null);
+  unanswered.delete(request);
 }
 
 /**
@@ -166,16 +176,18 @@ const isAboutForm = (answer) => Boolean(answer.errors);
  */
 function receive(answer) {
   if (!answer?.request) return;
+  endRequest(answer.request);
   if (answer.patch) keepSelection(answer.patch);
   if (answer.kept) confirm(answer.kept);
   editAnswered(answer.request);
   if (answer.request === check.inFlight) check.inFlight = 0;
   showImagesOf(answer.source, answer.reload_images ?? false);
-  if (answer.notice) notice(answer.notice);
+  if (answer.notice) notice(answer.notice, { undo: answer.kind === "apply_template" ? () => putBack(answer.patch) : null });
   if (!isAboutForm(answer)) {
     if (answer.message) notice(answer.message);
     emit("fg:changed");
   } else if (answer.request > state.shown) showForm(answer);
+  if (answer.started) send("check"); // what was true before the run was there may not be any more, such as that the name is free
   if (answer.request === state.first) {
     resolveRestored();
     if (store.unsent()) edited(); // it was typed while the app was down
@@ -183,6 +195,12 @@ function receive(answer) {
   scheduleCheck();
   emit("fg:answer", answer);
 }
+
+/**
+ * Put back what fields had before an answer.
+ * @param {FormAnswer["patch"]} patch of the answer
+ */
+export const putBack = (patch) => send("put_back", { values: Object.fromEntries(Object.entries(patch).map(([name, [sent]]) => [name, sent ?? ""])) });
 
 /** @param {FormShown} answer the latest one about the form */
 function showForm(answer) {
@@ -204,7 +222,7 @@ function listen() {
     if (state.request > request) edited(); // what was sent since may be without the change, and the answer to it would show the form without it
   }, CHOSEN_MS));
   document.addEventListener("fg:uploading", () => store.setBlank(false));
-  document.addEventListener("fg:unanswered", ({ detail }) => unanswered(detail));
+  document.addEventListener("fg:unanswered", ({ detail }) => notAnswered(detail));
   document.addEventListener("fg:connection", (event) => {
     if (!event.detail) return;
     check.inFlight = 0; // no answer comes from an app that was restarted
@@ -221,7 +239,8 @@ const images = { unsent: /** @type {object[]} */ ([]) };
  * An event got no answer. Edits are sent again when the app is back, and so is what the page sends by itself; for all others, show why.
  * @param {Unanswered} event
  */
-function unanswered({ request, kind, sentence, name, trigger, folders }) {
+function notAnswered({ request, kind, sentence, name, trigger, folders }) {
+  endRequest(request);
   if (request === state.first) setTimeout(restore, RESTORE_AGAIN_MS);
   else if (kind === "images") images.unsent.push({ name, trigger, folders });
   else if (!["typed", "model", "check", "start"].includes(kind)) notice(sentence);

@@ -1,7 +1,7 @@
 // The order of edits of the images: one at a time, because the first may copy a run's images into the draft, which changes the source for
 // the next. Start waits until all are saved.
 
-import { post, path } from "./api.js";
+import { beforeReload, post, path } from "./api.js";
 import * as store from "./browser_store.js";
 import { setSource, source } from "./form.js";
 
@@ -27,7 +27,7 @@ export function edit(request, of = null) {
     return answer;
   });
   edits = done.then(() => {}, () => {});
-  return done;
+  return beforeReload(done);
 }
 
 /**
@@ -37,7 +37,7 @@ export function edit(request, of = null) {
 export function upload(run) {
   const done = uploads.then(run);
   uploads = done.catch(() => {});
-  return done;
+  return beforeReload(done);
 }
 
 /** Wait until all uploads and edits of the images are saved. */

@@ -32,6 +32,7 @@ export function imageSearch({ onchange }) {
     setFilter(name) {
       search.value = "";
       filter.value = name;
+      clearTimeout(timer);
       onchange();
     },
     /** @param {Counts} counts */

@@ -90,7 +90,7 @@ class Images {
 
   listen() {
     WIDE.addEventListener("change", () => this.list());
-    document.addEventListener("fg:images", () => { this.clearSelection(); this.first(); });
+    document.addEventListener("fg:images", () => { this.clearSelection(); this.search.setFilter(""); }); // which lists them
     document.addEventListener("fg:filter", (event) => { this.search.setFilter(event.detail); this.card.scrollIntoView({ block: "start" }); });
     document.addEventListener("fg:remove-unused", (event) => this.removeUnused(event.detail));
     this.grid.element.addEventListener("focusout", () => setTimeout(() => this.applyFilter()));

@@ -1,6 +1,6 @@
 // Start: sends the form once all edits of the images and all captions are saved, and asks what to do with a name that is taken.
 
-import { isReachable } from "./api.js";
+import { beforeReload, isReachable } from "./api.js";
 import { saveCaptions } from "./captions.js";
 import { fill, h } from "./dom.js";
 import { send } from "./form.js";
@@ -19,7 +19,10 @@ const press = { isPending: false, isSent: false, timer: /** @type {number | unde
  * Start with the form's settings; a second press waits for the first one's answer.
  * @param {{ if_exists?: string }} details what is done about a taken name
  */
-export async function start(details = {}) {
+export const start = (details = {}) => beforeReload(pressed(details));
+
+/** @param {{ if_exists?: string }} details */
+async function pressed(details) {
   if (press.isPending || document.documentElement.dataset.fgForm !== "known") return; // before the first answer nothing can be started
   if (!isReachable()) {
     notice(NOT_REACHABLE);

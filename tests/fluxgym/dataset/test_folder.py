@@ -108,11 +108,11 @@ def test_copy_has_its_own_captions(folder, tmp_path):
     folder.add(*upload(tmp_path, "a.png"))
     folder.add(*upload(tmp_path, "b.png"))
     folder.set_caption("a.png", "first")
-    assert copy_for_training(folder.path, tmp_path / "run", CaptionRules(default="sks cat")) == 2
+    assert copy_for_training(folder.path, tmp_path / "run", CaptionRules()) == 2
     folder.set_caption("a.png", "changed")
     folder.remove("b.png")
     copied = ImageFolder(tmp_path / "run")
-    assert [(item.name, item.caption) for item in copied.items()] == [("a.png", "first"), ("b.png", "sks cat")]
+    assert [(item.name, item.caption) for item in copied.items()] == [("a.png", "first"), ("b.png", "")]
 
 
 def test_copy_of_linked_images_copies_their_data(folder, tmp_path):
@@ -129,21 +129,35 @@ def test_captions_of_another_extension_are_stored_as_txt(folder, tmp_path):
     (folder.path / "a.caption").write_text("first")
     (folder.path / "a.txt").write_text("not this")
     folder.set_caption("b.png", "second")
-    copy_for_training(folder.path, tmp_path / "run", CaptionRules(extension=".caption", default="sks cat"))
-    assert [item.caption for item in ImageFolder(tmp_path / "run").items()] == ["first", "second", "sks cat"]
+    copy_for_training(folder.path, tmp_path / "run", CaptionRules(extension=".caption"))
+    assert [item.caption for item in ImageFolder(tmp_path / "run").items()] == ["first", "second", ""]
 
 
-def test_run_stores_captions_as_trained(folder, tmp_path):
+def test_run_stores_captions_as_written_in_utf_8(folder, tmp_path):
     for name in ("a.png", "b.png"):
         folder.add(*upload(tmp_path, name))
     (folder.path / "a.png.txt").write_text("zqx cat\nsitting")
     (folder.path / "b.TXT").write_text("ein Kätzchen", encoding="utf-16")
     assert [item.caption for item in folder.items()] == ["zqx cat\nsitting", "ein Kätzchen"]
     copy_for_training(folder.path, tmp_path / "run", CaptionRules())
-    assert [item.caption for item in ImageFolder(tmp_path / "run").items()] == ["zqx cat sitting", "ein Kätzchen"]
+    assert [item.caption for item in ImageFolder(tmp_path / "run").items()] == ["zqx cat\nsitting", "ein Kätzchen"]
     assert (tmp_path / "run" / "b.txt").read_text(encoding="utf-8") == "ein Kätzchen\n"
-    copy_for_training(folder.path, tmp_path / "lines", CaptionRules(wildcards=True))
+    copy_for_training(folder.path, tmp_path / "joined", CaptionRules(joins_lines=True))
+    assert (tmp_path / "joined" / "a.txt").read_text() == "zqx cat sitting\n"
+    copy_for_training(folder.path, tmp_path / "lines", CaptionRules(joins_lines=True, wildcards=True))
     assert (tmp_path / "lines" / "a.txt").read_text() == "zqx cat\nsitting\n"
+
+
+def test_run_leaves_images_without_a_caption_as_they_are(folder, tmp_path):
+    for name in ("cat.png", "cat_1_2_3_4.png", "dog.png"):
+        folder.add(*upload(tmp_path, name))
+    folder.set_caption("cat.png", "a cat")
+    (folder.path / "cat_1_2_3_4.txt").touch()  # without it, the image would get that of cat.png
+    copy_for_training(folder.path, tmp_path / "run", CaptionRules())
+    assert [item.caption for item in ImageFolder(tmp_path / "run").items()] == ["a cat", "", ""]
+    assert not (tmp_path / "run" / "dog.txt").exists()
+    copy_for_training(folder.path, tmp_path / "kohya", CaptionRules(joins_lines=True))
+    assert sorted(path.name for path in (tmp_path / "kohya").glob("*.txt")) == ["cat.txt"]
 
 
 def test_copy_keeps_caption_in_another_encoding_and_training_refuses_it(folder, tmp_path):

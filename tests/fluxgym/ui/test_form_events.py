@@ -301,6 +301,9 @@ def test_template_fills_fields_but_not_name(page, settings):
     assert answer["patch"] == {"max_train_epochs": ["16", "7"], "network_alpha": ["1", "3"]}
     assert (page.fields["lora_name"], page.fields["concept_sentence"], answer["draft"]) == ("cat", "sks cat", True)
     assert answer["notice"] == "Applied the template Faces."
+    page.send("put_back", values={name: sent for name, (sent, _) in answer["patch"].items()})
+    assert (page.fields["max_train_epochs"], page.fields["network_alpha"], page.model) == ("16", "1", page.fields["base_model"])
+    page.send("apply_template", name="Faces")
     missing = page.send("apply_template", name="none")
     assert (missing["patch"], "no template" in missing["message"]) == ({}, True)
     assert page.open()["draft"]

@@ -15,6 +15,7 @@ from fluxgym.sessions.drafts import Draft
 from fluxgym.sessions.start import IfExists
 from fluxgym.ui import form_start
 from fluxgym.ui.api.answers import TakenName
+from fluxgym.ui.api.images import Selection
 from tests.support.photos import write_cats
 from tests.support.runs import make_run, record_processes, state_of, wait_for, write_checkpoint
 from tests.support.small_installation import stop_and_wait
@@ -35,6 +36,36 @@ def test_start_makes_run_of_draft(page, draft, settings):
     assert draft.images.count() == 0
     answer = page.open(viewed="my-cat")
     assert (answer["source"][1], page.fields["lora_name"], page.fields["num_repeats"]) == ("my-cat", "My Cat", "2")
+
+
+def test_form_stays_with_the_run_that_was_started_from_it(page, draft, settings):
+    write_cats(draft.images.path, count=4)
+    other = make_run(settings.outputs, "other", timestamp=1, max_train_epochs=9)
+    write_cats(other.dataset, count=2)
+    page.open()
+    page.source = ""  # the form shows the draft's images
+    page.typed(**TRAINABLE | {"base_model": "pocket"})
+    page.send("start")
+    answer = page.open(viewed="other")
+    assert (page.fields["lora_name"], page.source, answer["draft"], answer["images"]) == ("cat", "cat", False, 4)
+    page.send("open", slug="other", replace=True)
+    page.open(viewed="cat")
+    assert (page.fields["lora_name"], page.source) == ("other", "other")
+    stop_and_wait(OutputsPaths(settings.outputs).run("cat"))
+
+
+def test_form_shows_captions_as_they_were_after_start(page, draft, settings):
+    write_cats(draft.images.path, count=4)
+    for name, text in {"cat 0.png": "", "cat 1.png": "zork\nsitting\non a wall"}.items():
+        draft.images.set_caption(name, text)
+    before = [item.caption for item in draft.images.items()]
+    page.typed(**TRAINABLE, concept_sentence="zork")
+    page.send("start")
+    run = OutputsPaths(settings.outputs).run("cat")
+    shown = page.events._images.images(draft.id, Selection(), source=page.source, offset=0, limit=100)
+    assert [item.caption for item in shown.items] == before
+    assert (page.source, shown.count, shown.captioned) == ("cat", 4, 3)
+    stop_and_wait(run)
 
 
 def test_run_has_begun_even_if_its_draft_cannot_be_cleared(page, draft, settings, monkeypatch):
