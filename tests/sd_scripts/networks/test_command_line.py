@@ -20,7 +20,11 @@ PARSERS = {"convert": convert_flux_lora, "merge": flux_merge_lora, "resize": res
         ("merge", "--models {lora} --ratios 1 --save_to {out} --working_device zzz", "--working_device zzz cannot be used"),
         ("resize", "--model {lora} --save_to {out} --new_rank x", "--new_rank"),
         ("resize", "--model {lora} --save_to {out} --device zzz", "--device zzz cannot be used"),
-        ("resize", "--model {lora} --save_to {out} --dynamic_method sv_ratio --dynamic_param nan", "--dynamic_param needs a number, not “nan”."),
+        (
+            "resize",
+            "--model {lora} --save_to {out} --dynamic_method sv_ratio --dynamic_param nan",
+            "--dynamic_param needs a number, not “nan”.",
+        ),
         ("convert", "--src_path {lora} --dst_path {folder} --dst diffusers", "is a folder; name a file"),
         ("convert", "--src_path {lora} --dst_path {lora}/x.safetensors --dst diffusers", "cannot be written"),
         ("convert", "--src_path {folder} --dst_path {out} --dst diffusers", "cannot be read: it is a folder"),
