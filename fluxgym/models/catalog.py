@@ -207,8 +207,9 @@ def apply_defaults(state: Mapping[str, Any], models: Path) -> dict[str, Any]:
         if name != "advanced" and filled.get(name) is None:
             filled[name] = value
     advanced = filled.get("advanced")
-    if advanced is None or isinstance(advanced, Mapping):  # anything else is refused when the settings are read
-        filled["advanced"] = {**defaults.get("advanced", {}), **(advanced or {})}
+    filled["advanced"] = (
+        {**defaults.get("advanced", {}), **advanced} if isinstance(advanced, Mapping) else dict(defaults.get("advanced", {}))
+    )
     return filled
 
 

@@ -147,7 +147,8 @@ def test_kohya_folders_are_checked_and_started_with_their_repeats_and_class(run_
     wait_until_ended(run)
     kept = json.loads(run.ui_state.read_text())
     assert (kept["num_repeats"], kept["concept_sentence"]) == (4, "tabby cat")
-    assert (run.dataset / "cat 3.txt").read_text() == "tabby cat\n"
+    assert (run.dataset / "cat 3.txt").read_text() == ""  # so that class_tokens is trained
+    assert 'class_tokens = "tabby cat"' in run.dataset_toml.read_text()
     assert len(list(run.dataset.glob("*.png"))) == 4
 
 
@@ -210,7 +211,7 @@ def test_resume_asks_before_it_runs_code_that_was_not_started_here(run_cli, monk
         (["resume", "cat"], "no complete checkpoint"),
         (["start", "--state", "nowhere.json", "--images", "x"], "nowhere.json"),
         (["start"], "--state"),
-        (["start", "--bogus"], "missing: --state, --images; python -m fluxgym start --help"),
+        (["start", "--bogus"], "--state, --images is missing. python -m fluxgym start --help"),
     ],
 )
 def test_user_error_prints_one_error_message(words, named, run_cli):
